@@ -1,0 +1,117 @@
+//! The way to a node: connects to the admin API and turns its errors into [`Failure`]s.
+
+use std::time::Duration;
+
+use lattice_proto::Ran;
+use lattice_proto::admin::admin_client::AdminClient;
+use lattice_proto::admin::{ERROR_METADATA, ErrorInfo};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use crate::cli::Global;
+use crate::failure::Failure;
+
+/// A client of one node.
+pub type Client = AdminClient<Channel>;
+
+/// A node that accepts no connection for so long is as good as not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A reply may be as large as NATS carries at most (64 MiB); the node enforces the real limits.
+const MAX_MESSAGE: usize = 72 << 20;
+
+/// Connects to the node that `--admin` names.
+pub async fn connect(global: &Global) -> Result<Client, Failure> {
+    let address = if global.admin.contains("://") {
+        global.admin.clone()
+    } else {
+        format!("http://{}", global.admin)
+    };
+    let endpoint = Endpoint::from_shared(address.clone()).map_err(|_| {
+        Failure::usage(format!("`{}` is no address; write it like http://127.0.0.1:7700", global.admin))
+    })?;
+    let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(|_| {
+        Failure::new(
+            "unreachable",
+            Ran::No,
+            format!("no node answers at {address}; start one with `lattice start` or name another with --admin"),
+        )
+    })?;
+    Ok(AdminClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        match error_info(&status) {
+            Some(info) => from_info(info),
+            None => from_bare(&status),
+        }
+    }
+}
+
+fn error_info(status: &Status) -> Option<ErrorInfo> {
+    let value = status.metadata().get_bin(ERROR_METADATA)?.to_bytes().ok()?;
+    prost::Message::decode(value).ok()
+}
+
+fn from_info(info: ErrorInfo) -> Failure {
+    let ran = match info.ran.as_str() {
+        "no" => Ran::No,
+        "yes" => Ran::Yes,
+        _ => Ran::Maybe,
+    };
+    let mut failure = Failure::new(&info.kind, ran, info.message);
+    if !info.code.is_empty() || !info.details.is_empty() {
+        failure.rejection = Some((info.code, info.details));
+    }
+    failure
+}
+
+/// What no node of ours said, but the transport or something in between.
+fn from_bare(status: &Status) -> Failure {
+    let message = status.message();
+    match status.code() {
+        Code::Unimplemented => Failure::new(
+            "unimplemented",
+            Ran::No,
+            "the node does not know this request; is it older than this `lattice`? see `lattice nodes`",
+        ),
+        Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal => Failure::new(
+            "connection-lost",
+            Ran::Maybe,
+            format!("the connection to the node was lost before its answer came ({message}); ask again with another --admin"),
+        ),
+        Code::DeadlineExceeded => {
+            Failure::new("deadline", Ran::Maybe, "the node gave no answer in time; ask again or name another with --admin")
+        }
+        code => Failure::new(&format!("{code:?}").to_lowercase(), Ran::Maybe, message.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+    use tonic::metadata::MetadataValue;
+
+    #[test]
+    fn the_nodes_own_words_reach_the_user() {
+        let info = ErrorInfo {
+            kind: "rejected".into(),
+            message: "none left".into(),
+            ran: "yes".into(),
+            code: "out-of-stock".into(),
+            details: "{}".into(),
+        };
+        let mut status = Status::aborted("whatever");
+        status.metadata_mut().insert_bin(ERROR_METADATA, MetadataValue::from_bytes(&info.encode_to_vec()));
+        let failure = Failure::from(status);
+        assert_eq!((failure.kind.as_str(), failure.ran), ("rejected", Ran::Yes));
+        assert_eq!(failure.rejection, Some(("out-of-stock".into(), "{}".into())));
+    }
+
+    #[test]
+    fn a_lost_connection_says_that_it_may_have_run() {
+        assert_eq!(Failure::from(Status::unavailable("broken pipe")).ran, Ran::Maybe);
+    }
+}

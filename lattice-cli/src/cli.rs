@@ -1,0 +1,107 @@
+//! The command line as types: what may be written, and what is said to whoever writes something else.
+
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::commands::{apply, build, call, completions, delete, doctor, new, scale, start};
+use crate::failure::Failure;
+use crate::output::Format;
+
+/// A mesh of small WebAssembly services: hand one over, call it from anywhere.
+#[derive(Debug, Parser)]
+#[command(name = "lattice", version, propagate_version = true, subcommand_required = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The node to ask; any node answers for the whole lattice
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDR",
+        env = "LATTICE_ADMIN",
+        default_value = "http://127.0.0.1:7700"
+    )]
+    pub admin: String,
+    /// Text is for people; JSON is stable, one document
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+    /// Say more; twice says even more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node until it is told to stop
+    Start(start::Args),
+    /// List the nodes of the lattice
+    Nodes,
+    /// List the actors: what is wanted, what runs, and where
+    Ps,
+    /// Deploy the app that a manifest describes, and wait until it runs
+    Apply(apply::Args),
+    /// Stop an app and remove it
+    Delete(delete::Args),
+    /// Set the number of replicas of an actor, and wait until they run
+    Scale(scale::Args),
+    /// Call an actor and print its reply
+    Call(call::Args),
+    /// Make a folder with an actor to begin with
+    New(new::Args),
+    /// Compile the actors of a manifest into its artifacts
+    Build(build::Args),
+    /// Check that this machine has what Lattice needs
+    Doctor(doctor::Args),
+    /// Print completions for a shell
+    Completions(completions::Args),
+}
+
+/// The definition from which completions are made.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+/// Answers a command line that could not be read, or that asked for help.
+pub fn refuse(usage: &clap::Error) -> ExitCode {
+    // Nothing was parsed, so the wish for JSON has to be found in the raw words.
+    let words: Vec<String> = std::env::args().collect();
+    let json = words.iter().any(|w| matches!(w.as_str(), "-ojson" | "-o=json" | "--output=json"))
+        || words.windows(2).any(|w| matches!(w[0].as_str(), "-o" | "--output") && w[1] == "json");
+    if json && usage.use_stderr() {
+        return Failure::usage(first_sentence(&usage.to_string())).report(Format::Json);
+    }
+    // Nothing is left to do about a closed terminal.
+    let _ = usage.print();
+    if usage.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+}
+
+fn first_sentence(text: &str) -> String {
+    let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let sentence = lines.collect::<Vec<_>>().join(" ");
+    sentence.strip_prefix("error: ").unwrap_or(&sentence).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_become_one_sentence() {
+        let text =
+            "error: unexpected argument '--x' found\n\n  tip: something\n\nUsage: lattice apply <MANIFEST>\n";
+        assert_eq!(first_sentence(text), "unexpected argument '--x' found");
+    }
+}

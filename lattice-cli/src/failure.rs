@@ -1,0 +1,97 @@
+//! Why a command failed, and how that is told: one sentence for people, or one JSON object for programs.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use lattice_proto::Ran;
+use serde_json::json;
+
+use crate::output::Format;
+
+/// A command that did not do what was asked.
+#[derive(Debug)]
+pub struct Failure {
+    /// A stable word that programs match.
+    pub kind: String,
+    /// One sentence, with what to do next.
+    pub message: String,
+    /// Whether what was asked may have happened all the same.
+    pub ran: Ran,
+    /// An actor's own code and details, when it was the actor that said no.
+    pub rejection: Option<(String, String)>,
+    exit: u8,
+}
+
+impl Failure {
+    /// A request that failed.
+    pub fn new(kind: &str, ran: Ran, message: impl Into<String>) -> Self {
+        Self { kind: kind.to_owned(), message: message.into(), ran, rejection: None, exit: 1 }
+    }
+
+    /// A command line that makes no sense.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { exit: 2, ..Self::new("usage", Ran::No, message) }
+    }
+
+    /// Tells it on stderr and gives the exit code.
+    pub fn report(&self, format: Format) -> ExitCode {
+        let mut stderr = io::stderr().lock();
+        // A closed stderr leaves nobody to tell; the exit code still says it.
+        let _ = match format {
+            Format::Text => writeln!(stderr, "error: {self}"),
+            Format::Json => writeln!(stderr, "{}", self.to_json()),
+        };
+        ExitCode::from(self.exit)
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let mut error = json!({ "kind": self.kind, "message": self.message, "ran": self.ran.as_str() });
+        if let Some((code, details)) = &self.rejection {
+            error["code"] = json!(code);
+            error["details"] = serde_json::from_str(details).unwrap_or_else(|_| json!(details));
+        }
+        json!({ "error": error })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.rejection {
+            Some((code, _)) if !code.is_empty() => write!(f, "rejected ({code}): {}", self.message),
+            _ => f.write_str(&self.message),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new("io", Ran::No, error.to_string())
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new("failed", Ran::No, format!("{error:#}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_the_promised_shape() {
+        let failure = Failure::new("overloaded", Ran::No, "full");
+        let expected = json!({ "error": { "kind": "overloaded", "message": "full", "ran": "no" } });
+        assert_eq!(failure.to_json(), expected);
+    }
+
+    #[test]
+    fn a_rejection_carries_its_code_and_details() {
+        let mut failure = Failure::new("rejected", Ran::Yes, "none left");
+        failure.rejection = Some(("out-of-stock".into(), "{\"left\":2}".into()));
+        assert_eq!(failure.to_json()["error"]["details"]["left"], 2);
+        assert_eq!(failure.to_string(), "rejected (out-of-stock): none left");
+    }
+}

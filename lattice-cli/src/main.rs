@@ -1,0 +1,54 @@
+//! The `lattice` binary: reads the command line, runs one command, and says how it went.
+//!
+//! Each command is a file of its own under [`commands`]. All but `start`, `build`, `new`, `doctor` and `completions`
+//! speak to a node by the admin API only, as any user could.
+
+mod admin;
+mod cli;
+mod commands;
+mod duration;
+mod failure;
+mod output;
+mod progress;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return cli::refuse(&usage),
+    };
+    let output = cli.global.output;
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::from)
+        .and_then(|runtime| runtime.block_on(run(cli)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(output),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let global = cli.global;
+    match cli.command {
+        Command::Start(args) => commands::start::run(args, &global).await,
+        Command::Nodes => commands::nodes::run(&global).await,
+        Command::Ps => commands::ps::run(&global).await,
+        Command::Apply(args) => commands::apply::run(args, &global).await,
+        Command::Delete(args) => commands::delete::run(args, &global).await,
+        Command::Scale(args) => commands::scale::run(args, &global).await,
+        Command::Call(args) => commands::call::run(args, &global).await,
+        Command::New(args) => commands::new::run(args, &global),
+        Command::Build(args) => commands::build::run(args, &global),
+        Command::Doctor(args) => commands::doctor::run(args, &global).await,
+        Command::Completions(args) => commands::completions::run(args),
+    }
+}

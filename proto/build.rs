@@ -1,0 +1,18 @@
+//! Compiles the `.proto` files with a compiler written in Rust, so that nobody needs protoc.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+
+    let wire = protox::compile(["lattice/wire/v1/envelope.proto"], ["proto"])?;
+    prost_build::Config::new()
+        .bytes(["lattice.wire.v1.Call.payload", "lattice.wire.v1.Reply.payload"])
+        .compile_fds(wire)?;
+
+    if std::env::var_os("CARGO_FEATURE_GRPC").is_some() {
+        let admin = protox::compile(["lattice/admin/v1/admin.proto"], ["proto"])?;
+        std::fs::write(out.join("admin_descriptor.bin"), prost::Message::encode_to_vec(&admin))?;
+        tonic_prost_build::configure().bytes(".").compile_fds(admin)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! Envelopes survive the wire, and nothing that arrives there can do harm.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn call() -> Call {
+    Call {
+        id: MessageId::numbered(&Incarnation::generate(), 7),
+        target: "cart/alice".parse().unwrap(),
+        operation: "add".parse().unwrap(),
+        payload: Bytes::from_static(b"{}"),
+        content_type: ContentType::Protobuf,
+        deadline_ms: 1_700_000_000_000,
+        remaining: Duration::from_millis(4321),
+        retry_budget: 3,
+        chain: vec![Hop {
+            actor: "storefront".parse().unwrap(),
+            message: MessageId::numbered(&Incarnation::generate(), 1),
+        }],
+        trace: TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=b"),
+        attempt: 2,
+        caller: Some("storefront".parse().unwrap()),
+        origin: Incarnation::generate(),
+    }
+}
+
+#[test]
+fn calls_round_trip() {
+    let call = call();
+    assert!(call.trace.is_some());
+    assert_eq!(Call::decode(call.encode()), Ok(call));
+}
+
+#[test]
+fn every_fault_survives_the_wire_with_what_it_says_of_running() {
+    let faults = [
+        Fault::NoSuchActor("a".into()),
+        Fault::NoSuchOperation("o".into()),
+        Fault::NoReplica("a".into()),
+        Fault::Overloaded("a".into()),
+        Fault::NotHere { actor: "a".into(), revision: 9 },
+        Fault::Deadline(Ran::No),
+        Fault::Deadline(Ran::Maybe),
+        Fault::Unknown("u".into()),
+        Fault::Deadlock("d".into()),
+        Fault::Denied("d".into()),
+        Fault::Trapped("t".into()),
+        Fault::Rejected(Rejection { code: "c".into(), message: "m".into(), details: Some("{}".into()) }),
+        Fault::Rejected(Rejection { code: "c".into(), message: "m".into(), details: None }),
+        Fault::Cancelled(Ran::Maybe),
+        Fault::TooLarge { limit: 1, size: 2, ran: Ran::Yes },
+        Fault::Malformed("m".into()),
+    ];
+    for fault in faults {
+        let reply = Reply { outcome: Err(fault.clone()), load: 3 };
+        let back = Reply::decode(reply.encode()).unwrap();
+        assert_eq!(back, reply);
+        assert_eq!(back.outcome.unwrap_err().ran(), fault.ran());
+    }
+}
+
+#[test]
+fn a_fault_of_a_later_version_may_have_run() {
+    let message = wire::Reply {
+        version: VERSION,
+        outcome: Some(wire::reply::Outcome::Fault(wire::Fault { kind: None })),
+        load: 0,
+    };
+    let reply = Reply::decode(message.encode_to_vec().into()).unwrap();
+    assert_eq!(reply.outcome.unwrap_err().ran(), Ran::Maybe);
+}
+
+#[test]
+fn a_version_that_is_not_understood_is_named() {
+    let future = wire::Call { version: VERSION + 1, ..Default::default() };
+    assert_eq!(Call::decode(future.encode_to_vec().into()), Err(Malformed::Version(VERSION + 1)));
+}
+
+#[test]
+fn invalid_names_are_refused_by_field() {
+    let mut message: wire::Call = decode(call().encode()).unwrap();
+    message.target = "Not A Name".into();
+    match Call::decode(message.encode_to_vec().into()) {
+        Err(Malformed::Field { field: "target", .. }) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_broken_trace_is_dropped_and_the_call_is_not() {
+    let mut message: wire::Call = decode(call().encode()).unwrap();
+    message.trace = Some(wire::TraceContext { traceparent: "nonsense".into(), tracestate: String::new() });
+    assert_eq!(Call::decode(message.encode_to_vec().into()).unwrap().trace, None);
+}
+
+proptest! {
+    #[test]
+    fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Call::decode(bytes.clone().into());
+        let _ = Reply::decode(bytes.clone().into());
+        let _ = Cancel::decode(bytes.clone().into());
+        let _ = Suspicion::decode(bytes.into());
+    }
+
+    #[test]
+    fn damaged_calls_never_panic(at in 0usize..200, with in any::<u8>()) {
+        let mut bytes = call().encode().to_vec();
+        let at = at % bytes.len();
+        bytes[at] = with;
+        let _ = Call::decode(bytes.into());
+    }
+
+    #[test]
+    fn traceparents_never_panic(text in "\\PC{0,60}") {
+        let _ = text.parse::<TraceParent>();
+    }
+}

@@ -1,0 +1,27 @@
+//! Every byte that crosses a process or sandbox boundary in Lattice.
+//!
+//! In reading order: what things are called ([`id`], [`subject`]), what nodes say to each other ([`envelope`],
+//! [`fault`]), what is declared ([`manifest`]) and what is kept in the shared store ([`record`]), what an artifact says
+//! of itself ([`metadata`]), and the admin API ([`admin`], with the feature `grpc`).
+//!
+//! This crate does no I/O and knows neither NATS nor Wasmtime. Whatever it parses is hostile until it has been parsed.
+
+#![deny(missing_docs)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect"))]
+
+pub mod id;
+pub mod subject;
+
+pub mod envelope;
+pub mod fault;
+
+pub mod manifest;
+pub mod record;
+
+pub mod metadata;
+
+#[cfg(feature = "grpc")]
+pub mod admin;
+
+pub use fault::{Fault, Ran};
+pub use id::{ActorId, ActorName, AppName, Digest, Incarnation, LatticeId, MessageId, NodeName, Operation};

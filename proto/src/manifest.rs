@@ -1,0 +1,148 @@
+//! The manifest, `lattice.toml`: which actors an app has, and what each of them asks for.
+//!
+//! [`Manifest::parse`] either understands every line or says exactly which one it does not: file, line, field and
+//! what is allowed there. A field of a later version is refused as such, never ignored.
+
+mod source;
+mod unit;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ActorName, AppName, Digest};
+
+pub use source::Error;
+pub use unit::{Bytes, Millis};
+pub use source::parse_label;
+
+/// An app as its author declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The app's name.
+    pub app: AppName,
+    /// Its actors.
+    pub actors: BTreeMap<ActorName, Actor>,
+}
+
+/// One actor of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// Where its bytes are.
+    pub artifact: Artifact,
+    /// The folder that `lattice build` compiles, relative to the manifest; its own when none is named.
+    pub build: Option<PathBuf>,
+    /// What does not depend on where the bytes came from.
+    pub settings: Settings,
+}
+
+/// Where an artifact's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Artifact {
+    /// A file, relative to the manifest.
+    Path(PathBuf),
+    /// Already in the lattice.
+    Stored(Digest),
+}
+
+/// All that a manifest sets for one actor, with the defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// How many replicas run in the whole lattice.
+    pub replicas: u32,
+    /// Messages that one replica handles at once. More than 1 shares an instance, and its fate after a trap.
+    pub concurrency: u32,
+    /// Messages that wait before one replica.
+    pub mailbox: u32,
+    /// Who may call it besides actors and the admin API.
+    pub ingress: BTreeSet<Ingress>,
+    /// Labels that a node must have: `key` to `value`.
+    pub require: BTreeMap<String, String>,
+    /// What one replica may use.
+    pub limits: Limits,
+    /// What it may do.
+    pub grants: Grants,
+    /// Its environment variables, and all of them.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A way in from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ingress {
+    /// Plain NATS clients, at `lat.<lattice>.call.<actor>.<operation>`.
+    Nats,
+}
+
+/// What one replica may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Linear memory.
+    pub memory: Bytes,
+    /// How long the guest may compute without giving way.
+    pub turn: Millis,
+    /// A request's or a reply's payload.
+    pub payload: Bytes,
+}
+
+/// The capabilities of an actor.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grants {
+    /// The actors that it may call.
+    pub call: BTreeSet<ActorName>,
+    /// Whether its log lines are kept.
+    pub log: bool,
+}
+
+/// The highest values that a manifest may ask for; each error names its own.
+pub mod bound {
+    /// Replicas of one actor.
+    pub const REPLICAS: u32 = 10_000;
+    /// Messages at once in one replica.
+    pub const CONCURRENCY: u32 = 10_000;
+    /// Messages waiting before one replica.
+    pub const MAILBOX: u32 = 1_000_000;
+    /// Actors in one app.
+    pub const ACTORS: usize = 1_000;
+    /// The text of a manifest, in bytes.
+    pub const TEXT: usize = 1 << 20;
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            replicas: 1,
+            concurrency: 1,
+            mailbox: 1024,
+            ingress: BTreeSet::new(),
+            require: BTreeMap::new(),
+            limits: Limits::default(),
+            grants: Grants::default(),
+            env: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: Bytes(64 << 20), turn: Millis(5_000), payload: Bytes(1 << 20) }
+    }
+}
+
+impl Manifest {
+    /// Reads the text of a manifest; `file` is what errors call it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with file, line, field and what is allowed.
+    ///
+    /// ```
+    /// use lattice_proto::manifest::Manifest;
+    /// let text = "[app]\nname = \"hi\"\n\n[actors.greeter]\nartifact = \"greeter.wasm\"\nreplcas = 3\n";
+    /// let error = Manifest::parse(text, "lattice.toml").unwrap_err();
+    /// assert!(error.to_string().starts_with("lattice.toml:6: actors.greeter.replcas: unknown field"));
+    /// ```
+    pub fn parse(text: &str, file: &str) -> Result<Self, Error> {
+        source::parse(text, file)
+    }
+}

@@ -1,0 +1,335 @@
+//! The manifest as it is written: TOML with the place of every value kept, so that errors can name it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{Actor, Artifact, Bytes, Grants, Ingress, Limits, Manifest, Millis, Settings, bound};
+use crate::id::{ActorName, Digest};
+
+/// What is wrong with a manifest, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {}{message}", if field.is_empty() { String::new() } else { format!("{field}: ") })]
+pub struct Error {
+    /// As the caller named it.
+    pub file: String,
+    /// Counted from 1.
+    pub line: usize,
+    /// With its tables, such as `actors.cart.replicas`; empty when the text is no TOML at all.
+    pub field: String,
+    /// What is wrong and what is allowed.
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Source {
+    app: SourceApp,
+    #[serde(default)]
+    actors: BTreeMap<Spanned<String>, SourceActor>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceApp {
+    name: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceActor {
+    kind: Option<Spanned<String>>,
+    artifact: Spanned<String>,
+    build: Option<Spanned<String>>,
+    replicas: Option<Spanned<toml::Value>>,
+    concurrency: Option<Spanned<i64>>,
+    mailbox: Option<Spanned<i64>>,
+    ingress: Option<Vec<Spanned<String>>>,
+    placement: Option<SourcePlacement>,
+    limits: Option<SourceLimits>,
+    grants: Option<SourceGrants>,
+    env: Option<BTreeMap<Spanned<String>, String>>,
+    idle: Option<Spanned<toml::Value>>,
+    mode: Option<Spanned<toml::Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourcePlacement {
+    require: Option<Vec<Spanned<String>>>,
+    prefer: Option<Spanned<toml::Value>>,
+    forbid: Option<Spanned<toml::Value>>,
+    spread: Option<Spanned<toml::Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceLimits {
+    memory: Option<Spanned<String>>,
+    turn: Option<Spanned<String>>,
+    payload: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceGrants {
+    call: Option<Vec<Spanned<String>>>,
+    log: Option<bool>,
+}
+
+/// The text, to turn places into lines.
+struct Text<'a> {
+    text: &'a str,
+    file: &'a str,
+}
+
+impl Text<'_> {
+    fn line(&self, at: usize) -> usize {
+        1 + self.text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
+    }
+
+    fn error<T>(&self, field: &str, at: &Spanned<T>, message: impl ToString) -> Error {
+        self.error_at(field, at.span().start, message)
+    }
+
+    fn error_at(&self, field: &str, at: usize, message: impl ToString) -> Error {
+        Error {
+            file: self.file.to_owned(),
+            line: self.line(at),
+            field: field.to_owned(),
+            message: message.to_string(),
+        }
+    }
+
+    /// The TOML library knows the place; the field's full name is read off the text around it.
+    fn syntax(&self, error: &toml::de::Error) -> Error {
+        let at = error.span().map_or(0, |span| span.start);
+        let message = error.message().lines().collect::<Vec<_>>().join(" ");
+        self.error_at(&self.field_at(at), at, message)
+    }
+
+    fn field_at(&self, at: usize) -> String {
+        let start = self.text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
+        let line = self.text[start..].lines().next().unwrap_or_default();
+        let table = self.text[..start]
+            .lines()
+            .rev()
+            .map(str::trim)
+            .find_map(|line| line.strip_prefix('[').and_then(|rest| rest.split(']').next()));
+        let header = line.trim().strip_prefix('[').and_then(|rest| rest.split(']').next());
+        let key = line.split_once('=').map(|(key, _)| key.trim());
+        // Inside an inline table the place itself starts at the key that is meant.
+        let inner = self.text.get(at..).and_then(|rest| {
+            let word: String =
+                rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_').collect();
+            let assigned = rest[word.len()..].trim_start().starts_with('=');
+            (at > start + line.len() - line.trim_start().len() && assigned && !word.is_empty()).then_some(word)
+        });
+        let parts = match (header, key) {
+            (Some(header), _) => vec![Some(header.trim().to_owned())],
+            (None, Some(key)) => vec![table.map(|table| table.trim().to_owned()), Some(key.to_owned()), inner],
+            (None, None) => vec![],
+        };
+        parts.into_iter().flatten().collect::<Vec<_>>().join(".")
+    }
+
+    fn number(&self, field: &str, value: &Spanned<i64>, lowest: u32, highest: u32) -> Result<u32, Error> {
+        let fits = u32::try_from(*value.get_ref()).ok().filter(|n| (lowest..=highest).contains(n));
+        fits.ok_or_else(|| self.error(field, value, format!("expected a number from {lowest} to {highest}")))
+    }
+
+    fn parsed<T: std::str::FromStr<Err: ToString>>(
+        &self,
+        field: &str,
+        value: &Spanned<String>,
+    ) -> Result<T, Error> {
+        value.get_ref().parse().map_err(|error: T::Err| self.error(field, value, error))
+    }
+
+    fn not_served<T>(&self, field: &str, value: Option<&Spanned<T>>) -> Result<(), Error> {
+        match value {
+            Some(value) => Err(self.error(field, value, "not served by this version of Lattice; remove it")),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) fn parse(text: &str, file: &str) -> Result<Manifest, Error> {
+    let at = Text { text, file };
+    if text.len() > bound::TEXT {
+        return Err(at.error_at("", 0, format!("a manifest has at most {} bytes", bound::TEXT)));
+    }
+    let source: Source = toml::from_str(text).map_err(|error| at.syntax(&error))?;
+    let app = at.parsed("app.name", &source.app.name)?;
+    if source.actors.is_empty() {
+        return Err(at.error("actors", &source.app.name, "an app has at least one `[actors.<name>]`"));
+    }
+    if source.actors.len() > bound::ACTORS {
+        return Err(at.error("actors", &source.app.name, format!("an app has at most {} actors", bound::ACTORS)));
+    }
+    let mut actors = BTreeMap::new();
+    for (name, actor) in &source.actors {
+        let field = format!("actors.{}", name.get_ref());
+        let name: ActorName = at.parsed(&field, name)?;
+        actors.insert(name, parse_actor(&at, &field, actor)?);
+    }
+    Ok(Manifest { app, actors })
+}
+
+fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor, Error> {
+    let field = |name: &str| format!("{field}.{name}");
+    if let Some(kind) = &source.kind {
+        match kind.get_ref().as_str() {
+            "replicated" => {}
+            "keyed" => return Err(at.error(&field("kind"), kind, "keyed actors are not served by this version of Lattice")),
+            _ => return Err(at.error(&field("kind"), kind, "expected `replicated`")),
+        }
+    }
+    at.not_served(&field("idle"), source.idle.as_ref())?;
+    at.not_served(&field("mode"), source.mode.as_ref())?;
+
+    let defaults = Settings::default();
+    let count = |name: &str, value: &Option<Spanned<i64>>, default: u32, highest: u32| match value {
+        Some(value) => at.number(&field(name), value, 1, highest),
+        None => Ok(default),
+    };
+    let settings = Settings {
+        replicas: source.replicas.as_ref().map_or(Ok(defaults.replicas), |value| replicas(at, &field("replicas"), value))?,
+        concurrency: count("concurrency", &source.concurrency, defaults.concurrency, bound::CONCURRENCY)?,
+        mailbox: count("mailbox", &source.mailbox, defaults.mailbox, bound::MAILBOX)?,
+        ingress: source.ingress.iter().flatten().map(|way| ingress(at, &field("ingress"), way)).collect::<Result<_, _>>()?,
+        require: source.placement.as_ref().map_or(Ok(BTreeMap::new()), |p| require(at, &field("placement"), p))?,
+        limits: source.limits.as_ref().map_or(Ok(defaults.limits), |l| limits(at, &field("limits"), l))?,
+        grants: source.grants.as_ref().map_or(Ok(Grants::default()), |g| grants(at, &field("grants"), g))?,
+        env: env(at, &field("env"), source.env.as_ref())?,
+    };
+    Ok(Actor {
+        artifact: artifact(at, &field("artifact"), &source.artifact)?,
+        build: source.build.as_ref().map(|path| beside(at, &field("build"), path)).transpose()?,
+        settings,
+    })
+}
+
+fn artifact(at: &Text<'_>, field: &str, source: &Spanned<String>) -> Result<Artifact, Error> {
+    if source.get_ref().starts_with("sha256:") {
+        return at.parsed::<Digest>(field, source).map(Artifact::Stored);
+    }
+    beside(at, field, source).map(Artifact::Path)
+}
+
+/// A path that stays beside or below the manifest, or above it on purpose; never absolute, so that a manifest means
+/// the same on every machine.
+fn beside(at: &Text<'_>, field: &str, source: &Spanned<String>) -> Result<PathBuf, Error> {
+    let path = PathBuf::from(source.get_ref());
+    let relative = path.components().all(|part| !matches!(part, Component::RootDir | Component::Prefix(_)));
+    if source.get_ref().is_empty() || !relative {
+        return Err(at.error(field, source, "expected a path relative to the manifest"));
+    }
+    Ok(path)
+}
+
+fn replicas(at: &Text<'_>, field: &str, source: &Spanned<toml::Value>) -> Result<u32, Error> {
+    let wrong = |message: &str| at.error(field, source, message);
+    match source.get_ref() {
+        toml::Value::Integer(number) => u32::try_from(*number)
+            .ok()
+            .filter(|n| *n <= bound::REPLICAS)
+            .ok_or_else(|| wrong(&format!("expected a number from 0 to {}", bound::REPLICAS))),
+        toml::Value::String(word) if word == "each" => Err(wrong("`each` is not served by this version of Lattice; give a number")),
+        toml::Value::Table(_) => Err(wrong("autoscaling is not served by this version of Lattice; give a number")),
+        _ => Err(wrong(&format!("expected a number from 0 to {}", bound::REPLICAS))),
+    }
+}
+
+fn ingress(at: &Text<'_>, field: &str, source: &Spanned<String>) -> Result<Ingress, Error> {
+    match source.get_ref().as_str() {
+        "nats" => Ok(Ingress::Nats),
+        other => Err(at.error(field, source, format!("unknown way in `{other}`; expected `nats`"))),
+    }
+}
+
+fn require(at: &Text<'_>, field: &str, source: &SourcePlacement) -> Result<BTreeMap<String, String>, Error> {
+    at.not_served(&format!("{field}.prefer"), source.prefer.as_ref())?;
+    at.not_served(&format!("{field}.forbid"), source.forbid.as_ref())?;
+    at.not_served(&format!("{field}.spread"), source.spread.as_ref())?;
+    let mut labels = BTreeMap::new();
+    for label in source.require.iter().flatten() {
+        let field = format!("{field}.require");
+        let (key, value) = parse_label(label.get_ref()).map_err(|message| at.error(&field, label, message))?;
+        if labels.insert(key.clone(), value).is_some() {
+            return Err(at.error(&field, label, format!("`{key}` is required twice; no node could fit")));
+        }
+    }
+    Ok(labels)
+}
+
+/// Reads `key=value`, as nodes and manifests write labels.
+///
+/// # Errors
+/// The rule, when the text does not follow it.
+pub fn parse_label(text: &str) -> Result<(String, String), &'static str> {
+    const RULE: &str = "expected a label `key=value` of letters, digits, `-`, `_`, `.` and `/`, 63 characters each";
+    let word = |text: &str| {
+        (1..=63).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'))
+    };
+    match text.split_once('=') {
+        Some((key, value)) if word(key) && word(value) => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(RULE),
+    }
+}
+
+fn limits(at: &Text<'_>, field: &str, source: &SourceLimits) -> Result<Limits, Error> {
+    let mut limits = Limits::default();
+    if let Some(memory) = &source.memory {
+        let field = format!("{field}.memory");
+        limits.memory = at.parsed(&field, memory)?;
+        // A Wasm page has 64 KiB, and a 32-bit memory at most 4 GiB.
+        if !(Bytes(64 << 10)..=Bytes(4 << 30)).contains(&limits.memory) {
+            return Err(at.error(&field, memory, "expected 64KiB to 4GiB"));
+        }
+    }
+    if let Some(turn) = &source.turn {
+        let field = format!("{field}.turn");
+        limits.turn = at.parsed(&field, turn)?;
+        if !(Millis(10)..=Millis(3_600_000)).contains(&limits.turn) {
+            return Err(at.error(&field, turn, "expected 10ms to 1h"));
+        }
+    }
+    if let Some(payload) = &source.payload {
+        let field = format!("{field}.payload");
+        limits.payload = at.parsed(&field, payload)?;
+        if !(Bytes(1)..=Bytes(64 << 20)).contains(&limits.payload) {
+            return Err(at.error(&field, payload, "expected 1 to 64MiB"));
+        }
+    }
+    Ok(limits)
+}
+
+fn grants(at: &Text<'_>, field: &str, source: &SourceGrants) -> Result<Grants, Error> {
+    let call = source.call.iter().flatten();
+    let call: BTreeSet<ActorName> =
+        call.map(|name| at.parsed(&format!("{field}.call"), name)).collect::<Result<_, _>>()?;
+    Ok(Grants { call, log: source.log.unwrap_or(false) })
+}
+
+fn env(
+    at: &Text<'_>,
+    field: &str,
+    source: Option<&BTreeMap<Spanned<String>, String>>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let mut env = BTreeMap::new();
+    for (name, value) in source.into_iter().flatten() {
+        let wrong = name.get_ref().is_empty() || name.get_ref().contains(['=', '\0']) || value.contains('\0');
+        if wrong {
+            return Err(at.error(field, name, "a variable's name has no `=`, and neither part a zero byte"));
+        }
+        env.insert(name.get_ref().clone(), value.clone());
+    }
+    Ok(env)
+}
+
+#[cfg(test)]
+mod tests;

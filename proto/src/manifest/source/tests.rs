@@ -1,0 +1,92 @@
+//! Every mistake is named with its line, its field and what is allowed.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn with(lines: &str) -> String {
+    format!("[app]\nname = \"shop\"\n\n[actors.cart]\nartifact = \"cart.wasm\"\n{lines}\n")
+}
+
+#[test]
+fn a_full_manifest_is_understood() {
+    let text = with(
+        "replicas = 3\nconcurrency = 8\ningress = [\"nats\"]\nmailbox = 16\nbuild = \"cart\"\n\
+         placement = { require = [\"tier=cloud\"] }\nlimits = { memory = \"16MiB\", turn = \"1s\", payload = \"2MiB\" }\n\
+         grants = { call = [\"pricing\"], log = true }\nenv = { GREETING = \"Hello\" }",
+    );
+    let manifest = Manifest::parse(&text, "lattice.toml").unwrap();
+    let actor = &manifest.actors["cart"];
+    assert_eq!(actor.artifact, Artifact::Path("cart.wasm".into()));
+    assert_eq!(actor.settings.require["tier"], "cloud");
+    assert_eq!(actor.settings.limits.memory, Bytes(16 << 20));
+    assert!(actor.settings.grants.call.contains("pricing"));
+    assert!(actor.settings.grants.log);
+}
+
+#[test]
+fn what_is_left_out_has_the_documented_default() {
+    let manifest = Manifest::parse(&with(""), "lattice.toml").unwrap();
+    assert_eq!(manifest.actors["cart"].settings, Settings::default());
+}
+
+#[test]
+fn mistakes_are_named_with_line_field_and_what_is_allowed() {
+    let cases = [
+        ("replcas = 3", 6, "actors.cart.replcas", "expected one of"),
+        ("replicas = -1", 6, "actors.cart.replicas", "0 to 10000"),
+        ("replicas = \"many\"", 6, "actors.cart.replicas", "0 to 10000"),
+        ("replicas = \"each\"", 6, "actors.cart.replicas", "not served"),
+        ("replicas = { min = 0, max = 2 }", 6, "actors.cart.replicas", "not served"),
+        ("concurrency = 0", 6, "actors.cart.concurrency", "1 to"),
+        ("mailbox = \"big\"", 6, "actors.cart.mailbox", "expected"),
+        ("kind = \"keyed\"", 6, "actors.cart.kind", "not served"),
+        ("kind = \"singleton\"", 6, "actors.cart.kind", "expected `replicated`"),
+        ("idle = \"2m\"", 6, "actors.cart.idle", "not served"),
+        ("ingress = [\"http\"]", 6, "actors.cart.ingress", "expected `nats`"),
+        ("placement = { require = [\"tier\"] }", 6, "actors.cart.placement.require", "key=value"),
+        ("placement = { prefer = [\"a=b\"] }", 6, "actors.cart.placement.prefer", "not served"),
+        ("\n\nlimits = { memory = \"64MB\" }", 8, "actors.cart.limits.memory", "64MiB"),
+        ("limits = { memory = \"8GiB\" }", 6, "actors.cart.limits.memory", "4GiB"),
+        ("limits = { memry = \"8GiB\" }", 6, "actors.cart.limits.memry", "expected one of"),
+        ("limits = { turn = \"0s\" }", 6, "actors.cart.limits.turn", "10ms"),
+        ("grants = { call = [\"No\"] }", 6, "actors.cart.grants.call", "lower case"),
+        ("[actors.Cart]\nartifact = \"x\"", 6, "actors.Cart", "lower case"),
+        ("[actors.b]\nreplicas = 1", 6, "actors.b", "artifact"),
+        ("[actors.b]\nartifact = \"/etc/passwd\"", 7, "actors.b.artifact", "relative"),
+        ("[actors.b]\nartifact = \"sha256:12\"", 7, "actors.b.artifact", "64 hexadecimal"),
+        ("[ap]", 6, "ap", "unknown field"),
+        ("replicas == 3", 6, "", ""),
+    ];
+    for (lines, line, field, message) in cases {
+        let error = Manifest::parse(&with(lines), "lattice.toml").unwrap_err();
+        let shown = error.to_string();
+        assert_eq!(error.line, line, "{lines}: {shown}");
+        if !field.is_empty() {
+            assert_eq!(error.field, field, "{lines}: {shown}");
+        }
+        assert!(error.message.contains(message), "{lines}: {shown}");
+        assert!(shown.starts_with("lattice.toml:"), "{shown}");
+    }
+}
+
+#[test]
+fn an_app_without_actors_is_refused() {
+    let error = Manifest::parse("[app]\nname = \"shop\"\n", "m").unwrap_err();
+    assert_eq!(error.field, "actors");
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "\\PC{0,200}") {
+        let _ = Manifest::parse(&text, "m");
+    }
+
+    #[test]
+    fn no_damaged_manifest_panics(at in 0usize..200, with_char in any::<char>()) {
+        let text = with("replicas = 3\nlimits = { memory = \"16MiB\" }");
+        let at = text.char_indices().nth(at % text.len()).map_or(0, |(at, _)| at);
+        let text = format!("{}{with_char}{}", &text[..at], &text[at..]);
+        let _ = Manifest::parse(&text, "m");
+    }
+}

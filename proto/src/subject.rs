@@ -1,0 +1,325 @@
+//! Every NATS subject, bucket and stream name of a lattice, built and parsed in one place.
+//!
+//! ```text
+//! lat.<lattice>.node.<incarnation>.<call|ping|cancel|suspect>   the inbox of one node
+//! lat.<lattice>.call.<actor>[.<key>].<operation>                 programs that are not actors
+//! lat.<lattice>.control.<term|catalog|spec.…|assign.…>           what is declared and decided
+//! lat.<lattice>.route.<actor>                                    routes, republished as they change
+//! ```
+
+use std::fmt::Write;
+
+use crate::id::{ActorId, ActorName, AppName, Incarnation, LatticeId, MAX_KEY_BYTES, NodeName, Operation};
+
+/// Why a subject could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed subject: {0}")]
+pub struct Malformed(&'static str);
+
+/// What arrives in a node's inbox, told apart by the last token of the subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inbox {
+    /// An encoded [`crate::envelope::Call`]; answered with a reply.
+    Call,
+    /// Empty; answered at once and empty.
+    Ping,
+    /// An encoded [`crate::envelope::Cancel`]; not answered.
+    Cancel,
+    /// An encoded [`crate::envelope::Suspicion`]; not answered.
+    Suspect,
+}
+
+impl Inbox {
+    const ALL: [Inbox; 4] = [Inbox::Call, Inbox::Ping, Inbox::Cancel, Inbox::Suspect];
+
+    fn token(self) -> &'static str {
+        match self {
+            Inbox::Call => "call",
+            Inbox::Ping => "ping",
+            Inbox::Cancel => "cancel",
+            Inbox::Suspect => "suspect",
+        }
+    }
+}
+
+/// A key of the control stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Control {
+    /// Who leads; the guard of every plan.
+    Term,
+    /// The current revision of every app; the guard of every declaration.
+    Catalog,
+    /// One revision of one app.
+    Spec(AppName, u64),
+    /// What one node is to run.
+    Assign(NodeName),
+}
+
+/// Builds and parses the names of one lattice.
+#[derive(Debug, Clone)]
+pub struct Subjects {
+    lattice: LatticeId,
+    prefix: String,
+}
+
+impl Subjects {
+    /// Those of this lattice.
+    pub fn new(lattice: LatticeId) -> Self {
+        let prefix = format!("lat.{lattice}.");
+        Self { lattice, prefix }
+    }
+
+    /// The lattice whose names these are.
+    pub fn lattice(&self) -> &LatticeId {
+        &self.lattice
+    }
+
+    /// One box of a node's inbox.
+    pub fn inbox(&self, node: &Incarnation, inbox: Inbox) -> String {
+        format!("{}node.{node}.{}", self.prefix, inbox.token())
+    }
+
+    /// What a node subscribes to, to get its whole inbox.
+    pub fn inbox_filter(&self, node: &Incarnation) -> String {
+        format!("{}node.{node}.>", self.prefix)
+    }
+
+    /// Which box a subject under [`Self::inbox_filter`] names.
+    ///
+    /// # Errors
+    /// When the last token names none.
+    pub fn parse_inbox(&self, subject: &str) -> Result<Inbox, Malformed> {
+        let token = subject
+            .strip_prefix(&self.prefix)
+            .and_then(|rest| rest.strip_prefix("node."))
+            .and_then(|rest| rest.split_once('.'))
+            .map(|(_, token)| token)
+            .ok_or(Malformed("not an inbox"))?;
+        Inbox::ALL.into_iter().find(|inbox| inbox.token() == token).ok_or(Malformed("unknown inbox"))
+    }
+
+    /// Where plain NATS clients call an actor.
+    pub fn ingress(&self, target: &ActorId, operation: &Operation) -> String {
+        let mut subject = format!("{}call.{}.", self.prefix, target.name);
+        if let Some(key) = &target.key {
+            subject.push_str(&encode_key(key));
+            subject.push('.');
+        }
+        subject.push_str(operation.as_str());
+        subject
+    }
+
+    /// What every node subscribes to, in one queue group.
+    pub fn ingress_filter(&self) -> String {
+        format!("{}call.>", self.prefix)
+    }
+
+    /// Whom a subject under [`Self::ingress_filter`] calls.
+    ///
+    /// # Errors
+    /// When it has the wrong number of tokens or one of them is no valid name.
+    pub fn parse_ingress(&self, subject: &str) -> Result<(ActorId, Operation), Malformed> {
+        let rest = subject
+            .strip_prefix(&self.prefix)
+            .and_then(|rest| rest.strip_prefix("call."))
+            .ok_or(Malformed("not a call"))?;
+        let tokens: Vec<&str> = rest.split('.').collect();
+        let (name, key, operation) = match tokens[..] {
+            [name, operation] => (name, None, operation),
+            [name, key, operation] => (name, Some(decode_key(key)?), operation),
+            _ => return Err(Malformed("expected `<actor>.<operation>` or `<actor>.<key>.<operation>`")),
+        };
+        let name = name.parse().map_err(|_| Malformed("invalid actor name"))?;
+        let operation = operation.parse().map_err(|_| Malformed("invalid operation"))?;
+        Ok((ActorId { name, key: key.map(Into::into) }, operation))
+    }
+
+    /// A key of the control stream.
+    pub fn control(&self, key: &Control) -> String {
+        let prefix = &self.prefix;
+        match key {
+            Control::Term => format!("{prefix}control.term"),
+            Control::Catalog => format!("{prefix}control.catalog"),
+            Control::Spec(app, revision) => format!("{prefix}control.spec.{app}.{revision}"),
+            Control::Assign(node) => format!("{prefix}control.assign.{node}"),
+        }
+    }
+
+    /// All keys of the control stream.
+    pub fn control_filter(&self) -> String {
+        format!("{}control.>", self.prefix)
+    }
+
+    /// Which key of the control stream a subject names.
+    ///
+    /// # Errors
+    /// When it names none.
+    pub fn parse_control(&self, subject: &str) -> Result<Control, Malformed> {
+        let rest = subject
+            .strip_prefix(&self.prefix)
+            .and_then(|rest| rest.strip_prefix("control."))
+            .ok_or(Malformed("not a control subject"))?;
+        let tokens: Vec<&str> = rest.split('.').collect();
+        match tokens[..] {
+            ["term"] => Ok(Control::Term),
+            ["catalog"] => Ok(Control::Catalog),
+            ["spec", app, revision] => Ok(Control::Spec(
+                app.parse().map_err(|_| Malformed("invalid app name"))?,
+                revision.parse().map_err(|_| Malformed("invalid revision"))?,
+            )),
+            ["assign", node] => Ok(Control::Assign(node.parse().map_err(|_| Malformed("invalid node name"))?)),
+            _ => Err(Malformed("unknown control subject")),
+        }
+    }
+
+    /// Where an actor's route is republished whenever it changes.
+    pub fn route(&self, actor: &ActorName) -> String {
+        format!("{}route.{actor}", self.prefix)
+    }
+
+    /// The destination pattern by which the routes bucket republishes its keys.
+    pub fn route_republish(&self) -> (String, String) {
+        (format!("$KV.{}.>", self.routes_bucket()), format!("{}route.>", self.prefix))
+    }
+
+    /// The stream of specs and assignments.
+    pub fn control_stream(&self) -> String {
+        format!("lat_{}_control", self.lattice)
+    }
+
+    /// The bucket of node and leader leases.
+    pub fn leases_bucket(&self) -> String {
+        format!("lat_{}_leases", self.lattice)
+    }
+
+    /// The bucket of what nodes are and run.
+    pub fn nodes_bucket(&self) -> String {
+        format!("lat_{}_nodes", self.lattice)
+    }
+
+    /// The bucket of where actors run.
+    pub fn routes_bucket(&self) -> String {
+        format!("lat_{}_routes", self.lattice)
+    }
+
+    /// The object store of artifacts.
+    pub fn artifacts_bucket(&self) -> String {
+        format!("lat_{}_artifacts", self.lattice)
+    }
+}
+
+/// A key as one subject token: bytes outside `[A-Za-z0-9_-]` become `=XX`.
+fn encode_key(key: &str) -> String {
+    let mut token = String::with_capacity(key.len());
+    for byte in key.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
+            token.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(token, "={byte:02X}");
+        }
+    }
+    token
+}
+
+fn decode_key(token: &str) -> Result<String, Malformed> {
+    const WRONG: Malformed = Malformed("a key holds letters, digits, `-`, `_` and `=XX` for other bytes");
+    let mut key = Vec::with_capacity(token.len());
+    let mut bytes = token.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'=' => {
+                let digit = |b: Option<u8>| match b {
+                    Some(b @ (b'0'..=b'9' | b'A'..=b'F')) => char::from(b).to_digit(16).ok_or(WRONG),
+                    _ => Err(WRONG),
+                };
+                let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
+                let byte = u8::try_from(high * 16 + low).map_err(|_| WRONG)?;
+                // One key must have one spelling, or two subjects would reach the same activation.
+                if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
+                    return Err(WRONG);
+                }
+                key.push(byte);
+            }
+            b if b.is_ascii_alphanumeric() || b == b'_' || b == b'-' => key.push(b),
+            _ => return Err(WRONG),
+        }
+    }
+    if key.is_empty() || key.len() > MAX_KEY_BYTES {
+        return Err(Malformed("a key has 1 to 256 bytes"));
+    }
+    String::from_utf8(key).map_err(|_| Malformed("a key is UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn subjects() -> Subjects {
+        Subjects::new("shop".parse().unwrap())
+    }
+
+    #[test]
+    fn ingress_subjects_are_read() {
+        let subjects = subjects();
+        let (target, operation) = subjects.parse_ingress("lat.shop.call.greeter.hello").unwrap();
+        assert_eq!((target.to_string().as_str(), operation.as_str()), ("greeter", "hello"));
+        let (target, _) = subjects.parse_ingress("lat.shop.call.cart.a=2Fb.add").unwrap();
+        assert_eq!(target.to_string(), "cart/a/b");
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        for bad in [
+            "lat.shop.call.greeter",
+            "lat.shop.call.greeter.a.b.c",
+            "lat.shop.call.Greeter.hello",
+            "lat.shop.call.cart.=zz.add",
+            "lat.shop.call.cart.=4.add",
+            "lat.shop.call.cart.=41.add",
+            "lat.other.call.greeter.hello",
+            "lat.shop.call..hello",
+        ] {
+            assert!(subjects().parse_ingress(bad).is_err(), "{bad}");
+        }
+        for bad in ["lat.shop.control.spec.a.x", "lat.shop.control.nothing", "lat.shop.node.x.call"] {
+            assert!(subjects().parse_control(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn inboxes_and_control_keys_round_trip() {
+        let (subjects, node) = (subjects(), Incarnation::generate());
+        for inbox in Inbox::ALL {
+            assert_eq!(subjects.parse_inbox(&subjects.inbox(&node, inbox)), Ok(inbox));
+        }
+        for key in [
+            Control::Term,
+            Control::Catalog,
+            Control::Spec("shop".parse().unwrap(), 7),
+            Control::Assign("edge_1".parse().unwrap()),
+        ] {
+            assert_eq!(subjects.parse_control(&subjects.control(&key)), Ok(key));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_survives_its_subject(key in "\\PC{1,60}") {
+            let target: ActorId = format!("cart/{key}").parse().unwrap();
+            let operation: Operation = "add".parse().unwrap();
+            let subject = subjects().ingress(&target, &operation);
+            prop_assert!(!subject.contains([' ', '*', '>']));
+            prop_assert_eq!(subjects().parse_ingress(&subject), Ok((target, operation)));
+        }
+
+        #[test]
+        fn no_subject_panics(subject in ".{0,80}") {
+            let _ = subjects().parse_ingress(&subject);
+            let _ = subjects().parse_control(&subject);
+            let _ = subjects().parse_inbox(&subject);
+        }
+    }
+}
