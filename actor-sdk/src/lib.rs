@@ -1,1 +1,129 @@
-//! Skeleton.
+//! What a Rust actor of Lattice links to.
+//!
+//! An actor is a struct with operations: plain `async fn`s with typed arguments and results. Build its crate for
+//! `wasm32-wasip2` as a `cdylib` and the result is an artifact that deploys; test it natively with [`testing`].
+//!
+//! ```
+//! use lattice_actor::{Context, Result, actor, interface, join};
+//! use serde::{Deserialize, Serialize};
+//!
+//! // What two actors share: usually in a crate of its own.
+//! #[interface]
+//! pub trait Inventory {
+//!     /// How many are left.
+//!     #[idempotent]
+//!     async fn stock(sku: String) -> Result<u32>;
+//! }
+//!
+//! #[derive(Debug, PartialEq, Serialize, Deserialize)]
+//! pub struct Quote { sku: String, available: bool }
+//!
+//! #[derive(Default)]
+//! pub struct Storefront;
+//!
+//! #[actor]
+//! impl Storefront {
+//!     async fn quote(&self, ctx: &Context, sku: String, quantity: u32) -> Result<Quote> {
+//!         let left = ctx.actor::<dyn Inventory>("inventory").stock(&sku).await?;
+//!         Ok(Quote { sku, available: left >= quantity })
+//!     }
+//! }
+//!
+//! // A unit test: no lattice, no Wasm.
+//! use lattice_actor::testing::{Mesh, block_on};
+//! let mesh = Mesh::new().answer("inventory", "stock", |_| Ok(3));
+//! let quote = block_on(Storefront.quote(&mesh.context(), "tea".into(), 2));
+//! assert_eq!(quote, Ok(Quote { sku: "tea".into(), available: true }));
+//! ```
+//!
+//! # State
+//! The actor's struct is made with `Default` when the first message arrives, and lives as long as its instance. A
+//! replicated actor has many instances, so the struct may cache but must not remember: the next message may be
+//! handled elsewhere. Read the manifest's `env` in `Default`, with [`std::env::var`].
+//!
+//! Where the manifest sets `concurrency` above 1, several turns share one struct, on one thread: `Cell` and `RefCell`
+//! are enough, but never hold a borrow across an `.await`. A turn may wait for its own calls only, not for a channel
+//! or lock that another turn of the instance must release: that traps.
+//!
+//! # Arguments
+//! Arguments travel as one JSON object by parameter name: `{"sku": "tea", "quantity": 2}`. An operation with one
+//! parameter also takes the bare value (`"tea"`), one with none takes nothing, `null` or `{}`. A missing `Option` is
+//! `None`; any other missing, unknown or wrong argument is answered with [`CallError::Malformed`], which names the
+//! operation and the parameter. Where the one parameter is itself an object, an object whose only field has the
+//! parameter's name is the named form, and every other object is the value. The reply is the result as JSON.
+//!
+//! # Errors
+//! [`CallError`] has one case for each way in which a call fails; [`CallError::ran`] says whether the callee did
+//! anything. An actor's own errors are a [`Rejection`] or a type that derives [`ActorError`](macro@ActorError). An
+//! operation that ends with the failure of a call of its own is answered as a rejection whose code is
+//! [`CallError::kind`]: the operation itself did run, and routers must not think otherwise.
+//!
+//! # Logging
+//! Use the [`log`] facade; messages go to the node's log from the first one on, where the manifest grants it.
+//! `LATTICE_LOG` in the manifest's `env` sets the level (`info` unless set). Libraries that use `tracing` are heard
+//! too when the actor's crate switches on `tracing = { version = "0.1", features = ["log"] }`.
+#![deny(missing_docs)]
+
+extern crate self as lattice_actor;
+
+mod actor;
+mod call;
+mod context;
+mod error;
+mod interface;
+mod json;
+mod macros;
+mod metadata;
+#[cfg(feature = "protobuf")]
+mod protobuf;
+mod rejection;
+
+#[cfg(target_family = "wasm")]
+mod logging;
+#[cfg(target_family = "wasm")]
+mod mesh;
+#[cfg(target_family = "wasm")]
+mod wasm;
+
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
+#[cfg(not(target_family = "wasm"))]
+use testing::mesh;
+
+pub use futures::future::{join_all, try_join_all};
+pub use futures::{join, try_join};
+pub use {log, serde, serde_json};
+
+pub use self::actor::{Actor, Message};
+pub use self::call::Call;
+pub use self::context::Context;
+pub use self::error::{CallError, Ran, Result};
+pub use self::interface::{Callee, Interface};
+pub use self::macros::{ActorError, actor, interface};
+pub use self::metadata::Operation;
+pub use self::rejection::{ActorError, Rejection};
+
+/// What generated code calls. No part of the interface: it changes without notice.
+#[doc(hidden)]
+pub mod __private {
+    #[cfg(target_family = "wasm")]
+    pub use crate::wasm::{Exported, bindings};
+    #[cfg(target_family = "wasm")]
+    pub use wit_bindgen;
+
+    /// An actor is made when its first message arrives, so it must be [`Default`].
+    pub const fn must_be_default<A: Default>() {}
+
+    pub mod json {
+        pub use crate::json::{Arguments, Request, call, reply};
+    }
+
+    pub mod metadata {
+        pub use crate::metadata::{check, length, line};
+    }
+
+    #[cfg(feature = "protobuf")]
+    pub mod protobuf {
+        pub use crate::protobuf::{Arguments, Request, call, reply};
+    }
+}

@@ -22,11 +22,8 @@ const MAX_MESSAGE: usize = 72 << 20;
 
 /// Connects to the node that `--admin` names.
 pub async fn connect(global: &Global) -> Result<Client, Failure> {
-    let address = if global.admin.contains("://") {
-        global.admin.clone()
-    } else {
-        format!("http://{}", global.admin)
-    };
+    let address =
+        if global.admin.contains("://") { global.admin.clone() } else { format!("http://{}", global.admin) };
     let endpoint = Endpoint::from_shared(address.clone()).map_err(|_| {
         Failure::usage(format!("`{}` is no address; write it like http://127.0.0.1:7700", global.admin))
     })?;
@@ -34,10 +31,14 @@ pub async fn connect(global: &Global) -> Result<Client, Failure> {
         Failure::new(
             "unreachable",
             Ran::No,
-            format!("no node answers at {address}; start one with `lattice start` or name another with --admin"),
+            format!(
+                "no node answers at {address}; start one with `lattice start` or name another with --admin"
+            ),
         )
     })?;
-    Ok(AdminClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+    Ok(AdminClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE))
 }
 
 impl From<Status> for Failure {
@@ -79,11 +80,15 @@ fn from_bare(status: &Status) -> Failure {
         Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal => Failure::new(
             "connection-lost",
             Ran::Maybe,
-            format!("the connection to the node was lost before its answer came ({message}); ask again with another --admin"),
+            format!(
+                "the connection to the node was lost before its answer came ({message}); ask again with another --admin"
+            ),
         ),
-        Code::DeadlineExceeded => {
-            Failure::new("deadline", Ran::Maybe, "the node gave no answer in time; ask again or name another with --admin")
-        }
+        Code::DeadlineExceeded => Failure::new(
+            "deadline",
+            Ran::Maybe,
+            "the node gave no answer in time; ask again or name another with --admin",
+        ),
         code => Failure::new(&format!("{code:?}").to_lowercase(), Ran::Maybe, message.to_owned()),
     }
 }

@@ -30,7 +30,9 @@ mod tests {
     fn durations_have_a_unit() {
         assert_eq!(parse("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "5", "s", "1.5s", "-1s", "5 s", "0s", "99999999999999999999s", "18446744073709551615h"] {
+        for bad in
+            ["", "5", "s", "1.5s", "-1s", "5 s", "0s", "99999999999999999999s", "18446744073709551615h"]
+        {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -72,8 +72,21 @@ impl From<io::Error> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::new("failed", Ran::No, format!("{error:#}"))
+        Self::new("failed", Ran::No, sentence(&error))
     }
+}
+
+/// An error with its causes, each told once: some errors repeat theirs in their own words.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut sentence = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if sentence.is_empty() {
+            sentence = cause;
+        } else if !sentence.contains(&cause) {
+            sentence = format!("{sentence}: {cause}");
+        }
+    }
+    sentence
 }
 
 #[cfg(test)]
@@ -85,6 +98,12 @@ mod tests {
         let failure = Failure::new("overloaded", Ran::No, "full");
         let expected = json!({ "error": { "kind": "overloaded", "message": "full", "ran": "no" } });
         assert_eq!(failure.to_json(), expected);
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let error = anyhow::anyhow!("refused").context("no answer (refused)").context("cannot start");
+        assert_eq!(sentence(&error), "cannot start: no answer (refused)");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Each command is a file of its own under [`commands`]. All but `start`, `build`, `new`, `doctor` and `completions`
 //! speak to a node by the admin API only, as any user could.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect"))]
+
 mod admin;
 mod cli;
 mod commands;
@@ -10,6 +12,7 @@ mod duration;
 mod failure;
 mod output;
 mod progress;
+mod setup;
 mod table;
 
 use std::process::ExitCode;
@@ -47,7 +50,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Scale(args) => commands::scale::run(args, &global).await,
         Command::Call(args) => commands::call::run(args, &global).await,
         Command::New(args) => commands::new::run(args, &global),
-        Command::Build(args) => commands::build::run(args, &global),
+        Command::Build(args) => commands::build::run(args, &global).await,
         Command::Doctor(args) => commands::doctor::run(args, &global).await,
         Command::Completions(args) => commands::completions::run(args),
     }

@@ -1,1 +1,81 @@
-//! Skeleton.
+//! The runtime of one Lattice node. `lattice start` runs it; nothing else of it is an interface.
+//!
+//! In reading order: [`node`] wires everything together. What crosses the network goes through [`bus`]. [`membership`]
+//! is this node's place in the lattice, [`controller`] what it does when it leads (with the pure [`placement`]), and
+//! [`agent`] what it does as a member. A message goes through [`router`] into a [`replica`], which runs a guest of
+//! [`engine`], which calls out through `capability`. Operators come in through [`admin`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect"))]
+
+pub mod node;
+
+pub mod clock;
+pub mod config;
+mod nats_child;
+mod shutdown;
+
+pub mod bus;
+
+pub mod agent;
+pub mod artifact;
+pub mod controller;
+pub mod membership;
+pub mod placement;
+
+pub mod replica;
+pub mod router;
+
+mod capability;
+pub mod engine;
+
+pub mod admin;
+pub mod telemetry;
+
+use std::path::PathBuf;
+
+use lattice_proto::{Incarnation, NodeName};
+
+pub use config::Options;
+pub use node::run;
+
+/// Why a node could not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The admin port cannot be had.
+    #[error(transparent)]
+    Admin(#[from] admin::Error),
+    /// The data folder cannot be used.
+    #[error("cannot use the data folder {folder}: {source}; choose another with --data")]
+    Data {
+        /// Which one.
+        folder: PathBuf,
+        /// From the system.
+        source: std::io::Error,
+    },
+    /// Wasmtime cannot start.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// This node's own NATS server cannot start.
+    #[error(transparent)]
+    NatsChild(#[from] nats_child::Error),
+    /// NATS refuses, or is not good enough.
+    #[error(transparent)]
+    Bus(#[from] bus::Error),
+    /// The name is taken.
+    #[error(transparent)]
+    Name(#[from] membership::Error),
+    /// The name was lost while this node could not renew it.
+    #[error("another node took the name `{name}` while this one was cut off (incarnation {holder}); it stops")]
+    NameLost {
+        /// The name.
+        name: NodeName,
+        /// Who has it now.
+        holder: Incarnation,
+    },
+    /// Signals cannot be listened to.
+    #[error("cannot listen to signals: {0}")]
+    Signals(std::io::Error),
+}

@@ -47,8 +47,8 @@ pub enum Fault {
     /// The actor has no operation of that name.
     #[error("the actor has no operation `{0}`")]
     NoSuchOperation(String),
-    /// The actor is deployed, but no replica runs anywhere now.
-    #[error("no replica of `{0}` is running anywhere at the moment")]
+    /// The actor is deployed, but no replica can be reached now.
+    #[error("no replica can be reached: {0}")]
     NoReplica(String),
     /// Every mailbox tried is full.
     #[error("`{0}` is overloaded: its mailbox is full")]

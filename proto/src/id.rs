@@ -45,6 +45,11 @@ macro_rules! name {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// The identifier as text that shares this one's memory.
+            pub fn shared(&self) -> Arc<str> {
+                self.0.clone()
+            }
         }
 
         impl FromStr for $name {
@@ -195,6 +200,16 @@ pub struct ActorId {
     pub name: ActorName,
     /// Which of its activations; none for a replicated actor.
     pub key: Option<Arc<str>>,
+}
+
+impl ActorId {
+    /// The ID as text; shares memory where there is no key.
+    pub fn shared(&self) -> Arc<str> {
+        match &self.key {
+            None => self.name.shared(),
+            Some(_) => self.to_string().into(),
+        }
+    }
 }
 
 impl From<ActorName> for ActorId {

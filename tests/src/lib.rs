@@ -1,1 +1,44 @@
-//! Skeleton.
+//! The multi-node test kit: real nats-servers, real node processes, real artifacts.
+//!
+//! In reading order: how a process is started so that nothing outlives its test ([`process`]), a [`NatsServer`], a
+//! [`Lattice`] of nodes and what a [`Fault`] from one of them looks like, [`wait_until`] a condition holds, a
+//! [`load`] generator, an OpenTelemetry receiver ([`otlp`]), clients in Python, and the programs of the command line.
+//!
+//! A promise of the contract is a file under `tests/`, whose tests call one helper from here and then assert. Nothing
+//! here sleeps for a fixed time to let something happen: it waits for the thing itself.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test kit ends the test when what it needs is not there"
+)]
+
+pub mod process;
+
+mod ports;
+
+pub mod nats;
+pub use nats::NatsServer;
+
+pub mod artifacts;
+
+pub mod fault;
+pub use fault::Fault;
+
+pub mod lattice;
+pub use lattice::{Builder, Lattice, Node};
+
+pub mod wait;
+pub use wait::wait_until;
+
+pub mod load;
+
+pub mod otlp;
+
+pub mod cli;
+pub mod python;
+
+pub mod manifests;
+
+mod say;
+pub use say::{say, skip_loudly};

@@ -17,7 +17,9 @@ pub fn folder() -> Result<PathBuf> {
 
 fn choose(xdg: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
     let absolute = |value: Option<OsString>| value.map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute(xdg).or_else(|| absolute(home).map(|home| home.join(".cache"))).map(|cache| cache.join("lattice"))
+    absolute(xdg)
+        .or_else(|| absolute(home).map(|home| home.join(".cache")))
+        .map(|cache| cache.join("lattice"))
 }
 
 /// A folder for unfinished work, beside the finished things so that a rename suffices; removed when dropped.

@@ -75,7 +75,9 @@ pub enum Error {
     },
 
     /// `LATTICE_WASM_TOOLCHAIN` holds a word that is not known.
-    #[error("LATTICE_WASM_TOOLCHAIN is `{0}`: set it to `rustup` or `debian`, or unset it to have one chosen")]
+    #[error(
+        "LATTICE_WASM_TOOLCHAIN is `{0}`: set it to `rustup` or `debian`, or unset it to have one chosen"
+    )]
     BadForce(String),
 
     /// Nothing here compiles Rust to Wasm, and nothing could be got.

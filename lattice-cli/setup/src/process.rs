@@ -23,7 +23,8 @@ pub fn capture(command: &mut Command, bound: Duration) -> Result<String> {
         Ended::In(status) if status.success() => Ok(join(stdout)),
         Ended::In(status) => {
             let errors = join(stderr);
-            let last = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message").trim();
+            let last =
+                errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message").trim();
             Err(Error::Failed { command: line(command), outcome: format!("failed with {status}: {last}") })
         }
         // The readers are left alone: a grandchild may hold the pipes open for ever.
@@ -123,7 +124,8 @@ mod tests {
 
     #[test]
     fn a_failure_carries_the_last_line_of_stderr() {
-        let error = capture(&mut shell("echo one >&2; echo two >&2; echo >&2; exit 3"), Duration::from_secs(5));
+        let error =
+            capture(&mut shell("echo one >&2; echo two >&2; echo >&2; exit 3"), Duration::from_secs(5));
         let text = error.unwrap_err().to_string();
         assert!(text.ends_with("two"), "{text}");
         assert!(text.contains('3'), "{text}");

@@ -42,14 +42,18 @@ pub fn python_clients(report: Report) -> Result<PathBuf> {
     let place = cache.join(format!("python-clients-{GENERATION}"));
     let python = place.join("bin/python");
     let found = format!("Python clients for tests ({})", place.display());
-    if usable(&python) {
+    let stood_there = place.exists();
+    if stood_there && usable(&python) {
         report(Notice::Found(found));
         return Ok(python);
     }
     report(Notice::Getting(format!("getting {} from PyPI for the tests", CLIENTS.join(", "))));
     let workshop = Workshop::open(&cache)?;
-    // An environment that stopped working, say because its Python was upgraded, moves aside and goes with the workshop.
-    let _ = std::fs::rename(&place, workshop.path().join("broken"));
+    // An environment that stopped working, say because its Python was upgraded, moves aside and goes with the
+    // workshop. One that appeared meanwhile is another process's, and good.
+    if stood_there {
+        let _ = std::fs::rename(&place, workshop.path().join("broken"));
+    }
     install(workshop.path())?;
     // The environment is used through its `bin/python` only, which works wherever the folder is moved to.
     cache::publish_folder(&workshop.path().join("clients"), &place)?;
@@ -70,7 +74,7 @@ fn install(workshop: &Path) -> Result<()> {
 }
 
 fn usable(python: &Path) -> bool {
-    python.exists() && capture(&mut import(python), QUICK).is_ok()
+    capture(&mut import(python), QUICK).is_ok()
 }
 
 fn import(python: &Path) -> Command {

@@ -19,7 +19,8 @@ mod tests {
 
     #[test]
     fn sizes_are_rounded_to_one_place() {
-        let table = [(0, "0 B"), (999, "999 B"), (1_000, "1.0 KB"), (86_342, "86.3 KB"), (999_949, "999.9 KB")];
+        let table =
+            [(0, "0 B"), (999, "999 B"), (1_000, "1.0 KB"), (86_342, "86.3 KB"), (999_949, "999.9 KB")];
         for (bytes, text) in table {
             assert_eq!(human_size(bytes), text);
         }

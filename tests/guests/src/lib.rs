@@ -1,1 +1,163 @@
-//! Skeleton.
+//! One actor that does whatever a test asks, bad things first: it spins, traps, hoards memory and floods.
+//!
+//! It is no example of anything. What it counts dies with its instance, which some tests rely on.
+
+mod clock;
+
+use std::env;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use lattice_actor::serde_json::{self, Value, json};
+use lattice_actor::{Context, Rejection, Result, actor, join_all, log};
+use serde::{Deserialize, Serialize};
+
+/// The actor.
+#[derive(Default)]
+pub struct Misfit;
+
+/// What a turn knows of itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Who {
+    /// Its own ID.
+    pub self_id: String,
+    /// The calling actor's ID.
+    pub caller: Option<String>,
+    /// What was left of the deadline.
+    pub remaining_ms: u64,
+    /// The trace context.
+    pub traceparent: Option<String>,
+    /// 1 on the first try.
+    pub attempt: u32,
+    /// The message's ID.
+    pub message_id: String,
+}
+
+/// How often `count` ran in this instance.
+static RUNS: AtomicU64 = AtomicU64::new(0);
+
+#[actor]
+impl Misfit {
+    /// Gives the text back.
+    #[idempotent]
+    async fn echo(&self, _ctx: &Context, text: String) -> Result<String> {
+        Ok(text)
+    }
+
+    /// Never ends, and never lets go of the thread.
+    async fn spin(&self, _ctx: &Context) -> Result<()> {
+        loop {
+            black_box(());
+        }
+    }
+
+    /// Traps.
+    async fn trap(&self, _ctx: &Context) -> Result<()> {
+        panic!("this actor traps on purpose")
+    }
+
+    /// Allocates until there is no more.
+    async fn hoard(&self, _ctx: &Context) -> Result<()> {
+        let mut hoard = Vec::new();
+        loop {
+            hoard.push(black_box(vec![1_u8; 1 << 20]));
+        }
+    }
+
+    /// Answers with so many bytes of text.
+    async fn big_reply(&self, _ctx: &Context, bytes: u64) -> Result<String> {
+        let bytes = usize::try_from(bytes).map_err(|_| Rejection::new("too-many", "no text is that long"))?;
+        Ok("x".repeat(bytes))
+    }
+
+    /// Waits without holding the instance, and gives the time back.
+    async fn sleep(&self, _ctx: &Context, ms: u64) -> Result<u64> {
+        clock::wait(Duration::from_millis(ms)).await;
+        Ok(ms)
+    }
+
+    /// Calls an operation of another actor, and gives its reply back as text. What is JSON is sent as it is, nothing
+    /// as no arguments, and anything else as one text.
+    async fn relay(&self, ctx: &Context, to: String, operation: String, text: String) -> Result<String> {
+        let arguments = match text.as_str() {
+            "" => Value::Null,
+            json => serde_json::from_str(json).unwrap_or_else(|_| text.into()),
+        };
+        match ctx.call(to, &operation, &arguments).await? {
+            Value::String(reply) => Ok(reply),
+            reply => Ok(reply.to_string()),
+        }
+    }
+
+    /// Calls `echo` of another actor so many times at once, and counts the replies.
+    async fn fan(&self, ctx: &Context, to: String, n: u32) -> Result<u32> {
+        let calls =
+            (0..n).map(|turn| ctx.call::<String>(to.as_str(), "echo", &json!({ "text": turn.to_string() })));
+        let mut replies = 0;
+        for reply in join_all(calls).await {
+            reply?;
+            replies += 1;
+        }
+        Ok(replies)
+    }
+
+    /// Tells what this turn knows of itself.
+    async fn who(&self, ctx: &Context) -> Result<Who> {
+        Ok(Who {
+            self_id: ctx.self_id().into(),
+            caller: ctx.caller().map(Into::into),
+            remaining_ms: u64::try_from(ctx.remaining().as_millis()).unwrap_or(u64::MAX),
+            traceparent: ctx.traceparent().map(Into::into),
+            attempt: ctx.attempt(),
+            message_id: ctx.message_id().into(),
+        })
+    }
+
+    /// Fails with an error of its own.
+    async fn reject(&self, _ctx: &Context, code: String) -> Result<()> {
+        let details = json!({ "code": code });
+        Err(Rejection::new(code, "this actor rejects on purpose").with_details(&details).into())
+    }
+
+    /// How often this ran in this instance, this time included.
+    async fn count(&self, _ctx: &Context) -> Result<u64> {
+        Ok(RUNS.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Logs the text.
+    async fn log(&self, _ctx: &Context, text: String) -> Result<()> {
+        log::info!("{text}");
+        Ok(())
+    }
+
+    /// The variable of the manifest's `env`.
+    #[idempotent]
+    async fn env(&self, _ctx: &Context, name: String) -> Result<Option<String>> {
+        Ok(env::var(name).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lattice_actor::CallError;
+    use lattice_actor::testing::{Mesh, block_on};
+
+    use super::*;
+
+    #[test]
+    fn it_relays_and_fans_out_to_itself() {
+        let mesh = Mesh::new().actor("misfit", Misfit);
+        let ctx = mesh.context();
+        let relayed = block_on(Misfit.relay(&ctx, "misfit".into(), "echo".into(), "hi".into()));
+        assert_eq!(relayed.as_deref(), Ok("hi"));
+        assert_eq!(block_on(Misfit.fan(&ctx, "misfit".into(), 40)), Ok(40));
+        assert_eq!(mesh.most_at_once(), 40);
+    }
+
+    #[test]
+    fn it_rejects_with_the_code_it_is_given() {
+        let error = block_on(Misfit.reject(&Mesh::new().context(), "out-of-luck".into()));
+        assert!(matches!(error, Err(CallError::Rejected(rejection)) if rejection.code == "out-of-luck"));
+    }
+}

@@ -1,0 +1,137 @@
+//! What an operation knows of the message it handles, and its way to other actors.
+//!
+//! It reads the clock, and keeps nothing from one message to the next.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::call::Call;
+use crate::interface::{Callee, Interface};
+use crate::json;
+use crate::mesh::Mesh;
+
+/// The message being handled, and the mesh around it. Every operation gets one.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use lattice_actor::{Context, Result, actor, interface, join};
+///
+/// #[interface]
+/// pub trait Pricing {
+///     async fn price(sku: String) -> Result<u64>;
+/// }
+///
+/// #[derive(Default)]
+/// pub struct Basket;
+///
+/// #[actor]
+/// impl Basket {
+///     async fn total(&self, ctx: &Context, one: String, other: String) -> Result<u64> {
+///         let pricing = ctx.actor::<dyn Pricing>("pricing").timeout(Duration::from_millis(200));
+///         // Both calls are under way before either is answered.
+///         let (one, other) = join!(pricing.price(&one), pricing.price(&other));
+///         Ok(one? + other?)
+///     }
+/// }
+///
+/// # use lattice_actor::testing::{Mesh, block_on};
+/// # let mesh = Mesh::new().answer("pricing", "price", |_| Ok(5));
+/// # assert_eq!(block_on(Basket.total(&mesh.context(), "tea".into(), "cup".into())), Ok(10));
+/// ```
+#[derive(Debug)]
+pub struct Context {
+    pub(crate) mesh: Mesh,
+    pub(crate) origin: Origin,
+}
+
+/// Where the message comes from, and what is left for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub message_id: String,
+    pub caller: Option<String>,
+    pub deadline: Instant,
+    pub traceparent: Option<String>,
+    pub attempt: u32,
+}
+
+impl Context {
+    pub(crate) fn new(mesh: Mesh, origin: Origin) -> Self {
+        Context { mesh, origin }
+    }
+
+    /// This actor's own ID.
+    pub fn self_id(&self) -> &str {
+        self.mesh.self_id()
+    }
+
+    /// The calling actor's ID, or none when the caller is no actor.
+    pub fn caller(&self) -> Option<&str> {
+        self.origin.caller.as_deref()
+    }
+
+    /// When the lattice gives up on this message.
+    pub fn deadline(&self) -> Instant {
+        self.origin.deadline
+    }
+
+    /// How long it is until then; zero when it has passed.
+    pub fn remaining(&self) -> Duration {
+        self.origin.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// The W3C trace context of this turn. Calls carry it along by themselves.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.origin.traceparent.as_deref()
+    }
+
+    /// Unique in the lattice; the same over retries of one call.
+    pub fn message_id(&self) -> &str {
+        &self.origin.message_id
+    }
+
+    /// 1 on the first try.
+    pub fn attempt(&self) -> u32 {
+        self.origin.attempt
+    }
+
+    /// A client of the actor of this ID, typed by an interface: `ctx.actor::<dyn Pricing>("pricing")`.
+    ///
+    /// Whether the actor exists shows when it is called.
+    pub fn actor<I: Interface + ?Sized>(&self, id: impl Into<Rc<str>>) -> I::Client {
+        I::client(self.callee(id))
+    }
+
+    /// Calls an operation without an interface. The arguments are what [`serde_json::json!`] makes, or anything that
+    /// serialises to the same; the reply is read as a `T`.
+    ///
+    /// # Errors
+    /// As any call; see [`CallError`](crate::CallError).
+    ///
+    /// # Examples
+    /// ```
+    /// use lattice_actor::serde_json::json;
+    /// use lattice_actor::testing::{Mesh, block_on};
+    ///
+    /// let mesh = Mesh::new().answer("greeter", "hello", |arguments| Ok(format!("Hi {}", arguments["name"])));
+    /// let ctx = mesh.context();
+    /// let reply: String = block_on(ctx.call("greeter", "hello", &json!({ "name": "Ada" })))?;
+    /// assert_eq!(reply, r#"Hi "Ada""#);
+    /// # Ok::<(), lattice_actor::CallError>(())
+    /// ```
+    pub fn call<T: DeserializeOwned>(
+        &self,
+        to: impl Into<Rc<str>>,
+        operation: &str,
+        arguments: &(impl Serialize + ?Sized),
+    ) -> Call<T> {
+        json::call_with(&self.callee(to), operation, arguments)
+    }
+
+    fn callee(&self, id: impl Into<Rc<str>>) -> Callee {
+        Callee { mesh: self.mesh.clone(), id: id.into(), timeout: None }
+    }
+}

@@ -1,0 +1,191 @@
+//! Reads arguments: cuts the payload into one raw slice per parameter, then decodes each into its own type.
+//!
+//! It copies nothing out of the payload, and never guesses: what fits no rule of the parent module is an error.
+
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::missing::Missing;
+use super::{CONTENT_TYPE, reason};
+use crate::{CallError, Message, Result};
+
+/// The arguments of one message.
+#[derive(Debug)]
+pub struct Arguments<'m> {
+    operation: &'static str,
+    names: &'static [&'static str],
+    values: Vec<Option<&'m [u8]>>,
+    /// Rule 5: the value may be a missing argument.
+    perhaps_missing: bool,
+}
+
+impl<'m> Arguments<'m> {
+    /// Finds the argument of each name.
+    ///
+    /// # Errors
+    /// [`CallError::Malformed`], naming the operation and what is wrong.
+    pub fn read(
+        operation: &'static str,
+        names: &'static [&'static str],
+        message: &'m Message,
+    ) -> Result<Self> {
+        if !message.content_type.is_empty() && message.content_type != CONTENT_TYPE {
+            return Err(malformed(
+                operation,
+                format_args!("it takes {CONTENT_TYPE}, not {}", message.content_type),
+            ));
+        }
+        let payload = message.payload.trim_ascii();
+        let payload = if payload.is_empty() { b"null".as_slice() } else { payload };
+        let mut arguments =
+            Arguments { operation, names, values: vec![None; names.len()], perhaps_missing: false };
+        if payload == b"null" && names.len() != 1 {
+            return Ok(arguments);
+        }
+        match names {
+            [name] => arguments.read_one(name, payload)?,
+            _ => arguments.read_object(payload)?,
+        }
+        Ok(arguments)
+    }
+
+    /// Decodes the argument of this parameter.
+    ///
+    /// # Errors
+    /// [`CallError::Malformed`], naming the operation and the parameter.
+    pub fn take<T: DeserializeOwned>(&mut self, index: usize) -> Result<T> {
+        let Some(value) = self.values[index] else { return self.missing(index) };
+        match serde_json::from_slice(value) {
+            Ok(value) => Ok(value),
+            Err(_) if self.perhaps_missing => self.missing(index),
+            Err(error) => Err(malformed(
+                self.operation,
+                format_args!("argument `{}`: {}", self.names[index], reason(&error)),
+            )),
+        }
+    }
+
+    fn missing<T: DeserializeOwned>(&self, index: usize) -> Result<T> {
+        let name = self.names[index];
+        T::deserialize(Missing)
+            .map_err(|_| malformed(self.operation, format_args!("argument `{name}` is missing")))
+    }
+
+    fn read_one(&mut self, name: &'static str, payload: &'m [u8]) -> Result<()> {
+        let mut value = payload;
+        if payload.starts_with(b"{") {
+            let mut object = serde_json::Deserializer::from_slice(payload);
+            // Broken JSON is reported when the bare value is decoded.
+            match object.deserialize_map(OnlyField(name)).and_then(|only| object.end().map(|()| only)) {
+                Ok(Only::This(named)) => value = named,
+                Ok(Only::Nothing) => self.perhaps_missing = true,
+                Ok(Only::Other) | Err(_) => {}
+            }
+        } else {
+            self.perhaps_missing = payload == b"null";
+        }
+        self.values[0] = Some(value);
+        Ok(())
+    }
+
+    fn read_object(&mut self, payload: &'m [u8]) -> Result<()> {
+        let mut object = serde_json::Deserializer::from_slice(payload);
+        let (operation, names) = (self.operation, self.names);
+        object
+            .deserialize_map(AllFields { names, values: &mut self.values })
+            .and_then(|()| object.end())
+            .map_err(|error| match names {
+                [] => malformed(operation, format_args!("it takes no arguments: {}", reason(&error))),
+                _ => malformed(operation, format_args!("{}", reason(&error))),
+            })
+    }
+}
+
+fn malformed(operation: &str, problem: fmt::Arguments<'_>) -> CallError {
+    CallError::Malformed(format!("{operation}: {problem}"))
+}
+
+/// Puts each field of an object where its parameter is.
+struct AllFields<'a, 'm> {
+    names: &'static [&'static str],
+    values: &'a mut [Option<&'m [u8]>],
+}
+
+impl<'m> Visitor<'m> for AllFields<'_, 'm> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object with the arguments by name")
+    }
+
+    fn visit_map<M: MapAccess<'m>>(self, mut fields: M) -> Result<(), M::Error> {
+        while let Some(index) = fields.next_key_seed(Name(self.names))? {
+            if self.values[index].is_some() {
+                return Err(M::Error::custom(format_args!(
+                    "argument `{}` is there twice",
+                    self.names[index]
+                )));
+            }
+            self.values[index] = Some(fields.next_value::<&RawValue>()?.get().as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// A field's name, as the index of its parameter.
+struct Name(&'static [&'static str]);
+
+impl<'m> DeserializeSeed<'m> for Name {
+    type Value = usize;
+
+    fn deserialize<D: Deserializer<'m>>(self, name: D) -> Result<usize, D::Error> {
+        name.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name {
+    type Value = usize;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("the name of a parameter")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<usize, E> {
+        match self.0.iter().position(|known| *known == name) {
+            Some(index) => Ok(index),
+            None => Err(E::custom(format_args!("unknown argument `{name}`"))),
+        }
+    }
+}
+
+/// Looks whether an object has this one field and no other.
+struct OnlyField(&'static str);
+
+enum Only<'m> {
+    This(&'m [u8]),
+    Nothing,
+    Other,
+}
+
+impl<'m> Visitor<'m> for OnlyField {
+    type Value = Only<'m>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'m>>(self, mut fields: M) -> Result<Only<'m>, M::Error> {
+        let mut only = Only::Nothing;
+        while let Some(name) = fields.next_key::<String>()? {
+            let value = fields.next_value::<&RawValue>()?;
+            only = match only {
+                Only::Nothing if name == self.0 => Only::This(value.get().as_bytes()),
+                _ => Only::Other,
+            };
+        }
+        Ok(only)
+    }
+}

@@ -1,0 +1,193 @@
+//! The actors around the one under test, and a record of what they were asked.
+//!
+//! A call yields once before it is answered, so that calls which are joined are under way together, as in a lattice.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::TestContext;
+use crate::call::Outgoing;
+use crate::{Actor, CallError, Message, Result, actor, json};
+
+/// The actors that a test knows; a cheap handle, of which all clones share one record.
+///
+/// See [the module](crate::testing) for examples.
+#[derive(Clone, Default)]
+pub struct Mesh {
+    self_id: Option<Rc<str>>,
+    shared: Rc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    // Filled before the first call and looked up without a borrow held over an answer: answers may call again.
+    actors: RefCell<HashMap<String, Handler>>,
+    answers: RefCell<HashMap<(String, String), Handler>>,
+    calls: RefCell<Vec<Recorded>>,
+    under_way: Cell<usize>,
+    most_under_way: Cell<usize>,
+}
+
+type Handler = Rc<dyn Fn(TestContext, Message) -> LocalBoxFuture<'static, Result<Vec<u8>>>>;
+
+/// A call that was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// Whom it was made to.
+    pub to: String,
+    /// What was asked.
+    pub operation: String,
+    /// The arguments; `null` where they are no JSON.
+    pub arguments: Value,
+    /// The time limit that the caller gave it, if any.
+    pub timeout: Option<Duration>,
+}
+
+impl Mesh {
+    /// No actors yet.
+    pub fn new() -> Self {
+        Mesh::default()
+    }
+
+    /// Adds a real actor.
+    #[must_use]
+    pub fn actor<A: Actor + 'static>(self, id: &str, actor: A) -> Self {
+        let actor = Rc::new(actor);
+        let handler: Handler = Rc::new(move |context, message| {
+            let actor = actor.clone();
+            async move { actor::answer(&*actor, &context, message).await }.boxed_local()
+        });
+        self.shared.actors.borrow_mut().insert(id.to_owned(), handler);
+        self
+    }
+
+    /// Answers an operation with a closure, which is given the arguments. It goes before a real actor of that ID.
+    #[must_use]
+    pub fn answer<T: Serialize>(
+        self,
+        id: &str,
+        operation: &str,
+        answer: impl Fn(Value) -> Result<T> + 'static,
+    ) -> Self {
+        let handler: Handler = Rc::new(move |_, message| {
+            let reply = json::reply(answer(arguments(message.payload())));
+            async move { reply }.boxed_local()
+        });
+        self.shared.answers.borrow_mut().insert((id.to_owned(), operation.to_owned()), handler);
+        self
+    }
+
+    /// Fails an operation.
+    #[must_use]
+    pub fn fail(self, id: &str, operation: &str, error: CallError) -> Self {
+        let handler: Handler = Rc::new(move |_, _| {
+            let error = error.clone();
+            async move { Err(error) }.boxed_local()
+        });
+        self.shared.answers.borrow_mut().insert((id.to_owned(), operation.to_owned()), handler);
+        self
+    }
+
+    /// A turn in this mesh, for the operation under test.
+    pub fn context(&self) -> TestContext {
+        TestContext::new(self.clone())
+    }
+
+    /// All calls so far, in the order in which they were sent.
+    pub fn calls(&self) -> Vec<Recorded> {
+        self.shared.calls.borrow().clone()
+    }
+
+    /// How many calls were under way at once, at most: 1 when each waited for the one before.
+    pub fn most_at_once(&self) -> usize {
+        self.shared.most_under_way.get()
+    }
+
+    pub(crate) fn self_id(&self) -> &str {
+        self.self_id.as_deref().unwrap_or("under-test")
+    }
+
+    pub(super) fn named(&self, id: String) -> Self {
+        Mesh { self_id: Some(id.into()), shared: self.shared.clone() }
+    }
+
+    pub(crate) fn call(&self, outgoing: Outgoing) -> LocalBoxFuture<'static, Result<Vec<u8>>> {
+        let Outgoing { to, operation, payload, content_type, timeout } = outgoing;
+        let recorded = Recorded {
+            to: to.clone(),
+            operation: operation.clone(),
+            arguments: arguments(&payload),
+            timeout,
+        };
+        self.shared.calls.borrow_mut().push(recorded);
+        let mut context = self.named(to.clone()).context().with_caller(self.self_id());
+        if let Some(limit) = timeout {
+            context = context.with_remaining(limit);
+        }
+        let handler = self.find(&to, &operation);
+        let message = Message { operation, content_type: content_type.to_owned(), payload };
+        let shared = self.shared.clone();
+        async move {
+            let _under_way = UnderWay::begin(shared);
+            yield_once().await;
+            match handler {
+                Some(handler) => handler(context, message).await,
+                None => Err(CallError::NoSuchActor(to)),
+            }
+        }
+        .boxed_local()
+    }
+
+    fn find(&self, to: &str, operation: &str) -> Option<Handler> {
+        let answer = self.shared.answers.borrow().get(&(to.to_owned(), operation.to_owned())).cloned();
+        answer.or_else(|| self.shared.actors.borrow().get(to).cloned())
+    }
+}
+
+impl fmt::Debug for Mesh {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Mesh").field("self_id", &self.self_id()).finish_non_exhaustive()
+    }
+}
+
+fn arguments(payload: &[u8]) -> Value {
+    serde_json::from_slice(payload).unwrap_or_default()
+}
+
+/// Counts a call until it ends or is dropped.
+struct UnderWay(Rc<Shared>);
+
+impl UnderWay {
+    fn begin(shared: Rc<Shared>) -> Self {
+        let now = shared.under_way.get() + 1;
+        shared.under_way.set(now);
+        shared.most_under_way.set(shared.most_under_way.get().max(now));
+        UnderWay(shared)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.set(self.0.under_way.get() - 1);
+    }
+}
+
+async fn yield_once() {
+    let mut yielded = false;
+    std::future::poll_fn(|task| {
+        if std::mem::replace(&mut yielded, true) {
+            return std::task::Poll::Ready(());
+        }
+        task.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}

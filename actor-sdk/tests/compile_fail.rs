@@ -1,0 +1,11 @@
+//! What must not compile, and how clearly the compiler says why.
+
+#[test]
+fn an_actor_keeps_to_its_interface_or_does_not_compile() {
+    trybuild::TestCases::new().compile_fail("tests/ui/contract_*.rs");
+}
+
+#[test]
+fn what_cannot_travel_is_refused_where_it_stands() {
+    trybuild::TestCases::new().compile_fail("tests/ui/shape_*.rs");
+}

@@ -1,0 +1,106 @@
+//! Building what manifests name, and putting every artifact where its manifest looks for it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::cargo::{Component, build_components};
+use crate::size::human_size;
+use crate::{Error, Notice, Report, Result, WasmToolchain, cache, manifest};
+
+/// The first bytes of a component; a plain module has another version there.
+const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+
+/// An actor that was built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltActor {
+    /// Its name in the manifest.
+    pub name: String,
+    /// The artifact beside the manifest.
+    pub artifact: PathBuf,
+    /// The artifact's size.
+    pub bytes: u64,
+}
+
+/// Builds every actor of the given manifests that has a package, and puts its artifact in place.
+///
+/// Each of `places` is a `lattice.toml` or the folder that holds one. All packages of one workspace are compiled by one
+/// call of cargo. Actors whose artifact is a digest, or was made by something else than cargo, are left alone. An
+/// artifact that would not change is not written.
+///
+/// # Errors
+/// When a manifest or package cannot be used for building, or cargo reports errors.
+pub fn build_actors(
+    places: &[PathBuf],
+    toolchain: &WasmToolchain,
+    report: Report,
+) -> Result<Vec<BuiltActor>> {
+    let mut actors = Vec::new();
+    for place in places {
+        actors.extend(manifest::read(place)?);
+    }
+    let folders: Vec<PathBuf> = actors.iter().map(|actor| actor.folder.clone()).collect();
+    let components = build_components(&folders, toolchain, report)?;
+    let install = |(actor, component): (manifest::Actor, Component)| {
+        let bytes = install(&component, &actor.artifact)?;
+        report(Notice::Done(format!("{}: {} ({})", actor.name, actor.artifact.display(), human_size(bytes))));
+        Ok(BuiltActor { name: actor.name, artifact: actor.artifact, bytes })
+    };
+    actors.into_iter().zip(components).map(install).collect()
+}
+
+/// Copies the component, by way of a temporary name beside its place so that a reader never sees half of it.
+fn install(component: &Component, artifact: &Path) -> Result<u64> {
+    let content = fs::read(&component.path).map_err(Error::io("read", &component.path))?;
+    if !content.starts_with(&COMPONENT) {
+        return Err(Error::NotAnActor {
+            folder: component.folder.clone(),
+            problem: "was built to a plain module and not to a component: remove the linker settings for \
+                      wasm32-wasip2 from the cargo configuration"
+                .into(),
+        });
+    }
+    let bytes = content.len() as u64;
+    if fs::read(artifact).is_ok_and(|present| present == content) {
+        return Ok(bytes);
+    }
+    let beside = artifact.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let workshop = cache::Workshop::open(beside)?;
+    let finished = workshop.path().join("artifact");
+    fs::write(&finished, &content).map_err(Error::io("write", &finished))?;
+    cache::publish_file(&finished, artifact)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component(folder: &Path, content: &[u8]) -> Component {
+        let path = folder.join("made.wasm");
+        fs::write(&path, content).unwrap();
+        Component { folder: folder.to_owned(), path }
+    }
+
+    #[test]
+    fn an_artifact_is_put_in_place_and_an_equal_one_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let content = [&COMPONENT[..], b"and more"].concat();
+        let component = component(folder.path(), &content);
+        let artifact = folder.path().join("out/greeter.wasm");
+        assert_eq!(install(&component, &artifact).unwrap(), 16);
+        let written = fs::metadata(&artifact).unwrap().modified().unwrap();
+        assert_eq!(install(&component, &artifact).unwrap(), 16);
+        assert_eq!(fs::metadata(&artifact).unwrap().modified().unwrap(), written);
+        assert_eq!(fs::read(&artifact).unwrap(), content);
+        let left: Vec<_> = fs::read_dir(artifact.parent().unwrap()).unwrap().collect();
+        assert_eq!(left.len(), 1, "nothing unfinished stays: {left:?}");
+    }
+
+    #[test]
+    fn a_plain_module_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let module = component(folder.path(), b"\0asm\x01\0\0\0");
+        let error = install(&module, &folder.path().join("greeter.wasm")).unwrap_err().to_string();
+        assert!(error.contains("plain module"), "{error}");
+    }
+}

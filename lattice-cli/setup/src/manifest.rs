@@ -1,0 +1,120 @@
+//! What building needs to know of a `lattice.toml`: the actors, where each is compiled, where its artifact belongs.
+//!
+//! It never judges the rest of the manifest; `lattice apply` does, exactly.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+use crate::{Error, Result};
+
+/// One actor of a manifest that is compiled from a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    pub name: String,
+    /// The folder with its `Cargo.toml`.
+    pub folder: PathBuf,
+    /// Where the component goes.
+    pub artifact: PathBuf,
+}
+
+/// Reads the actors that are built from source. `place` is a manifest or the folder that holds `lattice.toml`.
+pub fn read(place: &Path) -> Result<Vec<Actor>> {
+    let path = if place.is_dir() { place.join("lattice.toml") } else { place.to_owned() };
+    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let base = path.parent().unwrap_or(Path::new("."));
+    parse(&text, base).map_err(|problem| Error::Manifest { path, problem })
+}
+
+fn parse(text: &str, base: &Path) -> std::result::Result<Vec<Actor>, String> {
+    let manifest: Table = text.parse().map_err(|error| format!("this is not TOML: {error}"))?;
+    let Some(actors) = manifest.get("actors").and_then(|actors| actors.as_table()) else {
+        return Err("no actor is named: add a table `[actors.NAME]` with an `artifact`".into());
+    };
+    let mut found = Vec::new();
+    for (name, actor) in actors {
+        let field = |field: &str| match actor.get(field) {
+            None => Ok(None),
+            Some(value) => value
+                .as_str()
+                .map(Some)
+                .ok_or_else(|| format!("`actors.{name}.{field}` is no string: write a path in quotes")),
+        };
+        let artifact = field("artifact")?
+            .ok_or_else(|| format!("`actors.{name}` has no artifact: add `artifact = \"{name}.wasm\"`"))?;
+        let build = field("build")?;
+        let folder = base.join(build.unwrap_or("."));
+        let in_the_lattice = artifact.starts_with("sha256:");
+        if in_the_lattice && build.is_some() {
+            return Err(format!(
+                "`actors.{name}` has a `build` folder, but its artifact is a digest: give the file that the build makes"
+            ));
+        }
+        // Without `build` and without a package there, the artifact was made by something else, such as componentize-py.
+        if in_the_lattice || (build.is_none() && !folder.join("Cargo.toml").exists()) {
+            continue;
+        }
+        found.push(Actor { name: name.clone(), folder, artifact: base.join(artifact) });
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_and_artifacts_stand_beside_the_manifest() {
+        let text = r#"
+            [app]
+            name = "shop"
+            [actors.storefront]
+            artifact = "storefront.wasm"
+            build = "storefront"
+            replicas = { min = 0 }
+            [actors.seller]
+            artifact = "sha256:abc"
+            [actors.script]
+            artifact = "script.wasm"
+        "#;
+        let actors = parse(text, Path::new("examples/shop")).unwrap();
+        let storefront = Actor {
+            name: "storefront".into(),
+            folder: "examples/shop/storefront".into(),
+            artifact: "examples/shop/storefront.wasm".into(),
+        };
+        assert_eq!(
+            actors,
+            [storefront],
+            "a digest and a folder without a package are built by somebody else"
+        );
+    }
+
+    #[test]
+    fn the_default_folder_is_the_manifests_own() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("Cargo.toml"), "").unwrap();
+        fs::write(folder.path().join("lattice.toml"), "[actors.greeter]\nartifact = 'out/greeter.wasm'")
+            .unwrap();
+        let by_folder = read(folder.path()).unwrap();
+        assert_eq!(by_folder, read(&folder.path().join("lattice.toml")).unwrap());
+        assert_eq!(by_folder[0].folder.canonicalize().unwrap(), folder.path().canonicalize().unwrap());
+        assert_eq!(by_folder[0].artifact, folder.path().join("out/greeter.wasm"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_field() {
+        let table = [
+            ("[app", "not TOML"),
+            ("[app]\nname = 'x'", "[actors.NAME]"),
+            ("[actors.a]\nbuild = 'a'", "`actors.a` has no artifact"),
+            ("[actors.a]\nartifact = 3", "`actors.a.artifact` is no string"),
+            ("[actors.a]\nartifact = 'sha256:1'\nbuild = 'a'", "is a digest"),
+        ];
+        for (text, expected) in table {
+            let problem = parse(text, Path::new(".")).unwrap_err();
+            assert!(problem.contains(expected), "{text:?} gave {problem:?}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! One file per command.
+
+pub mod apply;
+mod artifacts;
+pub mod build;
+pub mod call;
+pub mod completions;
+pub mod delete;
+pub mod doctor;
+pub mod new;
+pub mod nodes;
+mod operation;
+pub mod ps;
+pub mod scale;
+pub mod start;

@@ -1,0 +1,62 @@
+//! `lattice apply`: hands a manifest and its artifacts over, and waits until the app runs.
+
+use std::path::{Path, PathBuf};
+
+use lattice_proto::Ran;
+use lattice_proto::admin::ApplyRequest;
+use lattice_proto::manifest::Manifest;
+
+use super::{artifacts, operation};
+use crate::admin;
+use crate::cli::Global;
+use crate::failure::Failure;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The manifest, or the folder that holds a lattice.toml
+    manifest: PathBuf,
+    /// Check everything and show what would change, but change nothing that runs
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not wait until it runs
+    #[arg(long)]
+    detach: bool,
+}
+
+pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    let file = if args.manifest.is_dir() { args.manifest.join("lattice.toml") } else { args.manifest };
+    let text = std::fs::read_to_string(&file).map_err(|error| {
+        let message =
+            format!("{} cannot be read: {error}; name a manifest, or the folder of one", file.display());
+        Failure::new("no-manifest", Ran::No, message)
+    })?;
+    let name = file.display().to_string();
+    // The node judges the manifest again: it may know more, or less, than this binary.
+    let manifest = Manifest::parse(&text, &name)
+        .map_err(|error| Failure::new("invalid-manifest", Ran::No, error.to_string()))?;
+
+    let mut client = admin::connect(global).await?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    // A dry run hands the artifacts over as well, because they are part of what is checked; bytes that no app names
+    // are harmless.
+    let artifacts = artifacts::upload(&mut client, &manifest, folder, global.output).await?;
+    let request = ApplyRequest {
+        manifest: text,
+        file: name,
+        artifacts: artifacts.into_iter().collect(),
+        dry_run: args.dry_run,
+        request_id: operation::request_id(),
+    };
+    let started = client.apply(request).await?.into_inner();
+    if args.dry_run {
+        return global.output.print(&operation::View::from(started.clone()), |_| changes(&started.changes));
+    }
+    if args.detach {
+        return operation::print(started, global.output);
+    }
+    operation::finish(client, started, global).await
+}
+
+fn changes(changes: &[String]) -> String {
+    if changes.is_empty() { "nothing would change".to_owned() } else { changes.join("\n") }
+}

@@ -1,0 +1,54 @@
+//! `lattice build`: compiles the actors of a manifest and puts each artifact where the manifest looks for it.
+
+use std::path::{Path, PathBuf};
+
+use lattice_setup::Notice;
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::failure::Failure;
+use crate::setup;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A manifest, or the folder that holds a lattice.toml
+    #[arg(default_value = ".")]
+    path: PathBuf,
+}
+
+/// An artifact as `-o json` shows it.
+#[derive(Serialize)]
+struct Built {
+    actor: String,
+    artifact: PathBuf,
+    bytes: u64,
+}
+
+pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    let built = setup::blocking(global.output, move |report| {
+        let folder =
+            if args.path.is_dir() { &args.path } else { args.path.parent().unwrap_or(Path::new("")) };
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let toolchain = lattice_setup::wasm_toolchain(folder, report)?;
+        // What was built is the result, on stdout; telling it on the way as well would say it twice.
+        let report = |notice: Notice| match notice {
+            Notice::Done(_) => {}
+            other => report(other),
+        };
+        lattice_setup::build_actors(std::slice::from_ref(&args.path), &toolchain, &report)
+    });
+    let built: Vec<Built> = built
+        .await?
+        .into_iter()
+        .map(|actor| Built { actor: actor.name, artifact: actor.artifact, bytes: actor.bytes })
+        .collect();
+    global.output.print(&built, |built| {
+        let line = |one: &Built| {
+            format!("{}: {} ({})", one.actor, one.artifact.display(), lattice_setup::human_size(one.bytes))
+        };
+        match built.as_slice() {
+            [] => "nothing to build: every artifact of this manifest is made by something else".to_owned(),
+            built => built.iter().map(line).collect::<Vec<_>>().join("\n"),
+        }
+    })
+}

@@ -1,0 +1,103 @@
+//! `lattice call`: asks an actor something and prints its reply as it is.
+
+use std::io::Read;
+use std::time::Duration;
+
+use lattice_proto::admin::CallRequest;
+use lattice_proto::{ActorId, Operation};
+
+use crate::admin;
+use crate::cli::Global;
+use crate::duration;
+use crate::failure::Failure;
+use crate::output;
+
+/// How much longer than the call itself its answer may take on the way here.
+const GRACE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The actor to call, with its key if it is a keyed one
+    #[arg(value_name = "ACTOR[/KEY]")]
+    target: ActorId,
+    /// Which of its operations
+    operation: Operation,
+    /// The arguments: as JSON, in a file, or on stdin
+    #[arg(value_name = "JSON|@FILE|-")]
+    payload: Option<String>,
+    /// Give up after so long
+    #[arg(long, default_value = "5s", value_parser = duration::parse)]
+    timeout: Duration,
+    /// The payload is an encoded Protobuf message
+    #[arg(long)]
+    protobuf: bool,
+}
+
+pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    let payload = read(args.payload.as_deref())?;
+    if !args.protobuf && !payload.is_empty() {
+        check(&payload)?;
+    }
+    let mut client = admin::connect(global).await?;
+    let content_type = if args.protobuf { "application/protobuf" } else { "application/json" };
+    let mut request = tonic::Request::new(CallRequest {
+        target: args.target.to_string(),
+        operation: args.operation.to_string(),
+        payload: payload.into(),
+        content_type: content_type.to_owned(),
+        timeout_ms: u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX),
+        traceparent: std::env::var("TRACEPARENT").unwrap_or_default(),
+    });
+    request.set_timeout(args.timeout.saturating_add(GRACE));
+    let reply = client.call(request).await?.into_inner();
+    if global.verbose > 0 && !reply.trace_id.is_empty() {
+        global.output.note(&format!("trace {}", reply.trace_id));
+    }
+    output::bytes(&reply.payload)?;
+    // A prompt right behind the reply would be misread as part of it; pipes get the reply alone.
+    if output::is_terminal() { output::bytes(b"\n") } else { Ok(()) }
+}
+
+fn read(payload: Option<&str>) -> Result<Vec<u8>, Failure> {
+    match payload {
+        None => Ok(Vec::new()),
+        Some("-") => {
+            let mut bytes = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut bytes)?;
+            Ok(bytes)
+        }
+        Some(text) => match text.strip_prefix('@') {
+            Some(file) => std::fs::read(file).map_err(|error| {
+                Failure::usage(format!("{file} cannot be read: {error}; name a file after the @"))
+            }),
+            None => Ok(text.as_bytes().to_vec()),
+        },
+    }
+}
+
+fn check(payload: &[u8]) -> Result<(), Failure> {
+    serde_json::from_slice::<serde::de::IgnoredAny>(payload).map(drop).map_err(|error| {
+        let shown: String = String::from_utf8_lossy(payload).chars().take(60).collect();
+        Failure::usage(format!(
+            "`{shown}` is no JSON ({error}); a text needs its own quotes, as in '\"Ada\"'"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_without_quotes_is_refused_with_a_hint() {
+        assert!(check(b"Ada").unwrap_err().to_string().contains("'\"Ada\"'"));
+        assert!(check(b"\"Ada\"").is_ok());
+    }
+
+    #[test]
+    fn payloads_come_from_the_command_line_or_a_file() {
+        assert_eq!(read(None).unwrap(), b"");
+        assert_eq!(read(Some("{}")).unwrap(), b"{}");
+        assert!(read(Some("@/nonexistent/file")).is_err());
+    }
+}

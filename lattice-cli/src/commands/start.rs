@@ -1,0 +1,86 @@
+//! `lattice start`: runs a node in this process. The node does the rest; here only its options are gathered.
+
+use std::path::PathBuf;
+
+use lattice_proto::Ran;
+
+use crate::cli::Global;
+use crate::failure::{Failure, sentence};
+use crate::output::Format;
+use crate::setup;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The node's name, stable over restarts [default: the host name]
+    #[arg(long)]
+    name: Option<String>,
+    /// The lattice to join [default: default]
+    #[arg(long, value_name = "ID")]
+    lattice: Option<String>,
+    /// The NATS servers to join; without, the node starts one of its own
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    nats: Vec<String>,
+    /// A NATS credentials file
+    #[arg(long, value_name = "FILE")]
+    nats_creds: Option<PathBuf>,
+    /// The certificate authority that NATS servers must be signed by
+    #[arg(long, value_name = "FILE")]
+    nats_tls_ca: Option<PathBuf>,
+    /// Where the admin API listens; port 0 takes a free one [default: 127.0.0.1:7700]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// A label for placement; may be given several times
+    #[arg(long = "label", value_name = "K=V", value_parser = label)]
+    labels: Vec<String>,
+    /// The node's data folder [default: $XDG_DATA_HOME/lattice]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A file with the same settings; flags win
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    let nats_server = if args.nats.is_empty() { own_server(&args, global.output).await? } else { None };
+    let options = lattice_node::Options {
+        name: args.name,
+        lattice: args.lattice,
+        nats: args.nats,
+        nats_creds: args.nats_creds,
+        nats_tls_ca: args.nats_tls_ca,
+        listen: args.listen,
+        labels: args.labels,
+        data: args.data,
+        config: args.config,
+        nats_server,
+        verbosity: global.verbose,
+    };
+    lattice_node::run(options)
+        .await
+        .map_err(|error| Failure::new("start", Ran::No, sentence(&anyhow::Error::from(error))))
+}
+
+/// The program for a server of the node's own.
+async fn own_server(args: &Args, output: Format) -> Result<Option<PathBuf>, Failure> {
+    // The file may name servers, so that none of our own is needed: take what is here, but get nothing.
+    let only_look = args.config.is_some();
+    let found = setup::blocking(output, move |report| {
+        if only_look {
+            Ok(lattice_setup::find_nats_server(report).ok().flatten())
+        } else {
+            lattice_setup::nats_server(report).map(Some)
+        }
+    });
+    let server = found.await.map_err(|failure| {
+        let message = format!("{failure}; or join a server that runs already with --nats URL");
+        Failure::new("no-nats-server", Ran::No, message)
+    })?;
+    Ok(server.map(|server| server.path))
+}
+
+fn label(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok(text.to_owned()),
+        _ => Err("write a label as KEY=VALUE, such as zone=a".to_owned()),
+    }
+}

@@ -1,0 +1,92 @@
+//! Errors as gRPC statuses: a code, one sentence, and the same for programs in binary metadata.
+
+use lattice_proto::admin::{ERROR_METADATA, ErrorInfo};
+use lattice_proto::{Fault, Ran};
+use prost::Message;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+use crate::controller::DeclareError;
+use crate::{artifact, bus};
+
+fn status(code: Code, info: ErrorInfo) -> Status {
+    let mut status = Status::new(code, info.message.clone());
+    let details = MetadataValue::from_bytes(&info.encode_to_vec());
+    status.metadata_mut().insert_bin(ERROR_METADATA, details);
+    status
+}
+
+fn simple(code: Code, kind: &str, message: String) -> Status {
+    let ran = Ran::No.as_str().to_owned();
+    status(code, ErrorInfo { kind: kind.to_owned(), message, ran, code: String::new(), details: String::new() })
+}
+
+/// A request that could not be understood.
+pub(super) fn invalid(message: impl ToString) -> Status {
+    simple(Code::InvalidArgument, "invalid-request", message.to_string())
+}
+
+/// Something that is not there.
+pub(super) fn missing(message: impl ToString) -> Status {
+    simple(Code::NotFound, "not-found", message.to_string())
+}
+
+pub(super) fn from_bus(error: &bus::Error) -> Status {
+    simple(Code::Unavailable, "unavailable", error.to_string())
+}
+
+pub(super) fn from_artifact(error: &artifact::Error) -> Status {
+    let (code, kind) = match error {
+        artifact::Error::Missing(_) => (Code::NotFound, "no-such-artifact"),
+        artifact::Error::Damaged(_) => (Code::DataLoss, "damaged-artifact"),
+        artifact::Error::TooLarge { .. } => (Code::InvalidArgument, "too-large"),
+        artifact::Error::Refused(_) => (Code::InvalidArgument, "invalid-artifact"),
+        artifact::Error::Bus(_) | artifact::Error::Stopping => (Code::Unavailable, "unavailable"),
+    };
+    simple(code, kind, error.to_string())
+}
+
+pub(super) fn from_declare(error: &DeclareError) -> Status {
+    let (code, kind) = match error {
+        DeclareError::Manifest(_) => (Code::InvalidArgument, "invalid-manifest"),
+        DeclareError::Artifact { source: artifact::Error::Bus(_) | artifact::Error::Stopping, .. } => {
+            (Code::Unavailable, "unavailable")
+        }
+        DeclareError::Artifact { .. } => (Code::InvalidArgument, "invalid-artifact"),
+        DeclareError::Invalid(_) => (Code::InvalidArgument, "invalid-request"),
+        DeclareError::NameTaken { .. } => (Code::AlreadyExists, "name-taken"),
+        DeclareError::NotFound { .. } => (Code::NotFound, "not-found"),
+        DeclareError::Busy => (Code::Aborted, "busy"),
+        DeclareError::Bus(_) => (Code::Unavailable, "unavailable"),
+    };
+    simple(code, kind, error.to_string())
+}
+
+pub(super) fn from_fault(fault: &Fault) -> Status {
+    let code = match fault {
+        Fault::NoSuchActor(_) => Code::NotFound,
+        Fault::NoSuchOperation(_) => Code::Unimplemented,
+        Fault::NoReplica(_) | Fault::NotHere { .. } => Code::Unavailable,
+        Fault::Overloaded(_) => Code::ResourceExhausted,
+        Fault::Deadline(_) => Code::DeadlineExceeded,
+        Fault::Unknown(_) => Code::Unknown,
+        Fault::Deadlock(_) | Fault::Rejected(_) => Code::FailedPrecondition,
+        Fault::Denied(_) => Code::PermissionDenied,
+        Fault::Trapped(_) => Code::Internal,
+        Fault::Cancelled(_) => Code::Cancelled,
+        Fault::TooLarge { .. } => Code::OutOfRange,
+        Fault::Malformed(_) => Code::InvalidArgument,
+    };
+    let (rejection, details) = match fault {
+        Fault::Rejected(rejection) => (rejection.code.clone(), rejection.details.clone().unwrap_or_default()),
+        _ => (String::new(), String::new()),
+    };
+    let info = ErrorInfo {
+        kind: fault.kind().to_owned(),
+        message: fault.to_string(),
+        ran: fault.ran().as_str().to_owned(),
+        code: rejection,
+        details,
+    };
+    status(code, info)
+}

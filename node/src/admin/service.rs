@@ -1,0 +1,242 @@
+//! The methods of `lattice.admin.v1.Admin`.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use futures::{Stream, StreamExt};
+use lattice_proto::admin::*;
+use lattice_proto::envelope::{ContentType, TraceContext};
+use lattice_proto::record::Target;
+use lattice_proto::{ActorId, ActorName, Digest, Fault, Operation as OperationName};
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Parts, error, operation};
+use crate::artifact;
+use crate::router::Ask;
+use crate::telemetry::{Span, Subject};
+
+/// What a caller gets that does not say how long it waits.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Calls through this node's admin API at once; more are told `Overloaded` at once.
+const CALLS_AT_ONCE: usize = 4096;
+
+/// Artifacts of up to 64 MiB that may be on their way into memory at once.
+const UPLOADS_AT_ONCE: usize = 4;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+pub(super) struct Service {
+    parts: Arc<Parts>,
+    calls: Semaphore,
+    uploads: Semaphore,
+}
+
+impl Service {
+    pub(super) fn new(parts: Arc<Parts>) -> Self {
+        Self { parts, calls: Semaphore::new(CALLS_AT_ONCE), uploads: Semaphore::new(UPLOADS_AT_ONCE) }
+    }
+
+    /// Counts a request that could not be understood, and says so.
+    fn invalid(&self, message: impl ToString) -> Status {
+        self.parts.counters.malformed_requests();
+        error::invalid(message)
+    }
+
+    fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(&self, text: &str) -> Result<T, Status> {
+        text.parse().map_err(|error: T::Err| self.invalid(error))
+    }
+
+    async fn watch(&self, id: &str) -> Result<operation::Watched, Status> {
+        let id: operation::Id = self.parse(id)?;
+        let shown = id.to_string();
+        let watched = operation::Watched::start(&self.parts.observer, id).await.map_err(|error| error::from_bus(&error))?;
+        watched.ok_or_else(|| error::missing(format!("there is no operation `{shown}`")))
+    }
+}
+
+fn request_id(given: String) -> String {
+    if given.is_empty() { uuid::Uuid::now_v7().to_string() } else { given }
+}
+
+#[tonic::async_trait]
+impl admin_server::Admin for Service {
+    async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Answer<ListNodesResponse> {
+        let nodes = self.parts.observer.nodes().await.map_err(|error| error::from_bus(&error))?;
+        let nodes = nodes.into_iter().map(|view| Node {
+            name: view.record.name.to_string(),
+            id: view.record.incarnation.to_string(),
+            state: view.state.as_str().to_owned(),
+            labels: view.record.labels.into_iter().collect(),
+            leader: view.leader,
+            replicas: view.record.actors.values().map(|running| running.ready).sum(),
+            activations: 0,
+            cpus: view.record.cpus,
+            memory_bytes: view.record.memory_bytes,
+            version: view.record.version,
+            admin: view.record.admin,
+            http: String::new(),
+        });
+        Ok(Response::new(ListNodesResponse { nodes: nodes.collect() }))
+    }
+
+    async fn list_actors(&self, _: Request<ListActorsRequest>) -> Answer<ListActorsResponse> {
+        let actors = self.parts.observer.actors().await.map_err(|error| error::from_bus(&error))?;
+        let running = |target: &Target| target.ready + target.stale;
+        let actors = actors.into_iter().map(|(app, name, route)| {
+            let targets = route.as_ref().map(|route| route.targets.as_slice()).unwrap_or_default();
+            let placements = targets.iter().map(|target| Placement {
+                node: target.node.to_string(),
+                replicas: running(target),
+            });
+            Actor {
+                actor: name.to_string(),
+                app: app.app.to_string(),
+                kind: "replicated".to_owned(),
+                desired: app.actors.get(&name).map_or(0, |actor| actor.settings.replicas),
+                ready: targets.iter().map(running).sum(),
+                revision: app.revision,
+                placements: placements.collect(),
+                problems: route.as_ref().map(|route| route.problems.clone()).unwrap_or_default(),
+            }
+        });
+        Ok(Response::new(ListActorsResponse { actors: actors.collect() }))
+    }
+
+    async fn find_artifacts(&self, request: Request<FindArtifactsRequest>) -> Answer<FindArtifactsResponse> {
+        let mut digests = Vec::new();
+        for text in request.into_inner().digests {
+            let digest: Digest = self.parse(&text)?;
+            if self.parts.artifacts.has(&digest).await.map_err(|error| error::from_artifact(&error))? {
+                digests.push(text);
+            }
+        }
+        Ok(Response::new(FindArtifactsResponse { digests }))
+    }
+
+    async fn put_artifact(&self, request: Request<Streaming<PutArtifactRequest>>) -> Answer<PutArtifactResponse> {
+        let _room = self.uploads.acquire().await.map_err(|_| Status::unavailable("the node is stopping"))?;
+        let mut stream = request.into_inner();
+        let (mut expected, mut bytes) = (None, BytesMut::new());
+        while let Some(part) = stream.next().await {
+            let part = part?;
+            if expected.is_none() {
+                expected = Some(self.parse::<Digest>(&part.digest)?);
+            }
+            let size = (bytes.len() + part.chunk.len()) as u64;
+            if size > artifact::LIMIT {
+                return Err(error::from_artifact(&artifact::Error::TooLarge { size }));
+            }
+            bytes.extend_from_slice(&part.chunk);
+        }
+        let expected = expected.ok_or_else(|| self.invalid("the first message names the artifact's digest"))?;
+        let size = bytes.len() as u64;
+        if Digest::of(&bytes) != expected {
+            return Err(self.invalid(format!("the {size} bytes that arrived are not {expected}; send them again")));
+        }
+        let digest = self.parts.artifacts.store(bytes.freeze()).await.map_err(|error| error::from_artifact(&error))?;
+        Ok(Response::new(PutArtifactResponse { digest: digest.to_string(), size }))
+    }
+
+    async fn apply(&self, request: Request<ApplyRequest>) -> Answer<Operation> {
+        let request = request.into_inner();
+        let file = if request.file.is_empty() { "lattice.toml" } else { &request.file };
+        let mut artifacts = BTreeMap::new();
+        for (actor, digest) in &request.artifacts {
+            artifacts.insert(self.parse::<ActorName>(actor)?, self.parse::<Digest>(digest)?);
+        }
+        let declared = self
+            .parts
+            .declarations
+            .apply(&request.manifest, file, &artifacts, &request_id(request.request_id.clone()), request.dry_run)
+            .await
+            .map_err(|error| error::from_declare(&error))?;
+        Ok(Response::new(operation::begun(operation::Kind::Apply, &declared, request.dry_run)))
+    }
+
+    async fn delete(&self, request: Request<DeleteRequest>) -> Answer<Operation> {
+        let request = request.into_inner();
+        let app = self.parse(&request.app)?;
+        let declared = self.parts.declarations.delete(&app, &request_id(request.request_id)).await;
+        let declared = declared.map_err(|error| error::from_declare(&error))?;
+        Ok(Response::new(operation::begun(operation::Kind::Delete, &declared, false)))
+    }
+
+    async fn scale(&self, request: Request<ScaleRequest>) -> Answer<Operation> {
+        let request = request.into_inner();
+        let actor = self.parse(&request.actor)?;
+        let declared = self.parts.declarations.scale(&actor, request.replicas, &request_id(request.request_id)).await;
+        let declared = declared.map_err(|error| error::from_declare(&error))?;
+        Ok(Response::new(operation::begun(operation::Kind::Scale, &declared, false)))
+    }
+
+    async fn get_operation(&self, request: Request<GetOperationRequest>) -> Answer<Operation> {
+        let mut watched = self.watch(&request.into_inner().id).await?;
+        watched.now().await.map(Response::new).map_err(|error| error::from_bus(&error))
+    }
+
+    type WatchOperationStream = Pin<Box<dyn Stream<Item = Result<Operation, Status>> + Send>>;
+
+    async fn watch_operation(&self, request: Request<GetOperationRequest>) -> Answer<Self::WatchOperationStream> {
+        let watched = self.watch(&request.into_inner().id).await?;
+        let stream = futures::stream::unfold(Some(watched), async |watched| {
+            let mut watched = watched?;
+            let next = watched.next().await.map_err(|error| error::from_bus(&error));
+            let ended = next.as_ref().map_or(true, |operation| operation.done);
+            Some((next, (!ended).then_some(watched)))
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn call(&self, request: Request<CallRequest>) -> Answer<CallResponse> {
+        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
+        let _room = self.calls.try_acquire().map_err(overloaded)?;
+        let header = |name: &str| {
+            request.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+        };
+        let (parent, state) = (header("traceparent"), header("tracestate"));
+        let request = request.into_inner();
+        let parent = if request.traceparent.is_empty() { parent } else { request.traceparent };
+        let target: ActorId = self.parse(&request.target)?;
+        let operation: OperationName = self.parse(&request.operation)?;
+        let content_type = ContentType::parse(&request.content_type).map_err(|error| self.invalid(error))?;
+        let timeout = match request.timeout_ms {
+            0 => TIMEOUT,
+            ms => Duration::from_millis(ms.min(86_400_000)),
+        };
+        let subject = Subject { actor: &target, operation: operation.as_str(), message: "", attempt: 1 };
+        let mut span = Span::request(TraceContext::parse(&parent, &state), &subject);
+        let trace = span.context();
+        let trace_id = trace.as_ref().map(|trace| format!("{:032x}", trace.parent.trace_id)).unwrap_or_default();
+        let ask = Ask {
+            target,
+            operation,
+            payload: request.payload.into(),
+            content_type,
+            deadline: Instant::now() + timeout,
+            caller: None,
+            chain: Vec::new(),
+            trace,
+        };
+        match self.parts.router.call(ask).await {
+            Ok(payload) => Ok(Response::new(CallResponse {
+                payload: payload.into(),
+                content_type: request.content_type,
+                trace_id,
+            })),
+            Err(fault) => {
+                span.fail(&fault);
+                Err(error::from_fault(&fault))
+            }
+        }
+    }
+
+    async fn get_counters(&self, _: Request<GetCountersRequest>) -> Answer<GetCountersResponse> {
+        let counters = self.parts.counters.all().into_iter().collect();
+        Ok(Response::new(GetCountersResponse { counters }))
+    }
+}

@@ -1,0 +1,120 @@
+//! Artifacts by digest: from this node's disk, or from the lattice's object store. A name is never trusted; what was
+//! read is used only if its digest is the one that was asked for.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lattice_proto::Digest;
+
+use crate::bus::{self, Bus};
+use crate::engine::{Compiled, Engine, Refused};
+
+/// The largest artifact that is stored.
+pub const LIMIT: u64 = 64 << 20;
+
+/// Why an artifact cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The lattice does not have it.
+    #[error("the artifact {0} is not in the lattice; apply the manifest again from where the file is")]
+    Missing(Digest),
+    /// What is stored under the digest is something else.
+    #[error("what the lattice stores as {0} has another digest; store it again")]
+    Damaged(Digest),
+    /// Larger than allowed.
+    #[error("an artifact of {size} bytes is over the limit of {LIMIT} bytes")]
+    TooLarge {
+        /// In bytes.
+        size: u64,
+    },
+    /// The bus failed.
+    #[error(transparent)]
+    Bus(#[from] bus::Error),
+    /// The bytes are no actor.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Not an error of the artifact: the node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// A cheap handle on the store and this node's cache of it.
+#[derive(Clone)]
+pub struct Artifacts {
+    bus: Bus,
+    engine: Engine,
+    folder: Arc<PathBuf>,
+    /// Compiling takes all cores by itself, so one at a time is also the fastest.
+    compiling: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Artifacts {
+    /// Keeps copies in `folder`.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn open(bus: Bus, engine: Engine, folder: PathBuf) -> io::Result<Self> {
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self { bus, engine, folder: Arc::new(folder), compiling: Arc::default() })
+    }
+
+    /// Whether the lattice has it.
+    pub async fn has(&self, digest: &Digest) -> Result<bool, Error> {
+        Ok(self.bus.objects.size(digest.hex()).await?.is_some())
+    }
+
+    /// Stores an artifact under the digest of its bytes.
+    pub async fn store(&self, bytes: Bytes) -> Result<Digest, Error> {
+        if bytes.len() as u64 > LIMIT {
+            return Err(Error::TooLarge { size: bytes.len() as u64 });
+        }
+        let digest = Digest::of(&bytes);
+        if !self.has(&digest).await? {
+            self.bus.objects.put(digest.hex(), &mut bytes.as_ref()).await?;
+        }
+        self.cache(&digest, &bytes);
+        Ok(digest)
+    }
+
+    /// An artifact, verified and compiled.
+    pub async fn compiled(&self, digest: &Digest) -> Result<Compiled, Error> {
+        let bytes = self.fetch(digest).await?;
+        let _one = self.compiling.lock().await;
+        let (engine, digest) = (self.engine.clone(), digest.clone());
+        let compiled = tokio::task::spawn_blocking(move || engine.compile(&digest, &bytes)).await;
+        Ok(compiled.map_err(|_| Error::Stopping)??)
+    }
+
+    async fn fetch(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
+        if let Ok(bytes) = tokio::fs::read(self.path(digest)).await
+            && Digest::of(&bytes) == *digest
+        {
+            return Ok(bytes);
+        }
+        let stored = self.bus.objects.get(digest.hex(), LIMIT + 1).await?;
+        let bytes = stored.ok_or_else(|| Error::Missing(digest.clone()))?;
+        if Digest::of(&bytes) != *digest {
+            return Err(Error::Damaged(digest.clone()));
+        }
+        self.cache(digest, &bytes);
+        Ok(bytes)
+    }
+
+    /// A failure costs only the time to fetch it again.
+    fn cache(&self, digest: &Digest, bytes: &[u8]) {
+        let written = tempfile::NamedTempFile::new_in(&*self.folder).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.as_file().sync_all()?;
+            file.persist(self.path(digest)).map_err(|error| error.error)
+        });
+        if let Err(error) = written {
+            tracing::warn!(%error, %digest, "cannot keep a copy of an artifact");
+        }
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join(digest.hex())
+    }
+}

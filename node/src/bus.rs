@@ -1,0 +1,227 @@
+//! The only user of async-nats: request and reply, subscriptions, last-value tables, batches and objects.
+//!
+//! It moves bytes between subjects and never knows what an actor is. Rules:
+//!
+//! 1. Leases and control go over a connection of their own, so that a flood of calls cannot delay a renewal.
+//! 2. async-nats queues what is sent while it is disconnected, outside of its own timeout. So a request fails at once
+//!    when there is no connection, and timeouts wrap the whole exchange.
+//! 3. A watch is a hint. Every watch is read anew after each reconnection and now and then in between.
+
+mod connection;
+mod object;
+mod space;
+mod watch;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use bytes::Bytes;
+use lattice_proto::subject::Subjects;
+
+pub use connection::{Connection, Link, RequestError};
+pub use object::Objects;
+pub use space::{Entry, Guard, Space};
+pub use watch::{Change, Mirror, Watch};
+
+/// How to reach NATS.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Server URLs.
+    pub servers: Vec<String>,
+    /// A NATS credentials file.
+    pub credentials: Option<PathBuf>,
+    /// A file of root certificates to trust.
+    pub tls_ca: Option<PathBuf>,
+    /// What this client is called in the server's own lists.
+    pub name: String,
+}
+
+/// Why the bus could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server is there and refuses.
+    #[error("NATS refused the connection: {0}")]
+    Refused(String),
+    /// The URL, credentials or certificates cannot be used.
+    #[error("{0}")]
+    Options(String),
+    /// Older than the features that Lattice relies on.
+    #[error(
+        "nats-server {found} is too old: Lattice needs {minimum} or newer, whose consumers can be reset. \
+         Install a current nats-server, or leave --nats out and let `lattice start` run one"
+    )]
+    TooOld {
+        /// What the server says it is.
+        found: String,
+        /// The oldest that will do.
+        minimum: &'static str,
+    },
+    /// The server runs without JetStream.
+    #[error("JetStream is not available on this NATS server: {0}. Start nats-server with `-js`")]
+    NoJetStream(String),
+    /// A compare-and-set found something newer.
+    #[error("somebody else changed it first")]
+    Conflict,
+    /// The server said no for another reason, or nothing.
+    #[error("{what}: {reason}")]
+    Failed {
+        /// What was tried.
+        what: &'static str,
+        /// In the library's words.
+        reason: String,
+    },
+}
+
+impl Error {
+    fn failed(what: &'static str, reason: impl ToString) -> Self {
+        Self::Failed { what, reason: reason.to_string() }
+    }
+}
+
+/// Everything that the nodes of one lattice share.
+#[derive(Clone)]
+pub struct Bus {
+    /// For calls, ingress and artifacts.
+    pub calls: Connection,
+    /// For leases, records and watches.
+    pub control: Connection,
+    /// Node and leader leases.
+    pub leases: Space,
+    /// What nodes are and run.
+    pub nodes: Space,
+    /// Where actors run.
+    pub routes: Space,
+    /// Specs and assignments.
+    pub decisions: Space,
+    /// Artifacts by digest.
+    pub objects: Objects,
+}
+
+/// How long a lease lives after its last renewal.
+///
+/// Two seconds let a node miss three renewals before anybody takes it for lost.
+pub const LEASE: Duration = Duration::from_secs(2);
+
+/// The server's marker for an expired lease lives this long, which is the shortest that it allows.
+const MARKER: Duration = Duration::from_secs(1);
+
+/// Records are small; a larger one is a mistake. Assignments list every actor of a node with its settings.
+const MAX_RECORD: i32 = 8 << 20;
+
+impl Bus {
+    /// Connects, checks the server, and makes sure that the lattice's streams and buckets are there.
+    ///
+    /// Waits until NATS is there; `waiting` is told why it is not, whenever the reason changes.
+    ///
+    /// # Errors
+    /// When waiting cannot help: bad options, a refusal, a server too old or without JetStream.
+    pub async fn connect(
+        options: &Options,
+        subjects: &Subjects,
+        waiting: impl FnMut(&str) + Send,
+    ) -> Result<Self, Error> {
+        let control = Connection::open(options, "control", waiting).await?;
+        let calls = Connection::open(options, "calls", |_| {}).await?;
+        let bus = Self::over(calls, control, subjects);
+        bus.ensure(subjects).await?;
+        Ok(bus)
+    }
+
+    fn over(calls: Connection, control: Connection, subjects: &Subjects) -> Self {
+        let bucket = |name: String| Space::bucket(control.clone(), name);
+        Self {
+            leases: bucket(subjects.leases_bucket()),
+            nodes: bucket(subjects.nodes_bucket()),
+            routes: bucket(subjects.routes_bucket()),
+            decisions: Space::stream(control.clone(), subjects.control_stream()),
+            objects: Objects::new(calls.clone(), subjects.artifacts_bucket()),
+            calls,
+            control,
+        }
+    }
+
+    /// Creates what is missing. Two nodes that do so at once ask for the same and both succeed.
+    pub async fn ensure(&self, subjects: &Subjects) -> Result<(), Error> {
+        use jetstream::kv::Config;
+        use jetstream::stream::StorageType;
+        let (source, destination) = subjects.route_republish();
+        let context = self.control.jetstream();
+        let buckets = [
+            Config {
+                bucket: subjects.leases_bucket(),
+                storage: StorageType::Memory,
+                max_age: LEASE,
+                limit_markers: Some(MARKER),
+                history: 1,
+                ..Default::default()
+            },
+            Config { bucket: subjects.nodes_bucket(), history: 1, max_value_size: MAX_RECORD, ..Default::default() },
+            Config {
+                bucket: subjects.routes_bucket(),
+                history: 1,
+                max_value_size: MAX_RECORD,
+                republish: Some(jetstream::stream::Republish { source, destination, headers_only: false }),
+                ..Default::default()
+            },
+        ];
+        for config in buckets {
+            let made = context.create_or_update_key_value(config).await;
+            made.map_err(|error| Error::failed("creating a bucket", full(&error)))?;
+        }
+        context
+            .create_or_update_stream(jetstream::stream::Config {
+                name: subjects.control_stream(),
+                subjects: vec![subjects.control_filter()],
+                max_messages_per_subject: 1,
+                max_message_size: MAX_RECORD,
+                allow_direct: true,
+                allow_atomic_publish: true,
+                ..Default::default()
+            })
+            .await
+            .map_err(|error| Error::failed("creating the control stream", full(&error)))?;
+        self.objects.ensure().await
+    }
+}
+
+/// An error with its causes, since async-nats keeps the reason in the source.
+fn full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Where a reply is wanted.
+pub type ReplyTo = async_nats::Subject;
+
+/// A message that arrived on a subscription.
+pub struct Arrived {
+    /// Where it was published.
+    pub subject: String,
+    /// Where the sender waits, if it does.
+    pub reply: Option<ReplyTo>,
+    /// What it holds.
+    pub payload: Bytes,
+    /// Its headers.
+    pub headers: Headers,
+}
+
+/// NATS headers, read by name.
+#[derive(Default)]
+pub struct Headers(Option<async_nats::HeaderMap>);
+
+impl Headers {
+    /// One header's value.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.as_ref()?.get(name).map(|value| value.as_str())
+    }
+}

@@ -1,0 +1,300 @@
+//! One connection to NATS: its state, requests, publications and subscriptions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::sync::watch;
+
+use super::{Arrived, Error, Headers, Options, full};
+
+/// The oldest server that has everything the design relies on.
+const MINIMUM: (semver_lite::Version, &str) = (semver_lite::Version(2, 14, 0), "2.14");
+
+/// How often the first connection is tried.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// How long JetStream may take to come up after the server itself.
+const JETSTREAM_START: Duration = Duration::from_secs(10);
+
+/// Whether a connection is up, and the how-many-eth it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Link {
+    /// Whether it is up now.
+    pub up: bool,
+    /// Counts the times it came up.
+    pub generation: u64,
+}
+
+/// Why a request got no reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// There is no connection; nothing was sent.
+    #[error("not connected to NATS")]
+    NotConnected,
+    /// Nobody listens on that subject; nobody got it.
+    #[error("nobody listens there")]
+    NoResponders,
+    /// Larger than the server takes; nothing was sent.
+    #[error("{size} bytes are over the NATS server's limit of {limit} bytes")]
+    TooLarge {
+        /// In bytes.
+        limit: usize,
+        /// In bytes.
+        size: usize,
+    },
+    /// No reply in time; somebody may have got it.
+    #[error("no reply in time")]
+    TimedOut,
+}
+
+/// A cheap handle on one connection.
+#[derive(Clone)]
+pub struct Connection {
+    client: async_nats::Client,
+    jetstream: jetstream::Context,
+    link: watch::Receiver<Link>,
+}
+
+impl Connection {
+    /// Connects, however long it takes, and checks what it connected to.
+    pub(super) async fn open(
+        options: &Options,
+        role: &str,
+        mut waiting: impl FnMut(&str) + Send,
+    ) -> Result<Self, Error> {
+        let (state, link) = watch::channel(Link::default());
+        let state = Arc::new(state);
+        let mut last = String::new();
+        let client = loop {
+            let attempt = connect_options(options, role, state.clone()).await?.connect(&options.servers).await;
+            match attempt {
+                Ok(client) => break client,
+                Err(error) => {
+                    use async_nats::ConnectErrorKind as Kind;
+                    match error.kind() {
+                        Kind::Authentication | Kind::AuthorizationViolation => {
+                            return Err(Error::Refused(format!("{}; check --nats-creds", full(&error))));
+                        }
+                        Kind::ServerParse | Kind::Tls => return Err(Error::Options(full(&error))),
+                        _ => {}
+                    }
+                    let reason = full(&error);
+                    if reason != last {
+                        waiting(&reason);
+                        last = reason;
+                    }
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        };
+        state.send_modify(|link| {
+            link.up = true;
+            link.generation = link.generation.max(1);
+        });
+        let info = client.server_info();
+        if semver_lite::parse(&info.version).is_none_or(|version| version < MINIMUM.0) {
+            return Err(Error::TooOld { found: info.version.clone(), minimum: MINIMUM.1 });
+        }
+        let mut jetstream = jetstream::new(client.clone());
+        jetstream.set_timeout(Duration::from_secs(5));
+        let connection = Self { client, jetstream, link };
+        connection.wait_for_jetstream().await?;
+        Ok(connection)
+    }
+
+    /// A server that has just started answers before its JetStream does.
+    async fn wait_for_jetstream(&self) -> Result<(), Error> {
+        let started = tokio::time::Instant::now();
+        loop {
+            match self.jetstream.query_account().await {
+                Ok(_) => return Ok(()),
+                Err(error) if started.elapsed() > JETSTREAM_START => return Err(Error::NoJetStream(full(&error))),
+                Err(error) => {
+                    // The server's own word that JetStream is off needs no waiting.
+                    if full(&error).contains("not enabled") {
+                        return Err(Error::NoJetStream(full(&error)));
+                    }
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    pub(super) fn jetstream(&self) -> &jetstream::Context {
+        &self.jetstream
+    }
+
+    pub(super) fn client(&self) -> &async_nats::Client {
+        &self.client
+    }
+
+    /// Follows the state of this connection.
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.link.clone()
+    }
+
+    /// Whether the connection is up now.
+    pub fn is_up(&self) -> bool {
+        self.link.borrow().up
+    }
+
+    /// The largest message that the server takes, in bytes.
+    pub fn max_payload(&self) -> usize {
+        self.client.max_payload()
+    }
+
+    /// The server's own version and address, for people.
+    pub fn server(&self) -> (String, String) {
+        let info = self.client.server_info();
+        (info.version.clone(), format!("nats://{}:{}", info.host, info.port))
+    }
+
+    /// Sends and waits for the one reply.
+    ///
+    /// # Errors
+    /// See [`RequestError`]: all but a timeout mean that nobody got it.
+    pub async fn request(&self, subject: String, payload: Bytes, timeout: Duration) -> Result<Bytes, RequestError> {
+        if !self.is_up() {
+            return Err(RequestError::NotConnected);
+        }
+        let (limit, size) = (self.max_payload(), payload.len());
+        if size > limit {
+            return Err(RequestError::TooLarge { limit, size });
+        }
+        let request = async_nats::Request::new().payload(payload).timeout(None);
+        match tokio::time::timeout(timeout, self.client.send_request(subject, request)).await {
+            Ok(Ok(message)) => Ok(message.payload),
+            Ok(Err(error)) => Err(match error.kind() {
+                async_nats::RequestErrorKind::NoResponders => RequestError::NoResponders,
+                async_nats::RequestErrorKind::MaxPayloadExceeded => RequestError::TooLarge { limit, size },
+                // The connection broke after the message was queued: nobody can say.
+                _ => RequestError::TimedOut,
+            }),
+            Err(_) => Err(RequestError::TimedOut),
+        }
+    }
+
+    /// Tells whoever listens. Lost without a word when the connection is down.
+    pub async fn publish(&self, subject: impl async_nats::subject::ToSubject, payload: Bytes) {
+        if self.is_up() {
+            // The only errors are a closed client, at shutdown, and an invalid subject, which ours are not.
+            let _ = self.client.publish(subject, payload).await;
+        }
+    }
+
+    /// As [`Self::publish`], with headers.
+    pub async fn publish_with_headers(&self, subject: async_nats::Subject, headers: &[(&str, &str)], payload: Bytes) {
+        let mut map = async_nats::HeaderMap::new();
+        for (name, value) in headers {
+            // A header value cannot hold line breaks.
+            let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            map.insert(*name, value.as_str());
+        }
+        if self.is_up() {
+            let _ = self.client.publish_with_headers(subject, map, payload).await;
+        }
+    }
+
+    /// Listens on a subject, alone or sharing the messages with a queue group.
+    ///
+    /// # Errors
+    /// When the client is closed.
+    pub async fn subscribe(
+        &self,
+        subject: String,
+        group: Option<&str>,
+    ) -> Result<impl futures::Stream<Item = Arrived> + Send + Unpin + 'static, Error> {
+        let subscriber = match group {
+            Some(group) => self.client.queue_subscribe(subject, group.to_owned()).await,
+            None => self.client.subscribe(subject).await,
+        };
+        let subscriber = subscriber.map_err(|error| Error::failed("subscribing", full(&error)))?;
+        Ok(subscriber.map(|message| Arrived {
+            subject: message.subject.into_string(),
+            reply: message.reply,
+            payload: message.payload,
+            headers: Headers(message.headers),
+        }))
+    }
+
+    /// Sends what is queued. Used before a shutdown, so that last replies are not lost.
+    pub async fn flush(&self) {
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await;
+    }
+}
+
+async fn connect_options(
+    options: &Options,
+    role: &str,
+    state: Arc<watch::Sender<Link>>,
+) -> Result<async_nats::ConnectOptions, Error> {
+    let mut connect = async_nats::ConnectOptions::new()
+        .name(format!("{} ({role})", options.name))
+        // Our subjects are built from validated names only, so checking each again would be work done twice.
+        .skip_subject_validation(true)
+        .connection_timeout(Duration::from_secs(2))
+        // A hung server is noticed within two of these.
+        .ping_interval(Duration::from_secs(2))
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempts| {
+            // Quick at first, since most outages are restarts; with jitter, so that a fleet does not come back at once.
+            let base = 50u64.saturating_mul(1 << attempts.min(4));
+            Duration::from_millis(base / 2 + fastrand::u64(0..=base / 2))
+        })
+        .event_callback(move |event| {
+            let state = state.clone();
+            async move {
+                match event {
+                    async_nats::Event::Connected => state.send_modify(|link| {
+                        link.up = true;
+                        link.generation += 1;
+                    }),
+                    async_nats::Event::Disconnected | async_nats::Event::Closed => {
+                        state.send_modify(|link| link.up = false);
+                    }
+                    async_nats::Event::SlowConsumer(id) => {
+                        tracing::warn!(subscription = id, "this node is too slow for its messages; some were dropped");
+                    }
+                    async_nats::Event::ServerError(error) => tracing::warn!(%error, "NATS reports an error"),
+                    async_nats::Event::ClientError(error) => tracing::debug!(%error, "NATS client"),
+                    async_nats::Event::LameDuckMode | async_nats::Event::Draining => {}
+                }
+            }
+        });
+    if let Some(path) = &options.credentials {
+        connect = connect.credentials_file(path).await.map_err(|error| {
+            Error::Options(format!("cannot read the NATS credentials {}: {error}", path.display()))
+        })?;
+    }
+    if let Some(path) = &options.tls_ca {
+        connect = connect.add_root_certificates(path.clone()).require_tls(true);
+    }
+    Ok(connect)
+}
+
+/// Just enough of version numbers to compare servers.
+mod semver_lite {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub struct Version(pub u64, pub u64, pub u64);
+
+    pub fn parse(text: &str) -> Option<Version> {
+        let core = text.split(['-', '+']).next()?;
+        let mut parts = core.split('.').map(|part| part.parse().ok());
+        Some(Version(parts.next()??, parts.next()??, parts.next().unwrap_or(Some(0))?))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn versions_compare_by_number() {
+            assert!(parse("2.9.10") < parse("2.14.0"));
+            assert!(parse("2.15.1-RC.1") > parse("2.14.0"));
+            assert_eq!(parse("nonsense"), None);
+        }
+    }
+}

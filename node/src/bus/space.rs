@@ -1,0 +1,223 @@
+//! A space of keys, each with its last value and a revision that only grows: a bucket, or a stream with one message
+//! per subject. Reads may be stale; only a compare-and-set tells the truth.
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+use super::{Connection, Error, Watch, full};
+
+/// What the server answers when an expected sequence is not the actual one.
+const WRONG_LAST_SEQUENCE: u64 = 10071;
+/// What it answers while another write to that subject is on its way.
+const IN_PROCESS: u64 = 10164;
+
+/// The last value of one key.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Relative to the space.
+    pub key: String,
+    /// None where it was removed or has expired.
+    pub value: Option<Bytes>,
+    /// The stream sequence of the value.
+    pub revision: u64,
+    /// When the server stored it: milliseconds since 1970 by the server's clock.
+    pub stored_ms: i64,
+}
+
+/// A cheap handle on one space.
+#[derive(Clone)]
+pub struct Space {
+    connection: Connection,
+    stream_name: String,
+    /// Put before every key to make its subject.
+    prefix: String,
+    /// Without the stream's info, so that it stays usable when the stream is created anew.
+    stream: Arc<OnceCell<Stream<()>>>,
+}
+
+impl Space {
+    pub(super) fn bucket(connection: Connection, name: String) -> Self {
+        let prefix = format!("$KV.{name}.");
+        Self { connection, stream_name: format!("KV_{name}"), prefix, stream: Arc::default() }
+    }
+
+    pub(super) fn stream(connection: Connection, name: String) -> Self {
+        Self { connection, stream_name: name, prefix: String::new(), stream: Arc::default() }
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(super) fn subject(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    pub(super) fn key<'a>(&self, subject: &'a str) -> Option<&'a str> {
+        subject.strip_prefix(&self.prefix)
+    }
+
+    pub(super) async fn handle(&self) -> Result<&Stream<()>, Error> {
+        let open = || self.connection.jetstream().get_stream_no_info(&self.stream_name);
+        self.stream.get_or_try_init(open).await.map_err(|error| Error::failed("opening a stream", full(&error)))
+    }
+
+    /// The last value of a key, removed ones included so that their revision is known.
+    pub async fn get(&self, key: &str) -> Result<Option<Entry>, Error> {
+        if !self.connection.is_up() {
+            return Err(Error::failed("reading a record", "not connected to NATS"));
+        }
+        match self.handle().await?.direct_get_last_for_subject(self.subject(key)).await {
+            Ok(message) => Ok(Some(Entry {
+                key: key.to_owned(),
+                value: value(&message.headers, message.payload),
+                revision: message.sequence,
+                stored_ms: millis(message.time),
+            })),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::failed("reading a record", full(&error))),
+        }
+    }
+
+    /// Writes without looking.
+    pub async fn put(&self, key: &str, value: Bytes) -> Result<u64, Error> {
+        self.publish(key, HeaderMap::new(), value).await
+    }
+
+    /// Writes if the last revision of the key is still `expected`; 0 means that there is none.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it is not. That is no proof that an earlier, unanswered write of one's own was lost.
+    pub async fn put_if(&self, key: &str, value: Bytes, expected: u64) -> Result<u64, Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string().as_str());
+        self.publish(key, headers, value).await
+    }
+
+    /// Writes one key if the last revision of another is still what it was.
+    pub async fn put_guarded(&self, guard: &Guard<'_>, key: &str, value: Bytes) -> Result<u64, Error> {
+        self.publish(key, self.guard_headers(guard), value).await
+    }
+
+    /// Removes a key; watchers see it go.
+    pub async fn remove(&self, key: &str) -> Result<(), Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert("KV-Operation", "DEL");
+        self.publish(key, headers, Bytes::new()).await.map(|_| ())
+    }
+
+    /// Removes a key if its last revision is still `expected`.
+    pub async fn remove_if(&self, key: &str, expected: u64) -> Result<(), Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert("KV-Operation", "DEL");
+        headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string().as_str());
+        self.publish(key, headers, Bytes::new()).await.map(|_| ())
+    }
+
+    /// Writes all or none of several keys, if the guard's revision is still what it was.
+    ///
+    /// More keys than one batch holds are written in several batches, each guarded alike: every one of them is all or
+    /// nothing, and after the guard moved none of the later ones is written.
+    pub async fn put_all_guarded(&self, guard: &Guard<'_>, writes: &[(String, Bytes)]) -> Result<(), Error> {
+        for batch in writes.chunks(MAX_BATCH) {
+            match batch {
+                [(key, value)] => {
+                    self.put_guarded(guard, key, value.clone()).await?;
+                }
+                _ => self.put_batch(guard, batch).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_batch(&self, guard: &Guard<'_>, writes: &[(String, Bytes)]) -> Result<(), Error> {
+        let Some(((last_key, last_value), earlier)) = writes.split_last() else { return Ok(()) };
+        let id = uuid::Uuid::now_v7().simple().to_string();
+        let headers = |number: usize| {
+            // Every message states the guard only once, on the first: the server checks all of them at the commit.
+            let mut headers = if number == 1 { self.guard_headers(guard) } else { HeaderMap::new() };
+            headers.insert("Nats-Batch-Id", id.as_str());
+            headers.insert("Nats-Batch-Sequence", number.to_string().as_str());
+            headers
+        };
+        let client = self.connection.client();
+        for (number, (key, value)) in earlier.iter().enumerate() {
+            client
+                .publish_with_headers(self.subject(key), headers(number + 1), value.clone())
+                .await
+                .map_err(|error| Error::failed("writing a batch", full(&error)))?;
+        }
+        let mut commit = headers(writes.len());
+        commit.insert("Nats-Batch-Commit", "1");
+        self.publish(last_key, commit, last_value.clone()).await.map(|_| ())
+    }
+
+    /// Keeps up with all keys under a filter such as `>` or `node.*`.
+    pub fn watch(&self, filter: &str) -> Watch {
+        Watch::start(self.clone(), filter.to_owned())
+    }
+
+    fn guard_headers(&self, guard: &Guard<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Last-Subject-Sequence", guard.revision.to_string().as_str());
+        headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", self.subject(guard.key).as_str());
+        headers
+    }
+
+    async fn publish(&self, key: &str, headers: HeaderMap, value: Bytes) -> Result<u64, Error> {
+        #[derive(serde::Deserialize)]
+        struct Ack {
+            seq: Option<u64>,
+            error: Option<AckError>,
+        }
+        #[derive(serde::Deserialize)]
+        struct AckError {
+            err_code: u64,
+            description: String,
+        }
+        const WHAT: &str = "writing a record";
+        if !self.connection.is_up() {
+            return Err(Error::failed(WHAT, "not connected to NATS"));
+        }
+        let request = async_nats::Request::new().headers(headers).payload(value).timeout(None);
+        let exchange = self.connection.client().send_request(self.subject(key), request);
+        let message = tokio::time::timeout(WRITE_TIMEOUT, exchange)
+            .await
+            .map_err(|_| Error::failed(WHAT, "no acknowledgement in time"))?
+            .map_err(|error| Error::failed(WHAT, full(&error)))?;
+        let ack: Ack = serde_json::from_slice(&message.payload).map_err(|error| Error::failed(WHAT, error))?;
+        match (ack.seq, ack.error) {
+            (_, Some(AckError { err_code: WRONG_LAST_SEQUENCE | IN_PROCESS, .. })) => Err(Error::Conflict),
+            (_, Some(error)) => Err(Error::failed(WHAT, error.description)),
+            (Some(sequence), None) => Ok(sequence),
+            (None, None) => Err(Error::failed(WHAT, "an acknowledgement without a sequence")),
+        }
+    }
+}
+
+/// The most messages that the server takes in one atomic batch.
+const MAX_BATCH: usize = 1_000;
+
+/// Acknowledgements come in a fraction of a millisecond, and in seconds while a cluster elects.
+const WRITE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A key whose revision must not have moved.
+pub struct Guard<'a> {
+    /// The key.
+    pub key: &'a str,
+    /// Its last revision as the writer knows it.
+    pub revision: u64,
+}
+
+/// The value of a stored message, or none where it marks a removal or an expiry.
+pub(super) fn value(headers: &HeaderMap, payload: Bytes) -> Option<Bytes> {
+    let removed = headers.get("KV-Operation").is_some() || headers.get("Nats-Marker-Reason").is_some();
+    (!removed).then_some(payload)
+}
+
+pub(super) fn millis(time: time::OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,241 @@
+//! Keeping up with a space: every key's last value now, and each change from then on.
+//!
+//! ```text
+//! Reset, Put…, Current   the whole space, as it is
+//! Put…                   what changes after that
+//! Reset, Put…, Current   after a reconnection, a gap, or now and then: the whole space again
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, push::OrderedConfig};
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Entry, Error, Space, full, space};
+
+/// What happened in a watched space.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// All that was told before may be out of date; everything follows once more.
+    Reset,
+    /// One key has this last value.
+    Put(Entry),
+    /// Everything up to now has been told.
+    Current,
+}
+
+/// How long a watch trusts itself. Watches have been seen not to resume after a server restart.
+const RESYNC: Duration = Duration::from_secs(60);
+
+/// When it is full the pump waits, and the server keeps what follows: nothing is lost.
+const BACKLOG: usize = 1024;
+
+/// A running watch; dropping it ends it.
+pub struct Watch {
+    changes: mpsc::Receiver<Change>,
+    _pump: AbortOnDropHandle<()>,
+}
+
+impl Watch {
+    pub(super) fn start(space: Space, filter: String) -> Self {
+        let (sender, changes) = mpsc::channel(BACKLOG);
+        let pump = tokio::spawn(async move {
+            loop {
+                match pump(&space, &filter, &sender).await {
+                    Ok(Ended::Closed) => return,
+                    Ok(Ended::Again) => {}
+                    Err(error) => {
+                        tracing::debug!(%error, filter, "a watch broke off; it starts again");
+                        let pause = Duration::from_millis(fastrand::u64(50..300));
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+            }
+        });
+        Self { changes, _pump: AbortOnDropHandle::new(pump) }
+    }
+
+    /// The next change. Cancel safe.
+    pub async fn next(&mut self) -> Change {
+        match self.changes.recv().await {
+            Some(change) => change,
+            // The pump only ends after this side did, or with the whole runtime.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+enum Ended {
+    Closed,
+    Again,
+}
+
+async fn pump(space: &Space, filter: &str, changes: &mpsc::Sender<Change>) -> Result<Ended, Error> {
+    let mut link = space.connection().link();
+    if link.wait_for(|link| link.up).await.is_err() {
+        return Ok(Ended::Closed);
+    }
+    let generation = link.borrow().generation;
+    let consumer = space
+        .handle()
+        .await?
+        .create_consumer(OrderedConfig {
+            deliver_subject: space.connection().client().new_inbox(),
+            filter_subject: space.subject(filter),
+            deliver_policy: DeliverPolicy::LastPerSubject,
+            ..Default::default()
+        })
+        .await
+        .map_err(|error| Error::failed("watching", full(&error)))?;
+    let mut current = consumer.cached_info().num_pending == 0;
+    let messages = consumer.messages().await.map_err(|error| Error::failed("watching", full(&error)))?;
+    let mut messages = std::pin::pin!(messages);
+
+    if changes.send(Change::Reset).await.is_err() {
+        return Ok(Ended::Closed);
+    }
+    if current && changes.send(Change::Current).await.is_err() {
+        return Ok(Ended::Closed);
+    }
+    // Jitter keeps the nodes of a lattice from asking for everything in the same moment.
+    let resync = tokio::time::sleep(RESYNC + Duration::from_millis(fastrand::u64(0..30_000)));
+    let mut resync = std::pin::pin!(resync);
+    loop {
+        let message = tokio::select! {
+            message = messages.next() => message,
+            () = &mut resync => return Ok(Ended::Again),
+            // A connection that came back may have missed messages.
+            changed = link.wait_for(|link| link.up && link.generation != generation) => {
+                return Ok(if changed.is_ok() { Ended::Again } else { Ended::Closed });
+            }
+            () = changes.closed() => return Ok(Ended::Closed),
+        };
+        let message = match message {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(Error::failed("watching", full(&error))),
+            None => return Ok(Ended::Again),
+        };
+        let info = message.info().map_err(|error| Error::failed("watching", error))?;
+        let (revision, pending, stored) = (info.stream_sequence, info.pending, info.published);
+        if let Some(key) = space.key(&message.subject) {
+            let headers = message.headers.clone().unwrap_or_default();
+            let entry = Entry {
+                key: key.to_owned(),
+                value: space::value(&headers, message.payload.clone()),
+                revision,
+                stored_ms: space::millis(stored),
+            };
+            if changes.send(Change::Put(entry)).await.is_err() {
+                return Ok(Ended::Closed);
+            }
+        }
+        if !current && pending == 0 {
+            current = true;
+            if changes.send(Change::Current).await.is_err() {
+                return Ok(Ended::Closed);
+            }
+        }
+    }
+}
+
+/// The parsed contents of a watched space.
+///
+/// During a resync the old contents stay visible until the new ones are complete, so that a reader never takes a
+/// half-read space for the whole.
+pub struct Mirror<T> {
+    entries: BTreeMap<String, Mirrored<T>>,
+    incoming: Option<BTreeMap<String, Mirrored<T>>>,
+    complete: bool,
+    parse: fn(&Entry) -> Option<T>,
+}
+
+/// A parsed value with its revision.
+#[derive(Debug, Clone)]
+pub struct Mirrored<T> {
+    /// The stream sequence of the value.
+    pub revision: u64,
+    /// What it says.
+    pub value: T,
+}
+
+impl<T> Mirror<T> {
+    /// An empty one; `parse` gives none for what cannot be read, which is then left out.
+    pub fn new(parse: fn(&Entry) -> Option<T>) -> Self {
+        Self { entries: BTreeMap::new(), incoming: None, complete: false, parse }
+    }
+
+    /// Takes in a change. True when the visible contents may have changed and are complete.
+    pub fn apply(&mut self, change: Change) -> bool {
+        match change {
+            Change::Reset => {
+                self.incoming = Some(BTreeMap::new());
+                false
+            }
+            Change::Current => {
+                if let Some(incoming) = self.incoming.take() {
+                    self.entries = incoming;
+                }
+                self.complete = true;
+                true
+            }
+            Change::Put(entry) => {
+                let parsed = entry.value.as_ref().and_then(|_| (self.parse)(&entry));
+                let target = self.incoming.as_mut().unwrap_or(&mut self.entries);
+                match parsed {
+                    Some(value) => {
+                        target.insert(entry.key, Mirrored { revision: entry.revision, value });
+                    }
+                    None => {
+                        target.remove(&entry.key);
+                    }
+                }
+                self.complete && self.incoming.is_none()
+            }
+        }
+    }
+
+    /// Whether the space has been read through once.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The visible contents.
+    pub fn entries(&self) -> &BTreeMap<String, Mirrored<T>> {
+        &self.entries
+    }
+
+    /// One of them.
+    pub fn get(&self, key: &str) -> Option<&Mirrored<T>> {
+        self.entries.get(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: &str, value: Option<&'static str>) -> Change {
+        let value = value.map(|text| bytes::Bytes::from_static(text.as_bytes()));
+        Change::Put(Entry { key: key.into(), value, revision: 1, stored_ms: 0 })
+    }
+
+    #[test]
+    fn a_resync_replaces_the_contents_only_when_it_is_complete() {
+        let mut mirror = Mirror::new(|entry| entry.value.clone());
+        assert!(!mirror.apply(Change::Reset));
+        assert!(!mirror.apply(put("a", Some("1"))));
+        assert!(mirror.apply(Change::Current));
+        assert!(mirror.apply(put("b", Some("2"))));
+        assert_eq!(mirror.entries().len(), 2);
+        assert!(!mirror.apply(Change::Reset));
+        assert!(!mirror.apply(put("b", Some("3"))));
+        assert_eq!(mirror.entries().len(), 2, "the old contents are still visible");
+        assert!(mirror.apply(Change::Current));
+        assert_eq!(mirror.entries().keys().collect::<Vec<_>>(), ["b"], "what is gone is gone");
+        assert!(mirror.apply(put("b", None)));
+        assert!(mirror.entries().is_empty());
+    }
+}

@@ -1,0 +1,94 @@
+//! `lattice:actor/mesh`: calls from one actor to another, in both worlds.
+
+use std::time::{Duration, Instant};
+
+use lattice_proto::envelope::ContentType;
+use lattice_proto::{ActorId, Fault, Operation, Ran};
+use wasmtime::component::{Accessor, Linker};
+use wasmtime::{AsContextMut, StoreContextMut};
+
+use crate::engine::{self, CallOptions, Failure, Guest};
+use crate::router::{Ask, Router};
+
+/// What a guest passes to `call`.
+type Arguments = (String, String, Vec<u8>, CallOptions);
+
+pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    let mut mesh = linker.instance("lattice:actor/mesh@0.1.0")?;
+    mesh.func_wrap_concurrent("call", |accessor: &Accessor<Guest>, arguments: Arguments| {
+        Box::pin(async move {
+            let prepared = accessor.with(|mut access| prepare(access.as_context_mut(), arguments));
+            let outcome = finish(prepared).await;
+            accessor.with(|mut access| access.data_mut().made_progress());
+            Ok((outcome,))
+        })
+    })?;
+    mesh.func_wrap("self-id", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().home.actor.to_string(),)))?;
+
+    let mut mesh = linker.instance("lattice:actor/blocking-mesh@0.1.0")?;
+    mesh.func_wrap_async("call", |mut store: StoreContextMut<'_, Guest>, arguments: Arguments| {
+        Box::new(async move {
+            let prepared = prepare(store.as_context_mut(), arguments);
+            let outcome = finish(prepared).await;
+            store.data_mut().made_progress();
+            Ok((outcome,))
+        })
+    })?;
+    mesh.func_wrap("self-id", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().home.actor.to_string(),)))
+}
+
+/// A call that may be made, with what ends it early.
+struct Prepared {
+    router: Router,
+    ask: Ask,
+    cancelled: tokio_util::sync::CancellationToken,
+}
+
+/// Checks what the guest asks for against its manifest and its turn.
+fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Result<Prepared, Fault> {
+    let (to, operation, payload, options) = arguments;
+    let target: ActorId = to.parse().map_err(|error| Fault::Malformed(format!("{error}")))?;
+    let operation: Operation = operation.parse().map_err(|error| Fault::Malformed(format!("{error}")))?;
+    let content_type =
+        ContentType::parse(&options.content_type).map_err(|error| Fault::Malformed(error.to_string()))?;
+    let turn = engine::current_turn(store.as_context_mut())
+        .ok_or_else(|| Fault::Denied("an actor calls others only while it handles a message".to_owned()))?;
+    let home = store.data().home.clone();
+    if !home.settings.grants.call.contains(&target.name) {
+        let (caller, name) = (&home.actor, &target.name);
+        let hint = format!("`{caller}` may not call `{name}`; add it to `grants.call` of `{caller}` in the manifest");
+        return Err(Fault::Denied(hint));
+    }
+    let wanted = options.timeout_ms.map(|timeout| Instant::now() + Duration::from_millis(timeout.min(MAX_TIMEOUT_MS)));
+    Ok(Prepared {
+        router: home.router.clone(),
+        ask: Ask {
+            target,
+            operation,
+            payload: payload.into(),
+            content_type,
+            deadline: wanted.map_or(turn.deadline, |wanted| wanted.min(turn.deadline)),
+            caller: Some(home.actor.shared()),
+            chain: turn.chain.clone(),
+            trace: turn.trace.clone(),
+        },
+        cancelled: turn.cancelled.clone(),
+    })
+}
+
+/// Longer timeouts mean the same, and an `Instant` cannot hold every number.
+const MAX_TIMEOUT_MS: u64 = 86_400_000;
+
+async fn finish(prepared: Result<Prepared, Fault>) -> Result<Vec<u8>, Failure> {
+    let Prepared { router, ask, cancelled } = prepared?;
+    if cancelled.is_cancelled() {
+        return Err(Fault::Cancelled(Ran::No).into());
+    }
+    let outcome = tokio::select! {
+        biased;
+        outcome = router.call(ask) => outcome,
+        // Dropping the call tells whoever runs it that nobody waits any more.
+        () = cancelled.cancelled() => Err(Fault::Cancelled(Ran::Maybe)),
+    };
+    Ok(outcome.map(Vec::from)?)
+}

@@ -1,0 +1,175 @@
+//! Everything that an operator can set, read once at the start: flags over environment over file over defaults.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use lattice_proto::manifest::parse_label;
+use lattice_proto::{LatticeId, NodeName};
+use serde::Deserialize;
+
+/// What `lattice start` was given. Whatever is not set falls back to the file, then to a default.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `--name`
+    pub name: Option<String>,
+    /// `--lattice`
+    pub lattice: Option<String>,
+    /// `--nats`; empty starts a server of this node's own.
+    pub nats: Vec<String>,
+    /// `--nats-creds`
+    pub nats_creds: Option<PathBuf>,
+    /// `--nats-tls-ca`
+    pub nats_tls_ca: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--label`, each `key=value`.
+    pub labels: Vec<String>,
+    /// `--data`
+    pub data: Option<PathBuf>,
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// The program to run when no server is given.
+    pub nats_server: Option<PathBuf>,
+    /// How often `-v` was given.
+    pub verbosity: u8,
+}
+
+/// Why a setting cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value that breaks its rule.
+    #[error("{setting}: {reason}")]
+    Invalid {
+        /// As the operator writes it.
+        setting: &'static str,
+        /// The rule.
+        reason: String,
+    },
+    /// The configuration file cannot be read.
+    #[error("cannot read the configuration file {path}: {reason}")]
+    File {
+        /// As given.
+        path: PathBuf,
+        /// Line and field, where known.
+        reason: String,
+    },
+}
+
+/// The settings of one node, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its stable name.
+    pub name: NodeName,
+    /// The lattice that it joins.
+    pub lattice: LatticeId,
+    /// Where NATS is; empty when the node runs its own.
+    pub nats: Vec<String>,
+    /// How to sign in there.
+    pub nats_creds: Option<PathBuf>,
+    /// Whom to trust there.
+    pub nats_tls_ca: Option<PathBuf>,
+    /// The program to run when no server is given.
+    pub nats_server: Option<PathBuf>,
+    /// Where the admin API listens.
+    pub listen: String,
+    /// What the operator says of this node.
+    pub labels: BTreeMap<String, String>,
+    /// Where it keeps its files.
+    pub data: PathBuf,
+    /// What to log, in the syntax of `RUST_LOG`.
+    pub log: String,
+    /// Guest memories that are reserved at once.
+    pub pool: u32,
+}
+
+/// The file given by `--config`: the flags' names without dashes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    name: Option<String>,
+    lattice: Option<String>,
+    nats: Vec<String>,
+    nats_creds: Option<PathBuf>,
+    nats_tls_ca: Option<PathBuf>,
+    listen: Option<String>,
+    labels: BTreeMap<String, String>,
+    data: Option<PathBuf>,
+    pool: Option<u32>,
+}
+
+/// Guest memories that are reserved at once unless the file says otherwise. Each takes address space, not memory.
+const POOL: u32 = 2_000;
+
+impl Config {
+    /// Reads file and environment, and checks everything.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used, by the name under which the operator knows it.
+    pub fn read(options: Options) -> Result<Self, Error> {
+        let file = match &options.config {
+            Some(path) => read_file(path)?,
+            None => File::default(),
+        };
+        let name = match options.name.or(file.name) {
+            Some(name) => name,
+            None => host_name(),
+        };
+        let lattice = options.lattice.or(file.lattice).unwrap_or_else(|| "default".to_owned());
+        let mut labels = file.labels;
+        for label in &options.labels {
+            let (key, value) = parse_label(label).map_err(|reason| invalid("--label", reason))?;
+            labels.insert(key, value);
+        }
+        let log = match std::env::var("RUST_LOG") {
+            Ok(log) if !log.is_empty() => log,
+            _ => match options.verbosity {
+                0 => "warn,lattice_node=info,guest=info".to_owned(),
+                1 => "info,lattice_node=debug,guest=debug".to_owned(),
+                _ => "debug,lattice_node=trace,guest=trace".to_owned(),
+            },
+        };
+        let data = match options.data.or(file.data) {
+            Some(data) => data,
+            None => default_data()?,
+        };
+        Ok(Self {
+            name: name.parse().map_err(|error| invalid("--name", error))?,
+            lattice: lattice.parse().map_err(|error| invalid("--lattice", error))?,
+            nats: if options.nats.is_empty() { file.nats } else { options.nats },
+            nats_creds: options.nats_creds.or(file.nats_creds),
+            nats_tls_ca: options.nats_tls_ca.or(file.nats_tls_ca),
+            nats_server: options.nats_server,
+            listen: options.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:7700".to_owned()),
+            labels,
+            data,
+            log,
+            pool: file.pool.unwrap_or(POOL).clamp(1, 100_000),
+        })
+    }
+}
+
+fn invalid(setting: &'static str, reason: impl ToString) -> Error {
+    Error::Invalid { setting, reason: reason.to_string() }
+}
+
+fn read_file(path: &PathBuf) -> Result<File, Error> {
+    let failed = |reason: String| Error::File { path: path.clone(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    toml::from_str(&text).map_err(|error| failed(error.to_string()))
+}
+
+/// The host name with everything replaced that a node name cannot hold.
+fn host_name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name: String =
+        host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).take(63).collect();
+    if name.is_empty() { "node".to_owned() } else { name }
+}
+
+fn default_data() -> Result<PathBuf, Error> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("XDG_DATA_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".local/share")))
+        .map(|base| base.join("lattice"))
+        .ok_or_else(|| invalid("--data", "there is no HOME to keep files in; name a folder"))
+}

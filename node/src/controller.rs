@@ -1,0 +1,70 @@
+//! The elected node's loop: watch, plan, write assignments and routes, report. It never touches Wasm.
+//!
+//! ```text
+//! specs, node records, leases ─▶ plan (pure placement) ─▶ assignments   (one batch, guarded by the term)
+//!                               └▶ routes and node states               (compare-and-set each)
+//! ```
+//!
+//! Every node is a candidate; `election` says when this one holds office. Nothing that runs depends on there being a
+//! leader.
+
+mod declare;
+mod election;
+mod liveness;
+mod observe;
+mod office;
+mod plan;
+
+use std::sync::Arc;
+
+use lattice_proto::Incarnation;
+use lattice_proto::subject::Subjects;
+use tokio::sync::{mpsc, watch};
+
+use crate::bus::Bus;
+use crate::membership::{Identity, Leader};
+use crate::telemetry::Counters;
+
+pub use declare::{Declarations, Declared, Error as DeclareError};
+pub use observe::{ActorStatus, Following, NodeView, Observer, Progress};
+
+/// What candidates and leaders need.
+#[derive(Clone)]
+pub struct Context {
+    /// Everything shared.
+    pub bus: Bus,
+    /// Names.
+    pub subjects: Subjects,
+    /// This node.
+    pub me: Identity,
+    /// Who leads, as this node sees it.
+    pub leader: watch::Receiver<Option<Leader>>,
+    /// What is counted.
+    pub counters: Counters,
+}
+
+/// Stands for election, and leads when elected, for as long as the node runs.
+///
+/// `suspicions` are the incarnations that somebody believes to be lost.
+pub async fn run(context: Context, mut suspicions: mpsc::Receiver<Incarnation>, stop: tokio_util::sync::CancellationToken) {
+    let context = Arc::new(context);
+    loop {
+        let elected = tokio::select! {
+            elected = election::win(&context) => elected,
+            // Suspicions are the leader's business.
+            () = drain(&mut suspicions) => return,
+            () = stop.cancelled() => return,
+        };
+        tracing::info!(term = elected.term, "this node leads the lattice");
+        let deposed = elected.deposed.clone();
+        let outcome = office::hold(&context, elected, &mut suspicions, &stop).await;
+        tracing::info!(outcome, after = ?deposed, "this node no longer leads the lattice");
+        if stop.is_cancelled() {
+            return;
+        }
+    }
+}
+
+async fn drain(suspicions: &mut mpsc::Receiver<Incarnation>) {
+    while suspicions.recv().await.is_some() {}
+}

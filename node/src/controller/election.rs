@@ -1,0 +1,101 @@
+//! Who leads: whoever holds the leader's lease. It is taken when it has ended, or when its holder is surely gone.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lattice_proto::record::{self, Term};
+use lattice_proto::subject::{Control, Inbox};
+use lattice_proto::Incarnation;
+
+use super::Context;
+use crate::bus::{Error, RequestError};
+use crate::membership::{Keeper, LEADER};
+
+/// A leader that was not heard of for this long, which is more than one renewal, is pinged.
+const SILENT: Duration = Duration::from_millis(700);
+
+/// How often a candidate looks.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Two refused pings this far apart say that a node is gone. One could fall into a reconnection.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// A ping without an answer for this long says nothing.
+const PING: Duration = Duration::from_millis(500);
+
+/// The office, won.
+pub(super) struct Elected {
+    pub keeper: Keeper,
+    pub term: u64,
+    /// The revision of the term's key: the guard of everything that this leader writes.
+    pub term_revision: u64,
+    /// The leader that was found to be gone, which is one node less to find out about.
+    pub deposed: Option<Incarnation>,
+}
+
+/// Returns when this node holds office.
+pub(super) async fn win(context: &Context) -> Elected {
+    loop {
+        // Jitter, so that the candidates do not all run for it in the same moment.
+        tokio::time::sleep(LOOK + Duration::from_millis(fastrand::u64(0..50))).await;
+        match run_for_office(context).await {
+            Ok(Some(elected)) => return elected,
+            Ok(None) | Err(Error::Conflict) => {}
+            Err(error) => tracing::debug!(%error, "cannot run for office"),
+        }
+    }
+}
+
+async fn run_for_office(context: &Context) -> Result<Option<Elected>, Error> {
+    if !context.bus.control.is_up() {
+        return Ok(None);
+    }
+    let leader = context.leader.borrow().clone();
+    let (over, deposed) = match leader {
+        // Heard of a moment ago.
+        Some(leader) if Instant::now().duration_since(leader.seen) < SILENT => return Ok(None),
+        Some(leader) => {
+            let holder = leader.lease.incarnation;
+            if !is_gone(context, &holder).await {
+                return Ok(None);
+            }
+            tracing::warn!(%holder, "the leader is gone");
+            (leader.revision, Some(holder))
+        }
+        None => {
+            let entry = context.bus.leases.get(LEADER).await?;
+            match entry {
+                Some(entry) if entry.value.is_some() => return Ok(None),
+                entry => (entry.map_or(0, |entry| entry.revision), None),
+            }
+        }
+    };
+    let mut keeper = Keeper::new(context.bus.leases.clone(), LEADER.to_owned(), &context.me);
+    keeper.take(over).await?;
+    let (term, term_revision) = begin_term(context).await?;
+    Ok(Some(Elected { keeper, term, term_revision, deposed }))
+}
+
+/// Whether a node's inbox has no listener, twice in a row.
+pub(super) async fn is_gone(context: &Context, node: &Incarnation) -> bool {
+    for last in [false, true] {
+        let inbox = context.subjects.inbox(node, Inbox::Ping);
+        match context.bus.control.request(inbox, Bytes::new(), PING).await {
+            Err(RequestError::NoResponders) if last => return true,
+            Err(RequestError::NoResponders) => tokio::time::sleep(AGAIN).await,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Writes the next term, from which moment no earlier leader can write anything.
+async fn begin_term(context: &Context) -> Result<(u64, u64), Error> {
+    let key = context.subjects.control(&Control::Term);
+    let entry = context.bus.decisions.get(&key).await?;
+    let before = entry.as_ref().and_then(|entry| entry.value.as_deref()).and_then(|bytes| record::decode::<Term>(bytes).ok());
+    let term = Term { term: before.map_or(0, |before| before.term) + 1, leader: context.me.incarnation.clone() };
+    let over = entry.map_or(0, |entry| entry.revision);
+    let revision = context.bus.decisions.put_if(&key, record::encode(&term), over).await?;
+    Ok((term.term, revision))
+}

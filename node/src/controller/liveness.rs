@@ -1,0 +1,181 @@
+//! Which nodes live. Pure: leases, renewals, pings and time come in as arguments.
+//!
+//! Rules:
+//! 1. A lease that ended says that its node is lost, but not within one lease time after this leader took office or
+//!    reconnected: after an outage the server ends all leases at once, which says nothing about anybody.
+//! 2. A node whose inbox nobody listens to, twice in a row, is lost at once.
+//! 3. A node that renews nothing and answers nothing leaves the rotation; it is lost when its lease ends.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use lattice_proto::record::{Lease, NodeState};
+use lattice_proto::{Incarnation, NodeName};
+
+use crate::bus::LEASE;
+
+/// More than one renewal missed: time to ask.
+const SILENT: Duration = Duration::from_millis(700);
+
+/// How long between two looks at the same silent node.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What a ping to a node told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It answered.
+    Alive,
+    /// Nobody listens there.
+    Gone,
+    /// Neither.
+    Silent,
+}
+
+#[derive(Debug, Clone)]
+struct Watched {
+    incarnation: Incarnation,
+    /// Whether its lease is there.
+    leased: bool,
+    renewed: Instant,
+    asked: Option<Instant>,
+    verdict: Option<Verdict>,
+}
+
+/// What is known of every node's life.
+#[derive(Debug)]
+pub(super) struct Liveness {
+    nodes: BTreeMap<NodeName, Watched>,
+    /// Until when ended leases say nothing.
+    grace_until: Instant,
+    grace: Duration,
+}
+
+impl Liveness {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { nodes: BTreeMap::new(), grace_until: now + LEASE, grace: LEASE }
+    }
+
+    /// After a reconnection.
+    pub(super) fn forgive(&mut self, now: Instant) {
+        self.grace_until = now + self.grace;
+        for watched in self.nodes.values_mut() {
+            watched.renewed = now;
+            watched.asked = None;
+            if watched.verdict == Some(Verdict::Silent) {
+                watched.verdict = None;
+            }
+        }
+    }
+
+    /// A lease was seen.
+    pub(super) fn renewed(&mut self, lease: &Lease, now: Instant) {
+        let watched = self.nodes.entry(lease.name.clone()).or_insert_with(|| Watched {
+            incarnation: lease.incarnation.clone(),
+            leased: true,
+            renewed: now,
+            asked: None,
+            verdict: None,
+        });
+        watched.incarnation = lease.incarnation.clone();
+        watched.leased = true;
+        watched.renewed = now;
+        watched.asked = None;
+        // Whoever renews lives, whatever a ping said before.
+        watched.verdict = None;
+    }
+
+    /// A lease ended or was given back.
+    pub(super) fn ended(&mut self, name: &NodeName) {
+        if let Some(watched) = self.nodes.get_mut(name) {
+            watched.leased = false;
+        }
+    }
+
+    /// A ping was answered, or not.
+    pub(super) fn told(&mut self, incarnation: &Incarnation, verdict: Verdict) {
+        for watched in self.nodes.values_mut().filter(|watched| watched.incarnation == *incarnation) {
+            watched.verdict = Some(verdict);
+        }
+    }
+
+    /// The nodes to ask now.
+    pub(super) fn to_ask(&mut self, now: Instant) -> Vec<Incarnation> {
+        let silent = self.nodes.values_mut().filter(|watched| {
+            let quiet = now.duration_since(watched.renewed) > SILENT;
+            let due = watched.asked.is_none_or(|asked| now.duration_since(asked) > ASK_AGAIN);
+            watched.leased && quiet && due && watched.verdict != Some(Verdict::Gone)
+        });
+        silent
+            .map(|watched| {
+                watched.asked = Some(now);
+                watched.incarnation.clone()
+            })
+            .collect()
+    }
+
+    /// What to make of a node whose record names this incarnation; none while nothing can be said.
+    pub(super) fn state(&self, name: &NodeName, incarnation: &Incarnation, now: Instant) -> Option<NodeState> {
+        let Some(watched) = self.nodes.get(name) else {
+            // Its lease was never seen. It may have ended during an outage.
+            return (now >= self.grace_until).then_some(NodeState::Gone);
+        };
+        if watched.incarnation != *incarnation {
+            // The record of an earlier start, or of one that has no lease yet.
+            return (watched.leased || now >= self.grace_until).then_some(NodeState::Gone);
+        }
+        match watched.verdict {
+            Some(Verdict::Gone) => Some(NodeState::Gone),
+            _ if !watched.leased && now >= self.grace_until => Some(NodeState::Gone),
+            Some(Verdict::Silent) => Some(NodeState::Suspect),
+            _ => Some(NodeState::Ready),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(name: &str, incarnation: &Incarnation) -> Lease {
+        Lease { name: name.parse().unwrap(), incarnation: incarnation.clone(), nonce: 0 }
+    }
+
+    #[test]
+    fn an_ended_lease_counts_only_after_the_grace_time() {
+        let (now, id) = (Instant::now(), Incarnation::generate());
+        let name = "a".parse().unwrap();
+        let mut liveness = Liveness::new(now);
+        liveness.renewed(&lease("a", &id), now);
+        liveness.ended(&name);
+        assert_eq!(liveness.state(&name, &id, now + LEASE / 2), Some(NodeState::Ready));
+        assert_eq!(liveness.state(&name, &id, now + LEASE), Some(NodeState::Gone));
+        liveness.renewed(&lease("a", &id), now + LEASE);
+        assert_eq!(liveness.state(&name, &id, now + LEASE), Some(NodeState::Ready), "it came back");
+    }
+
+    #[test]
+    fn a_refused_ping_counts_at_once_and_a_silent_one_only_suspends() {
+        let (now, id) = (Instant::now(), Incarnation::generate());
+        let name = "a".parse().unwrap();
+        let mut liveness = Liveness::new(now);
+        liveness.renewed(&lease("a", &id), now);
+        assert!(liveness.to_ask(now).is_empty());
+        let later = now + Duration::from_secs(1);
+        assert_eq!(liveness.to_ask(later), std::slice::from_ref(&id));
+        assert!(liveness.to_ask(later).is_empty(), "asked already");
+        liveness.told(&id, Verdict::Silent);
+        assert_eq!(liveness.state(&name, &id, later), Some(NodeState::Suspect));
+        liveness.told(&id, Verdict::Gone);
+        assert_eq!(liveness.state(&name, &id, later), Some(NodeState::Gone));
+    }
+
+    #[test]
+    fn a_restarted_node_is_another_one() {
+        let (now, old, new) = (Instant::now(), Incarnation::generate(), Incarnation::generate());
+        let name = "a".parse().unwrap();
+        let mut liveness = Liveness::new(now);
+        liveness.renewed(&lease("a", &new), now);
+        assert_eq!(liveness.state(&name, &old, now), Some(NodeState::Gone));
+        assert_eq!(liveness.state(&name, &new, now), Some(NodeState::Ready));
+    }
+}

@@ -1,0 +1,235 @@
+//! What the lattice looks like, read on demand by whoever is asked: nodes, actors, and how far a declaration has come.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lattice_proto::record::{self, App, Catalog, Node, NodeState, NodeStatus, Route};
+use lattice_proto::subject::{Control, Subjects};
+use lattice_proto::{ActorName, AppName, NodeName};
+use serde::de::DeserializeOwned;
+
+use crate::bus::{Bus, Change, Entry, Error, Mirror, Space, Watch};
+use crate::membership::{LEADER, state_key};
+
+/// How long reading a whole space may take.
+const READ: Duration = Duration::from_secs(5);
+
+/// Reads all keys under a filter once.
+pub(super) async fn read_all(space: &Space, filter: &str) -> Result<Vec<Entry>, Error> {
+    let read = async {
+        let mut watch = space.watch(filter);
+        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        loop {
+            match watch.next().await {
+                Change::Reset => entries.clear(),
+                Change::Put(entry) if entry.value.is_some() => drop(entries.insert(entry.key.clone(), entry)),
+                Change::Put(entry) => drop(entries.remove(&entry.key)),
+                Change::Current => return entries.into_values().collect(),
+            }
+        }
+    };
+    let failed = |_| Error::Failed { what: "reading the lattice's state", reason: "NATS did not answer in time".into() };
+    tokio::time::timeout(READ, read).await.map_err(failed)
+}
+
+pub(super) fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<T, Error> {
+    record::decode(entry.value.as_deref().unwrap_or_default()).map_err(|error| Error::Failed {
+        what: "reading the lattice's state",
+        reason: format!("{}: {error}", entry.key),
+    })
+}
+
+/// One node with what the leader makes of it.
+#[derive(Debug, Clone)]
+pub struct NodeView {
+    /// What it says of itself.
+    pub record: Node,
+    /// What the leader says.
+    pub state: NodeState,
+    /// Whether it leads.
+    pub leader: bool,
+}
+
+/// How one actor of an operation fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActorStatus {
+    /// The actor.
+    pub actor: ActorName,
+    /// Wanted.
+    pub desired: u32,
+    /// Running, in the wanted revision.
+    pub ready: u32,
+    /// Running, in an earlier one.
+    pub stale: u32,
+    /// What is in the way.
+    pub problems: Vec<String>,
+}
+
+/// How far a declaration has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// By actor.
+    pub actors: Vec<ActorStatus>,
+    /// Whether everything is as declared.
+    pub reached: bool,
+    /// Set when a later declaration took its place.
+    pub superseded: Option<u64>,
+}
+
+/// Reads the lattice.
+#[derive(Clone)]
+pub struct Observer {
+    bus: Bus,
+    subjects: Subjects,
+}
+
+impl Observer {
+    /// Over this store.
+    pub fn new(bus: Bus, subjects: Subjects) -> Self {
+        Self { bus, subjects }
+    }
+
+    /// All nodes.
+    pub async fn nodes(&self) -> Result<Vec<NodeView>, Error> {
+        let (entries, leader) = tokio::try_join!(read_all(&self.bus.nodes, ">"), self.bus.leases.get(LEADER))?;
+        let leader = crate::membership::holder(leader.as_ref());
+        let mut records: BTreeMap<NodeName, Node> = BTreeMap::new();
+        let mut states: BTreeMap<String, NodeStatus> = BTreeMap::new();
+        for entry in &entries {
+            match entry.key.split_once('.') {
+                Some(("node", _)) => {
+                    let record: Node = decode(entry)?;
+                    records.insert(record.name.clone(), record);
+                }
+                Some(("state", _)) => drop(states.insert(entry.key.clone(), decode(entry)?)),
+                _ => {}
+            }
+        }
+        Ok(records
+            .into_values()
+            .map(|record| {
+                let status = states.get(&state_key(&record.name));
+                let status = status.filter(|status| status.incarnation == record.incarnation);
+                let leader = leader.as_ref().is_some_and(|leader| leader.incarnation == record.incarnation);
+                NodeView { state: status.map_or(NodeState::Ready, |status| status.state), leader, record }
+            })
+            .collect())
+    }
+
+    /// All actors that are declared, with their routes where the leader has written one for them already.
+    pub async fn actors(&self) -> Result<Vec<(App, ActorName, Option<Route>)>, Error> {
+        let (apps, routes) = tokio::try_join!(self.apps(), read_all(&self.bus.routes, ">"))?;
+        let mut known: BTreeMap<String, Route> = BTreeMap::new();
+        for entry in &routes {
+            known.insert(entry.key.clone(), decode(entry)?);
+        }
+        let mut actors = Vec::new();
+        for app in apps {
+            for name in app.actors.keys() {
+                actors.push((app.clone(), name.clone(), known.get(name.as_str()).cloned()));
+            }
+        }
+        actors.sort_by(|(_, one, _), (_, other, _)| one.cmp(other));
+        Ok(actors)
+    }
+
+    async fn apps(&self) -> Result<Vec<App>, Error> {
+        let entries = read_all(&self.bus.decisions, &self.subjects.control_filter()).await?;
+        let catalog_key = self.subjects.control(&Control::Catalog);
+        let catalog: Catalog = match entries.iter().find(|entry| entry.key == catalog_key) {
+            Some(entry) => decode(entry)?,
+            None => Catalog::default(),
+        };
+        let mut apps = Vec::new();
+        for entry in &entries {
+            let Ok(Control::Spec(name, revision)) = self.subjects.parse_control(&entry.key) else { continue };
+            if catalog.apps.get(&name).is_some_and(|head| !head.deleted && head.revision == revision) {
+                apps.push(decode(entry)?);
+            }
+        }
+        Ok(apps)
+    }
+
+    /// Watches one revision of one app come true.
+    ///
+    /// # Errors
+    /// When there never was such a revision.
+    pub async fn follow(&self, app: &AppName, revision: u64) -> Result<Option<Following>, Error> {
+        let key = self.subjects.control(&Control::Spec(app.clone(), revision));
+        let Some(entry) = self.bus.decisions.get(&key).await?.filter(|entry| entry.value.is_some()) else {
+            return Ok(None);
+        };
+        Ok(Some(Following {
+            observer: self.clone(),
+            app: app.clone(),
+            revision,
+            spec: decode(&entry)?,
+            routes: self.bus.routes.watch(">"),
+            known: Mirror::new(|entry| record::decode(entry.value.as_deref()?).ok()),
+        }))
+    }
+}
+
+/// A declaration on its way.
+pub struct Following {
+    observer: Observer,
+    app: AppName,
+    revision: u64,
+    spec: App,
+    routes: Watch,
+    known: Mirror<Route>,
+}
+
+/// How often the catalog is looked at, to notice that a declaration was superseded.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Following {
+    /// How far it is now, after the next change or look.
+    pub async fn next(&mut self) -> Result<Progress, Error> {
+        let looked = tokio::time::timeout(LOOK, async {
+            loop {
+                let change = self.routes.next().await;
+                // Everything that is there already is taken in before anything is said.
+                if self.known.apply(change) {
+                    return;
+                }
+            }
+        });
+        // A look that saw no change is a look all the same.
+        let _ = looked.await;
+        let catalog = self.observer.bus.decisions.get(&self.observer.subjects.control(&Control::Catalog)).await?;
+        let catalog: Catalog = match &catalog {
+            Some(entry) => decode(entry)?,
+            None => Catalog::default(),
+        };
+        let head = catalog.apps.get(&self.app);
+        let superseded = head.map(|head| head.revision).filter(|latest| *latest > self.revision);
+        let mut actors = Vec::new();
+        for (name, actor) in &self.spec.actors {
+            let route = self.known.get(name.as_str()).map(|known| &known.value);
+            let route = route.filter(|route| route.app == self.app && route.revision >= self.revision);
+            let sum = |count: fn(&record::Target) -> u32| {
+                route.map_or(0, |route| route.targets.iter().map(count).sum())
+            };
+            actors.push(ActorStatus {
+                actor: name.clone(),
+                desired: actor.settings.replicas,
+                ready: sum(|target| target.ready),
+                stale: sum(|target| target.stale),
+                problems: route.map(|route| route.problems.clone()).unwrap_or_default(),
+            });
+        }
+        // What an earlier revision had and this one has not must be gone as well.
+        let leftovers = self
+            .known
+            .entries()
+            .iter()
+            .any(|(name, known)| known.value.app == self.app && !self.spec.actors.contains_key(name.as_str()));
+        let met = |status: &ActorStatus| status.ready == status.desired && status.stale == 0;
+        let seen = |status: &ActorStatus| self.known.get(status.actor.as_str()).is_some_and(|known| {
+            known.value.app == self.app && known.value.revision >= self.revision
+        });
+        let reached = self.known.is_complete() && !leftovers && actors.iter().all(|status| met(status) && seen(status));
+        Ok(Progress { actors, reached, superseded })
+    }
+}

@@ -1,0 +1,123 @@
+//! Compiles, caches, limits and instantiates guests. It never reads the network, and with `capability` it is the only
+//! place that names Wasmtime.
+//!
+//! A guest cannot be cancelled from outside: only dropping its store ends it. Hence one store per replica, an epoch
+//! that ticks so that a spinning guest gives way, and a watchdog (in `replica`) that drops what overran.
+
+mod abi;
+mod cache;
+mod compile;
+mod guest;
+mod inspect;
+mod instance;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::capability;
+
+pub(crate) use abi::{CallOptions, Failure};
+pub use compile::Compiled;
+pub(crate) use guest::{Guest, current_turn};
+pub use guest::Home;
+pub use inspect::Refused;
+pub use instance::{Exit, Instance};
+
+/// How often running guests are asked to give way. Short enough that a spinning guest delays others little, long
+/// enough that the check costs nothing.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The stack of a guest. Wasmtime's own default.
+const STACK: usize = 512 << 10;
+
+/// Why the engine could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Wasmtime refused its configuration.
+    #[error("cannot start the Wasm engine: {0}")]
+    Start(String),
+    /// The folder of compiled code cannot be used.
+    #[error("cannot use the cache of compiled code: {0}")]
+    Cache(#[from] std::io::Error),
+}
+
+/// A cheap handle on the one engine of this node.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: wasmtime::Engine,
+    linker: Linker<Guest>,
+    cache: cache::Cache,
+}
+
+impl Engine {
+    /// Starts an engine that keeps compiled code under `data` and reserves `pool` guest memories.
+    ///
+    /// # Errors
+    /// When Wasmtime refuses or the cache folder cannot be made.
+    pub fn start(data: &Path, pool: u32) -> Result<Self, Error> {
+        let engine = match wasmtime::Engine::new(&config(Some(pool))) {
+            Ok(engine) => engine,
+            Err(error) => {
+                // Every pooled memory reserves gigabytes of address space, which not every system grants.
+                tracing::warn!(%error, pool, "cannot reserve the pool of guest memories; they are allocated on demand");
+                wasmtime::Engine::new(&config(None)).map_err(|error| Error::Start(format!("{error:#}")))?
+            }
+        };
+        let mut linker = Linker::new(&engine);
+        capability::link(&mut linker).map_err(|error| Error::Start(format!("{error:#}")))?;
+        let cache = cache::Cache::open(data, &engine)?;
+        tick(&engine);
+        Ok(Self { shared: Arc::new(Shared { engine, linker, cache }) })
+    }
+}
+
+fn config(pool: Option<u32>) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK)
+        .async_stack_size(STACK * 2)
+        .wasm_component_model_async(true);
+    if let Some(pool) = pool {
+        let mut pooling = PoolingAllocationConfig::new();
+        pooling
+            .total_component_instances(pool)
+            // A component made by Rust's own toolchain has a module, a shim and a fix-up.
+            .total_core_instances(pool.saturating_mul(4))
+            .total_memories(pool)
+            .total_tables(pool.saturating_mul(4))
+            .total_stacks(pool)
+            .total_gc_heaps(pool)
+            .max_memories_per_component(4)
+            .max_tables_per_component(16)
+            .max_core_instances_per_component(32)
+            .max_component_instance_size(1 << 20)
+            .max_core_instance_size(1 << 20);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
+    }
+    config
+}
+
+/// Advances the epoch for as long as the engine lives.
+fn tick(engine: &wasmtime::Engine) {
+    let engine = engine.weak();
+    let thread = std::thread::Builder::new().name("epoch".to_owned());
+    let spawned = thread.spawn(move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::error!(%error, "cannot start the thread that interrupts spinning guests");
+    }
+}

@@ -1,0 +1,162 @@
+//! The types of the WIT package `lattice:actor`, as Wasmtime passes them. The package itself is the documentation.
+
+use std::sync::Arc;
+
+use lattice_proto::fault::Rejection;
+use lattice_proto::{Fault, Ran};
+use wasmtime::component::{ComponentType, Lift, Lower};
+
+pub(crate) const HANDLER: &str = "lattice:actor/handler@0.1.0";
+pub(crate) const BLOCKING_HANDLER: &str = "lattice:actor/blocking-handler@0.1.0";
+pub(crate) const HANDLE: &str = "handle";
+
+#[derive(ComponentType, Lift, Lower, Clone, Copy)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum WitRan {
+    #[component(name = "no")]
+    No,
+    #[component(name = "maybe")]
+    Maybe,
+    #[component(name = "yes")]
+    Yes,
+}
+
+#[derive(ComponentType, Lift, Lower)]
+#[component(record)]
+pub(crate) struct WitRejection {
+    code: String,
+    message: String,
+    details: Option<String>,
+}
+
+#[derive(ComponentType, Lift, Lower)]
+#[component(record)]
+pub(crate) struct WitTooLarge {
+    limit: u64,
+    size: u64,
+    ran: WitRan,
+}
+
+#[derive(ComponentType, Lift, Lower)]
+#[component(variant)]
+pub(crate) enum Failure {
+    #[component(name = "no-such-actor")]
+    NoSuchActor(String),
+    #[component(name = "no-such-operation")]
+    NoSuchOperation(String),
+    #[component(name = "no-replica")]
+    NoReplica(String),
+    #[component(name = "overloaded")]
+    Overloaded(String),
+    #[component(name = "not-here")]
+    NotHere(String),
+    #[component(name = "deadline")]
+    Deadline(WitRan),
+    #[component(name = "unknown")]
+    Unknown(String),
+    #[component(name = "deadlock")]
+    Deadlock(String),
+    #[component(name = "denied")]
+    Denied(String),
+    #[component(name = "trapped")]
+    Trapped(String),
+    #[component(name = "rejected")]
+    Rejected(WitRejection),
+    #[component(name = "cancelled")]
+    Cancelled(WitRan),
+    #[component(name = "too-large")]
+    TooLarge(WitTooLarge),
+    #[component(name = "malformed")]
+    Malformed(String),
+}
+
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct Message {
+    pub id: Arc<str>,
+    pub key: Option<Arc<str>>,
+    pub operation: Arc<str>,
+    pub payload: Vec<u8>,
+    #[component(name = "content-type")]
+    pub content_type: String,
+    pub caller: Option<Arc<str>>,
+    #[component(name = "remaining-ms")]
+    pub remaining_ms: u64,
+    pub traceparent: Option<String>,
+    pub attempt: u32,
+}
+
+#[derive(ComponentType, Lift, Lower)]
+#[component(record)]
+pub(crate) struct CallOptions {
+    #[component(name = "content-type")]
+    pub content_type: String,
+    #[component(name = "timeout-ms")]
+    pub timeout_ms: Option<u64>,
+}
+
+impl From<Ran> for WitRan {
+    fn from(ran: Ran) -> Self {
+        match ran {
+            Ran::No => WitRan::No,
+            Ran::Maybe => WitRan::Maybe,
+            Ran::Yes => WitRan::Yes,
+        }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::NoSuchActor(text) => Failure::NoSuchActor(text),
+            Fault::NoSuchOperation(text) => Failure::NoSuchOperation(text),
+            Fault::NoReplica(text) => Failure::NoReplica(text),
+            Fault::Overloaded(text) => Failure::Overloaded(text),
+            Fault::NotHere { actor, .. } => Failure::NotHere(actor),
+            Fault::Deadline(ran) => Failure::Deadline(ran.into()),
+            Fault::Unknown(text) => Failure::Unknown(text),
+            Fault::Deadlock(text) => Failure::Deadlock(text),
+            Fault::Denied(text) => Failure::Denied(text),
+            Fault::Trapped(text) => Failure::Trapped(text),
+            Fault::Rejected(Rejection { code, message, details }) => {
+                Failure::Rejected(WitRejection { code, message, details })
+            }
+            Fault::Cancelled(ran) => Failure::Cancelled(ran.into()),
+            Fault::TooLarge { limit, size, ran } => Failure::TooLarge(WitTooLarge { limit, size, ran: ran.into() }),
+            Fault::Malformed(text) => Failure::Malformed(text),
+        }
+    }
+}
+
+impl Failure {
+    /// What a guest's own answer means to its caller.
+    ///
+    /// A guest speaks for itself only. When it hands on the failure of a call that it made, that call did not run
+    /// perhaps, but this message did: so all such cases become rejections, or a router would run the message again.
+    pub(crate) fn into_answer(self) -> Fault {
+        let rejection = |code: &str, message: String| {
+            Fault::Rejected(Rejection { code: code.to_owned(), message, details: None })
+        };
+        match self {
+            Failure::Rejected(WitRejection { code, message, details }) => {
+                Fault::Rejected(Rejection { code, message, details })
+            }
+            Failure::NoSuchOperation(text) => Fault::NoSuchOperation(text),
+            Failure::Malformed(text) => Fault::Malformed(text),
+            Failure::NoSuchActor(text) => rejection("no-such-actor", Fault::NoSuchActor(text).to_string()),
+            Failure::NoReplica(text) => rejection("no-replica", Fault::NoReplica(text).to_string()),
+            Failure::Overloaded(text) => rejection("overloaded", Fault::Overloaded(text).to_string()),
+            Failure::NotHere(text) => rejection("not-here", format!("`{text}` is not on the node that was asked")),
+            Failure::Deadline(_) => rejection("deadline", "the deadline of a call that it made passed".to_owned()),
+            Failure::Unknown(text) => rejection("unknown", Fault::Unknown(text).to_string()),
+            Failure::Deadlock(text) => rejection("deadlock", Fault::Deadlock(text).to_string()),
+            Failure::Denied(text) => rejection("denied", Fault::Denied(text).to_string()),
+            Failure::Trapped(text) => rejection("trapped", format!("an actor that it called trapped: {text}")),
+            Failure::Cancelled(_) => rejection("cancelled", "a call that it made was cancelled".to_owned()),
+            Failure::TooLarge(WitTooLarge { limit, size, .. }) => {
+                rejection("too-large", format!("a payload of {size} bytes is over the limit of {limit} bytes"))
+            }
+        }
+    }
+}

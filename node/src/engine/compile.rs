@@ -1,0 +1,68 @@
+//! From an artifact's bytes to something that can be instantiated in microseconds.
+
+use std::sync::Arc;
+
+use lattice_proto::Digest;
+use lattice_proto::metadata::Metadata;
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+
+use super::inspect::{self, Shape};
+use super::{Engine, Guest, Refused, abi};
+
+/// An artifact, compiled and linked. Cheap to clone.
+#[derive(Clone)]
+pub struct Compiled {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) engine: Engine,
+    pub(super) pre: InstancePre<Guest>,
+    pub(super) handle: ComponentExportIndex,
+    pub(super) shape: Shape,
+    pub(super) metadata: Metadata,
+}
+
+impl Engine {
+    /// Compiles an artifact, or loads what was compiled before.
+    ///
+    /// Takes as long as Cranelift does, up to seconds: run it where blocking is allowed.
+    ///
+    /// # Errors
+    /// [`Refused`], with what is wrong and where.
+    pub fn compile(&self, digest: &Digest, bytes: &[u8]) -> Result<Compiled, Refused> {
+        let metadata = inspect::read_metadata(bytes)?;
+        let shared = &self.shared;
+        let component = match shared.cache.load(&shared.engine, digest) {
+            Some(component) => component,
+            None => {
+                let compiled = Component::new(&shared.engine, bytes);
+                let component = compiled.map_err(|error| Refused::NoComponent(format!("{error:#}")))?;
+                shared.cache.store(digest, &component);
+                component
+            }
+        };
+        let shape = inspect::check(self, &component)?;
+        let interface = match shape {
+            Shape::Async => abi::HANDLER,
+            Shape::Blocking => abi::BLOCKING_HANDLER,
+        };
+        let wrong = || Refused::NoHandler { found: format!("`{interface}` without `{}`", abi::HANDLE) };
+        let parent = component.get_export_index(None, interface).ok_or_else(wrong)?;
+        let handle = component.get_export_index(Some(&parent), abi::HANDLE).ok_or_else(wrong)?;
+        let pre = shared.linker.instantiate_pre(&component).map_err(|error| Refused::Import {
+            import: "an import".to_owned(),
+            reason: format!("does not fit what Lattice provides: {error:#}"),
+        })?;
+        let inner = Inner { engine: self.clone(), pre, handle, shape, metadata };
+        Ok(Compiled { inner: Arc::new(inner) })
+    }
+
+}
+
+impl Compiled {
+    /// What the artifact says of itself.
+    pub fn metadata(&self) -> &Metadata {
+        &self.inner.metadata
+    }
+}

@@ -1,0 +1,127 @@
+//! Looks at an artifact before it may be deployed: is it a component, does it export a handler, does it import only
+//! what can be granted, and what does it say of itself.
+
+use lattice_proto::metadata::{self, Metadata};
+use wasmtime::component::Component;
+use wasmparser::{Parser, Payload};
+
+use super::{Engine, abi};
+
+/// The largest artifact, in bytes. The largest of the toolchains that we know makes 18 MB.
+pub const MAX_ARTIFACT: u64 = 64 << 20;
+
+/// Why an artifact cannot be deployed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The bytes are something else.
+    #[error("it is no Wasm component: {0}")]
+    NoComponent(String),
+    /// A module where a component is needed.
+    #[error(
+        "it is a core Wasm module, not a component; build it for `wasm32-wasip2` (as `lattice build` does) or wrap it \
+         with `wasm-tools component new`"
+    )]
+    Module,
+    /// The exports are not those of an actor.
+    #[error("it exports no actor: expected `{}` or `{}`, found {found}", abi::HANDLER, abi::BLOCKING_HANDLER)]
+    NoHandler {
+        /// What it does export.
+        found: String,
+    },
+    /// A keyed actor.
+    #[error("it is a keyed actor (it exports `{0}`), and this version of Lattice does not serve keyed actors")]
+    Keyed(String),
+    /// An import that no manifest can grant, or of the wrong shape.
+    #[error("it imports `{import}`, which {reason}")]
+    Import {
+        /// Its full name.
+        import: String,
+        /// Why not.
+        reason: String,
+    },
+    /// More than any artifact should have.
+    #[error("it has {size} bytes; the limit is {limit} bytes")]
+    TooLarge {
+        /// In bytes.
+        size: u64,
+        /// In bytes.
+        limit: u64,
+    },
+    /// Its own description of itself is damaged.
+    #[error("its metadata section is damaged: {0}")]
+    Metadata(String),
+}
+
+/// How a guest handles a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// World `actor`: many at once, if the manifest allows it.
+    Async,
+    /// World `blocking-actor`: one after the other.
+    Blocking,
+}
+
+/// Tells what the bytes are, without compiling them.
+pub(super) fn read_metadata(bytes: &[u8]) -> Result<Metadata, Refused> {
+    if bytes.len() as u64 > MAX_ARTIFACT {
+        return Err(Refused::TooLarge { size: bytes.len() as u64, limit: MAX_ARTIFACT });
+    }
+    if Parser::is_core_wasm(bytes) {
+        return Err(Refused::Module);
+    }
+    if !Parser::is_component(bytes) {
+        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(16)]).escape_debug().to_string();
+        return Err(Refused::NoComponent(format!("its first bytes are `{start}`")));
+    }
+    let mut section = Vec::new();
+    // The parser descends into nested modules by itself, which is where a toolchain leaves the section.
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload {
+            Ok(Payload::CustomSection(custom)) if custom.name() == metadata::SECTION => {
+                section.extend_from_slice(custom.data());
+                section.push(b'\n');
+            }
+            Ok(_) => {}
+            Err(error) => return Err(Refused::NoComponent(error.to_string())),
+        }
+    }
+    Metadata::parse(&section).map_err(|error| Refused::Metadata(error.to_string()))
+}
+
+/// Checks exports and imports of a compiled component.
+pub(super) fn check(engine: &Engine, component: &Component) -> Result<Shape, Refused> {
+    let shared = &engine.shared;
+    let kind = component.component_type();
+    let exports: Vec<String> = kind.exports(&shared.engine).map(|(name, _)| name.to_owned()).collect();
+    if let Some(keyed) = exports.iter().find(|name| name.contains("keyed-handler")) {
+        return Err(Refused::Keyed(keyed.clone()));
+    }
+    let shape = if exports.iter().any(|name| name == abi::HANDLER) {
+        Shape::Async
+    } else if exports.iter().any(|name| name == abi::BLOCKING_HANDLER) {
+        Shape::Blocking
+    } else {
+        let found = match exports.is_empty() {
+            true => "nothing".to_owned(),
+            false => exports.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        };
+        return Err(Refused::NoHandler { found });
+    };
+    // The linker holds everything that can be granted, so what it cannot resolve cannot be granted.
+    for (name, _) in kind.imports(&shared.engine) {
+        if !name.starts_with("wasi:") && !name.starts_with("lattice:actor/") {
+            let reason = "this version of Lattice cannot grant; remove the import".to_owned();
+            return Err(Refused::Import { import: name.to_owned(), reason });
+        }
+        let granted = ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:filesystem/", "wasi:sockets/"];
+        if name.starts_with("wasi:") && !granted.iter().any(|prefix| name.starts_with(prefix)) {
+            let reason = "the manifest does not grant, nor can it in this version of Lattice".to_owned();
+            return Err(Refused::Import { import: name.to_owned(), reason });
+        }
+    }
+    shared.linker.instantiate_pre(component).map(|_| shape).map_err(|error| {
+        let reason = format!("{error:#}");
+        let import = reason.split('`').nth(1).unwrap_or("an import").to_owned();
+        Refused::Import { import, reason: format!("does not fit what Lattice provides: {reason}") }
+    })
+}

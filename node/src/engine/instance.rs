@@ -1,0 +1,205 @@
+//! One guest in one store, serving a mailbox until it is closed, traps, or is given up.
+//!
+//! Rules:
+//! 1. A future of a call that was started is never dropped while the store lives: it would poison the store. The whole
+//!    store is dropped instead.
+//! 2. A message is looked at before the guest is entered: what expired or was given up meanwhile does not run.
+//! 3. A trap ends the store, so it fails every turn in it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use lattice_proto::{Fault, Ran};
+use tokio::sync::mpsc;
+use wasmtime::component::{Accessor, TypedFunc};
+use wasmtime::{AsContextMut, Store};
+
+use super::guest::{self, Guest};
+use super::inspect::Shape;
+use super::{Compiled, Failure, Home, abi};
+use crate::replica::{InFlight, Turn};
+
+type Handle = TypedFunc<(abi::Message,), (Result<Vec<u8>, Failure>,)>;
+
+/// Why an instance ended.
+#[derive(Debug)]
+pub enum Exit {
+    /// The mailbox was closed and everything in it was served.
+    Closed,
+    /// It was given up, because a turn in it overran its deadline and would not end.
+    Overran,
+    /// The guest trapped; the reason for its callers, and the whole story with a backtrace for the log.
+    Trapped {
+        /// One sentence.
+        reason: String,
+        /// With a backtrace.
+        detail: String,
+    },
+}
+
+/// A guest that is ready to serve.
+pub struct Instance {
+    store: Store<Guest>,
+    handle: Handle,
+    concurrency: usize,
+    payload_limit: usize,
+}
+
+impl Compiled {
+    /// Makes one guest.
+    ///
+    /// # Errors
+    /// One sentence, when memory runs out or the guest traps while it starts.
+    pub async fn instantiate(&self, home: &Arc<Home>) -> Result<Instance, String> {
+        let inner = &self.inner;
+        let mut store = Store::new(&inner.engine.shared.engine, Guest::new(home.clone()));
+        store.limiter(|guest| &mut guest.limiter);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|store| guest::on_epoch(&store));
+        let instance = inner.pre.instantiate_async(&mut store).await.map_err(|error| explain(&error, &store))?;
+        let handle = instance
+            .get_func(&mut store, inner.handle)
+            .ok_or("its handler is gone")?
+            .typed(&store)
+            .map_err(|error| format!("its handler has another type than lattice:actor@0.1.0: {error:#}"))?;
+        let concurrency = match inner.shape {
+            Shape::Async => home.settings.concurrency as usize,
+            // A guest without async cannot hold two messages at once.
+            Shape::Blocking => 1,
+        };
+        let payload_limit = usize::try_from(home.settings.limits.payload.0).unwrap_or(usize::MAX);
+        Ok(Instance { store, handle, concurrency, payload_limit })
+    }
+}
+
+impl Instance {
+    /// Serves until it ends. Whatever is still in the mailbox then stays there.
+    pub async fn serve(mut self, mailbox: &mut mpsc::Receiver<Turn>, in_flight: &InFlight) -> Exit {
+        let (handle, concurrency, limit) = (self.handle, self.concurrency, self.payload_limit);
+        let ended = tokio::select! {
+            ended = self.store.run_concurrent(async |accessor| {
+                match concurrency {
+                    1 => one_by_one(accessor, handle, limit, mailbox, in_flight).await,
+                    _ => side_by_side(accessor, handle, limit, concurrency, mailbox, in_flight).await,
+                }
+            }) => Some(ended),
+            () = in_flight.given_up() => None,
+        };
+        let exit = match ended {
+            Some(Ok(Ok(()))) => Exit::Closed,
+            Some(Ok(Err(error)) | Err(error)) => {
+                Exit::Trapped { reason: explain(&error, &self.store), detail: format!("{error:?}") }
+            }
+            None => Exit::Overran,
+        };
+        // The store goes first, so that nothing of the guest runs on after its callers were told.
+        drop(self.store);
+        in_flight.fail_all(&match &exit {
+            Exit::Closed => Fault::Unknown("the replica stopped".to_owned()),
+            Exit::Overran => Fault::Deadline(Ran::Yes),
+            Exit::Trapped { reason, .. } => Fault::Trapped(reason.clone()),
+        });
+        exit
+    }
+}
+
+/// The common case, without any bookkeeping for several turns.
+async fn one_by_one(
+    accessor: &Accessor<Guest>,
+    handle: Handle,
+    limit: usize,
+    mailbox: &mut mpsc::Receiver<Turn>,
+    in_flight: &InFlight,
+) -> wasmtime::Result<()> {
+    while let Some(turn) = mailbox.recv().await {
+        if let Some(turn) = turn.begin() {
+            run(accessor, handle, limit, turn, in_flight).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn side_by_side(
+    accessor: &Accessor<Guest>,
+    handle: Handle,
+    limit: usize,
+    concurrency: usize,
+    mailbox: &mut mpsc::Receiver<Turn>,
+    in_flight: &InFlight,
+) -> wasmtime::Result<()> {
+    let mut running = FuturesUnordered::new();
+    let mut open = true;
+    while open || !running.is_empty() {
+        // An instance with a turn that will not end takes no new ones, and is dropped when the others are done.
+        let admits = open && running.len() < concurrency && !in_flight.is_retiring();
+        tokio::select! {
+            done = running.next(), if !running.is_empty() => {
+                if let Some(done) = done {
+                    done?;
+                }
+            }
+            turn = mailbox.recv(), if admits => match turn {
+                Some(turn) => {
+                    if let Some(turn) = turn.begin() {
+                        running.push(run(accessor, handle, limit, turn, in_flight));
+                    }
+                }
+                None => open = false,
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Runs one turn to its end. An error is a trap.
+async fn run(
+    accessor: &Accessor<Guest>,
+    handle: Handle,
+    limit: usize,
+    turn: Turn,
+    in_flight: &InFlight,
+) -> wasmtime::Result<()> {
+    let Turn { context, message, waiting } = turn;
+    let remaining = context.deadline.saturating_duration_since(Instant::now());
+    let message = abi::Message {
+        id: context.id.shared(),
+        key: context.actor.key.clone(),
+        operation: message.operation.shared(),
+        payload: message.payload.into(),
+        content_type: message.content_type.as_str().to_owned(),
+        caller: message.caller,
+        remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
+        traceparent: context.trace.as_ref().map(|trace| trace.parent.to_string()),
+        attempt: message.attempt,
+    };
+    let slot = in_flight.enter(context.clone(), waiting);
+    let call = accessor.with(|mut access| {
+        let call = handle.start_call_concurrent(access.as_context_mut(), (message,))?;
+        let task = call.task();
+        access.data_mut().enter(task, context);
+        wasmtime::error::Ok((task, call))
+    });
+    // What cannot even be started has poisoned nothing yet, but says that the store is unusable.
+    let (task, call) = call?;
+    let (answer,) = handle.finish_call_concurrent(accessor, call).await?;
+    accessor.with(|mut access| access.data_mut().leave(task));
+    let answer = match answer {
+        Ok(payload) if payload.len() > limit => {
+            Err(Fault::TooLarge { limit: limit as u64, size: payload.len() as u64, ran: Ran::Yes })
+        }
+        Ok(payload) => Ok(payload.into()),
+        Err(failure) => Err(failure.into_answer()),
+    };
+    in_flight.answer(slot, answer);
+    Ok(())
+}
+
+/// One sentence for callers and operators.
+fn explain(error: &wasmtime::Error, store: &Store<Guest>) -> String {
+    if let Some(wanted) = store.data().limiter.refused {
+        let limit = store.data().home.settings.limits.memory;
+        return format!("it asked for {wanted} bytes of memory, and its limit is {limit}");
+    }
+    error.root_cause().to_string()
+}

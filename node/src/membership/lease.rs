@@ -1,0 +1,134 @@
+//! One lease and its renewals.
+//!
+//! Rules:
+//! 1. Every write is a compare-and-set on the lease's own key.
+//! 2. A lease is counted from the moment its last acknowledged renewal was *sent*, by a clock that runs through suspend.
+//! 3. A refused renewal is no proof of loss: an earlier one without an answer may have been stored. It is read back and
+//!    told by its nonce.
+
+use std::time::Duration;
+
+use lattice_proto::record::{self, Lease};
+
+use super::Identity;
+use crate::bus::{Entry, Error, LEASE, Space};
+use crate::clock;
+
+/// What came of a renewal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Renewal {
+    /// It is held for another lease time.
+    Kept,
+    /// Somebody else holds it.
+    Lost(Lease),
+    /// Nobody can say; it is held until it has run out by this node's own clock.
+    Unclear,
+}
+
+/// One node's hold on one lease.
+pub struct Keeper {
+    space: Space,
+    key: String,
+    lease: Lease,
+    revision: u64,
+    /// By `CLOCK_BOOTTIME`; zero before it was ever held.
+    expires: Duration,
+    /// When the oldest renewal without an answer was sent.
+    unanswered: Option<Duration>,
+}
+
+impl Keeper {
+    /// A lease that is not held yet.
+    pub fn new(space: Space, key: String, me: &Identity) -> Self {
+        let lease = Lease { name: me.name.clone(), incarnation: me.incarnation.clone(), nonce: 0 };
+        Self { space, key, lease, revision: 0, expires: Duration::ZERO, unanswered: None }
+    }
+
+    /// Takes the lease if the last revision of its key is still `over`; 0 means that there is none.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when somebody was faster.
+    pub async fn take(&mut self, over: u64) -> Result<(), Error> {
+        let sent = clock::boottime();
+        self.lease.nonce += 1;
+        let revision = self.space.put_if(&self.key, record::encode(&self.lease), over).await?;
+        self.acknowledged(revision, sent);
+        Ok(())
+    }
+
+    /// Holds it for another lease time.
+    pub async fn renew(&mut self) -> Renewal {
+        match self.try_renew().await {
+            Ok(renewal) => renewal,
+            Err(error) => {
+                tracing::debug!(%error, key = self.key, "a lease was not renewed");
+                Renewal::Unclear
+            }
+        }
+    }
+
+    async fn try_renew(&mut self) -> Result<Renewal, Error> {
+        let sent = clock::boottime();
+        self.lease.nonce += 1;
+        match self.space.put_if(&self.key, record::encode(&self.lease), self.revision).await {
+            Ok(revision) => {
+                self.acknowledged(revision, sent);
+                Ok(Renewal::Kept)
+            }
+            Err(Error::Conflict) => self.read_back().await,
+            Err(error) => {
+                self.unanswered.get_or_insert(sent);
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds out who wrote last.
+    async fn read_back(&mut self) -> Result<Renewal, Error> {
+        let entry = self.space.get(&self.key).await?;
+        match holder(entry.as_ref()) {
+            Some(lease) if lease.incarnation == self.lease.incarnation => {
+                // One of this node's own renewals was stored although its answer was lost.
+                let sent = self.unanswered.unwrap_or(self.expires.saturating_sub(LEASE));
+                self.acknowledged(entry.map_or(0, |entry| entry.revision), sent);
+                Ok(Renewal::Kept)
+            }
+            Some(lease) => Ok(Renewal::Lost(lease)),
+            // It expired while NATS could not be reached, and nobody has taken it.
+            None => match self.take(entry.map_or(0, |entry| entry.revision)).await {
+                Ok(()) => Ok(Renewal::Kept),
+                Err(Error::Conflict) => Ok(Renewal::Unclear),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    fn acknowledged(&mut self, revision: u64, sent: Duration) {
+        self.revision = revision;
+        self.expires = self.expires.max(sent + LEASE);
+        self.unanswered = None;
+    }
+
+    /// Whether it is surely still held.
+    pub fn is_valid(&self) -> bool {
+        clock::boottime() < self.expires
+    }
+
+    /// Gives it back, so that others need not wait for its end.
+    pub async fn release(self) {
+        let released = self.space.remove_if(&self.key, self.revision).await;
+        if let Err(error) = released {
+            tracing::debug!(%error, key = self.key, "a lease was not given back; it ends by itself");
+        }
+    }
+
+    /// The last revision of its key that this node wrote.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+/// Who holds a lease, by its last entry.
+pub fn holder(entry: Option<&Entry>) -> Option<Lease> {
+    entry?.value.as_deref().and_then(|bytes| record::decode(bytes).ok())
+}

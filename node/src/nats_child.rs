@@ -1,0 +1,161 @@
+//! The nats-server that a node runs for itself when it is given none: a laptop needs nothing else.
+//!
+//! The child keeps its files under the node's data folder and listens on loopback only. A server that an earlier node
+//! left behind, because it was killed, is found by its files and used again: two servers must not share one store.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child, Command};
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No program to run.
+    #[error("there is no nats-server to start; run `lattice doctor --fix` to get one, or give the URL of one with --nats")]
+    NoProgram,
+    /// It could not be started.
+    #[error("cannot start {program}: {source}")]
+    Start {
+        /// Which one.
+        program: PathBuf,
+        /// From the system.
+        source: io::Error,
+    },
+    /// It started and did not come up.
+    #[error("nats-server did not come up; its log is {log}")]
+    NotUp {
+        /// Where its log is.
+        log: PathBuf,
+    },
+    /// Its folder cannot be used.
+    #[error("cannot use the folder {folder} for NATS: {source}")]
+    Folder {
+        /// Which one.
+        folder: PathBuf,
+        /// From the system.
+        source: io::Error,
+    },
+}
+
+/// How long a server may take to say where it listens.
+const START: Duration = Duration::from_secs(15);
+
+/// How long it may take to stop.
+const STOP: Duration = Duration::from_secs(5);
+
+/// A running server.
+pub struct NatsChild {
+    url: String,
+    pid: Pid,
+    /// None where an earlier node started it.
+    child: Option<Child>,
+}
+
+impl NatsChild {
+    /// Starts a server, or finds the one that an earlier node left.
+    pub async fn start(program: Option<&Path>, data: &Path) -> Result<Self, Error> {
+        let folder = data.join("nats");
+        let failed = |source| Error::Folder { folder: folder.clone(), source };
+        fs::create_dir_all(folder.join("ports")).map_err(failed)?;
+        if let Some((pid, url)) = find_left_over(&folder.join("ports")) {
+            tracing::info!(pid = pid.as_raw_nonzero().get(), url, "using the nats-server that an earlier node left running");
+            return Ok(Self { url, pid, child: None });
+        }
+        let program = program.ok_or(Error::NoProgram)?;
+        let config = folder.join("nats.conf");
+        fs::write(&config, configuration(&folder)).map_err(failed)?;
+        let log = folder.join("nats.log");
+        let mut command = Command::new(program);
+        command.arg("-c").arg(&config).arg("-l").arg(&log).stdin(std::process::Stdio::null());
+        // A Ctrl-C in the terminal is for the node, which drains first and stops its server last.
+        command.process_group(0);
+        let mut child = command.spawn().map_err(|source| Error::Start { program: program.to_owned(), source })?;
+        let not_up = || Error::NotUp { log: log.clone() };
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).ok_or_else(not_up)?;
+        let started = tokio::time::Instant::now();
+        loop {
+            if let Some((_, url)) = find_left_over(&folder.join("ports")) {
+                return Ok(Self { url, pid, child: Some(child) });
+            }
+            let exited = child.try_wait().map_err(|source| Error::Start { program: program.to_owned(), source })?;
+            if exited.is_some() || started.elapsed() > START {
+                return Err(not_up());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Stops it, and returns when it is gone.
+    pub async fn stop(mut self) {
+        let _ = rustix::process::kill_process(self.pid, Signal::TERM);
+        let gone = async {
+            match &mut self.child {
+                Some(child) => drop(child.wait().await),
+                None => {
+                    while rustix::process::test_kill_process(self.pid).is_ok() {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                }
+            }
+        };
+        if tokio::time::timeout(STOP, gone).await.is_err() {
+            let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+        }
+    }
+}
+
+fn configuration(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "# Written by `lattice start` at each start; changes are lost.\n\
+         listen: \"127.0.0.1:-1\"\n\
+         ports_file_dir: \"{folder}/ports\"\n\
+         jetstream {{ store_dir: \"{folder}/store\" }}\n\
+         # The largest payload of an actor, and room for the envelope.\n\
+         max_payload: 8388608\n\
+         max_pending: 67108864\n\
+         # A member of a queue group that hangs is found within two of these.\n\
+         ping_interval: \"1s\"\n\
+         ping_max: 1\n"
+    )
+}
+
+/// The server whose ports file is here and which runs.
+fn find_left_over(ports: &Path) -> Option<(Pid, String)> {
+    #[derive(serde::Deserialize)]
+    struct Ports {
+        nats: Vec<String>,
+    }
+    for entry in fs::read_dir(ports).ok()?.flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str()?.rsplit_once('_')?.1.strip_suffix(".ports")?.parse().ok();
+        let Some(pid) = pid.and_then(Pid::from_raw) else { continue };
+        if rustix::process::test_kill_process(pid).is_err() || !is_nats_server(pid) {
+            let _ = fs::remove_file(entry.path());
+            continue;
+        }
+        // Half written while the server starts.
+        let Ok(text) = fs::read_to_string(entry.path()) else { continue };
+        if let Ok(Ports { nats }) = serde_json::from_str(&text)
+            && let Some(url) = nats.into_iter().next()
+        {
+            return Some((pid, url));
+        }
+    }
+    None
+}
+
+/// Process ids are used again; a signal must not go to a stranger.
+fn is_nats_server(pid: Pid) -> bool {
+    let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
+    name.is_ok_and(|name| name.trim().starts_with("nats-server"))
+}

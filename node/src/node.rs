@@ -1,0 +1,233 @@
+//! The composition root: builds the parts, owns every long-lived task, drains on shutdown. It holds no logic.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_proto::Incarnation;
+use lattice_proto::envelope::Suspicion;
+use lattice_proto::subject::{Inbox, Subjects};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{Agent, Tools};
+use crate::artifact::Artifacts;
+use crate::bus::{self, Bus};
+use crate::clock::ServerClock;
+use crate::config::Config;
+use crate::controller::{self, Declarations, Observer};
+use crate::engine::Engine;
+use crate::membership::{self, Identity, Inventory, Leader};
+use crate::nats_child::NatsChild;
+use crate::replica::Local;
+use crate::router::{Inboxes, Ingress, Parts, Peers, Router, Suspicions, Table};
+use crate::telemetry::{self, Counters};
+use crate::{Error, Options, admin, shutdown};
+
+/// How long a node waits for its replicas to be taken over when it stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Runs a node until it is told to stop.
+///
+/// Prints one line on standard output when it is ready. SIGTERM and SIGINT drain and stop it; a second one stops it at
+/// once.
+///
+/// # Errors
+/// Why it could not start, or could not go on.
+pub async fn run(options: Options) -> Result<(), Error> {
+    let config = Config::read(options)?;
+    let me = Identity { name: config.name.clone(), incarnation: Incarnation::generate() };
+    let exporter =
+        telemetry::start(&config.log, me.name.as_str(), config.lattice.as_str(), me.incarnation.as_str());
+    let signals = shutdown::Signals::listen().map_err(Error::Signals)?;
+
+    // The port comes first: a node that cannot have it should not have done anything yet.
+    let listener = admin::Listener::bind(&config.listen).await?;
+    std::fs::create_dir_all(&config.data)
+        .map_err(|source| Error::Data { folder: config.data.clone(), source })?;
+    let engine = Engine::start(&config.data, config.pool)?;
+
+    let child = match config.nats.is_empty() {
+        true => Some(NatsChild::start(config.nats_server.as_deref(), &config.data).await?),
+        false => None,
+    };
+    let outcome = serve(&config, me, listener, engine, child.as_ref(), signals).await;
+    if let Some(child) = child {
+        child.stop().await;
+    }
+    let _ = tokio::task::spawn_blocking(move || exporter.shutdown()).await;
+    outcome
+}
+
+async fn serve(
+    config: &Config,
+    me: Identity,
+    listener: admin::Listener,
+    engine: Engine,
+    child: Option<&NatsChild>,
+    mut signals: shutdown::Signals,
+) -> Result<(), Error> {
+    let subjects = Subjects::new(config.lattice.clone());
+    let servers = child.map_or_else(|| config.nats.clone(), |child| vec![child.url().to_owned()]);
+    let options = bus::Options {
+        servers: servers.clone(),
+        credentials: config.nats_creds.clone(),
+        tls_ca: config.nats_tls_ca.clone(),
+        name: format!("lattice node {}", me.name),
+    };
+    let waiting = |reason: &str| eprintln!("waiting for NATS at {}: {reason}", servers.join(", "));
+    let bus = tokio::select! {
+        bus = Bus::connect(&options, &subjects, waiting) => bus?,
+        () = signals.first() => return Ok(()),
+    };
+    let keeper = tokio::select! {
+        keeper = membership::take_name(&bus, &subjects, &me) => keeper?,
+        () = signals.first() => return Ok(()),
+    };
+
+    // What is shared by the parts below.
+    let counters = Counters::default();
+    let clock = Arc::<ServerClock>::default();
+    let local = Local::default();
+    let inventory = Inventory::new(membership::describe(&me, config.labels.clone(), listener.url()));
+    let (leader_seen, leader) = watch::channel::<Option<Leader>>(None);
+    let (peers, lost) = Peers::new(bus.calls.clone(), subjects.clone(), counters.clone());
+    let table = Table::new(bus.clone(), subjects.clone(), me.incarnation.clone(), peers.clone(), counters.clone());
+    let router = Router::new(Parts {
+        bus: bus.calls.clone(),
+        subjects: subjects.clone(),
+        incarnation: me.incarnation.clone(),
+        zone: config.labels.get("zone").cloned(),
+        clock: clock.clone(),
+        local: local.clone(),
+        table,
+        counters: counters.clone(),
+    });
+    let artifacts = Artifacts::open(bus.clone(), engine, config.data.join("artifacts"))
+        .map_err(|source| Error::Data { folder: config.data.clone(), source })?;
+
+    let stop = CancellationToken::new();
+    let (suspected, suspicions) = mpsc::channel(256);
+    let mut tasks = JoinSet::new();
+
+    // Calls in.
+    let inboxes = Inboxes::new(router.clone(), suspected.clone());
+    let inbox = inboxes.open().await?;
+    tasks.spawn(inboxes.serve(inbox));
+    let ingress = Ingress::new(router.clone());
+    let from_outside = ingress.open().await?;
+    tasks.spawn(ingress.serve(from_outside));
+
+    // Calls out.
+    tasks.spawn(peers.watch());
+    tasks.spawn(report_lost(bus.clone(), subjects.clone(), leader.clone(), lost));
+
+    // What runs here.
+    tasks.spawn(local.clone().watch());
+    let tools = Tools { artifacts: artifacts.clone(), local, router: router.clone(), inventory: inventory.clone() };
+    tasks.spawn(Agent::new(bus.clone(), subjects.clone(), me.clone(), counters.clone(), tools).run());
+
+    // This node in the lattice.
+    tasks.spawn(inventory.clone().publish(bus.clone()));
+    tasks.spawn(membership::follow_leader(bus.clone(), leader_seen));
+    let release = CancellationToken::new();
+    let mut name = tokio::spawn(membership::keep(keeper, bus.clone(), me.clone(), clock, release.clone()));
+    let context = controller::Context {
+        bus: bus.clone(),
+        subjects: subjects.clone(),
+        me: me.clone(),
+        leader: leader.clone(),
+        counters: counters.clone(),
+    };
+    let lead = CancellationToken::new();
+    let leading = tokio::spawn(controller::run(context, suspicions, lead.clone()));
+    tasks.spawn(ensure_after_outages(bus.clone(), subjects.clone()));
+
+    // Operators.
+    let url = listener.url();
+    let observer = Observer::new(bus.clone(), subjects.clone());
+    let declarations = Declarations::new(bus.clone(), subjects, artifacts.clone());
+    let parts = admin::Parts { router, declarations, observer: observer.clone(), artifacts, counters };
+    let serving = tokio::spawn(listener.serve(parts, stop.clone()));
+
+    let (server_version, server) = bus.control.server();
+    tracing::info!(server_version, "connected to NATS");
+    println!(
+        "ready name={} id={} lattice={} admin={url} nats={}",
+        me.name,
+        me.incarnation,
+        config.lattice,
+        if servers.is_empty() { server } else { servers.join(",") },
+    );
+
+    let outcome = tokio::select! {
+        () = signals.first() => Ok(()),
+        lost = &mut name => match lost {
+            Ok(Some(lease)) => Err(Error::NameLost { name: me.name.clone(), holder: lease.incarnation }),
+            Ok(None) | Err(_) => Ok(()),
+        },
+    };
+    if outcome.is_ok() {
+        tokio::select! {
+            () = drain(&inventory, &observer, &me) => {}
+            () = signals.second() => {}
+        }
+    }
+    lead.cancel();
+    let _ = leading.await;
+    release.cancel();
+    let _ = name.await;
+    stop.cancel();
+    let _ = tokio::time::timeout(Duration::from_secs(2), serving).await;
+    bus.calls.flush().await;
+    tasks.shutdown().await;
+    outcome
+}
+
+/// Asks to be emptied, and waits until others have taken over, where there are others.
+async fn drain(inventory: &Inventory, observer: &Observer, me: &Identity) {
+    if inventory.actors().is_empty() {
+        return;
+    }
+    let others = observer.nodes().await.is_ok_and(|nodes| {
+        let ready = |view: &controller::NodeView| view.state == lattice_proto::record::NodeState::Ready;
+        nodes.iter().any(|view| view.record.name != me.name && ready(view))
+    });
+    if !others {
+        return;
+    }
+    eprintln!("draining; a second signal stops at once");
+    inventory.drain();
+    if tokio::time::timeout(DRAIN, inventory.emptied()).await.is_err() {
+        tracing::warn!("not everything was taken over in time; stopping all the same");
+    }
+}
+
+/// Tells the leader which nodes this one lost.
+async fn report_lost(bus: Bus, subjects: Subjects, leader: watch::Receiver<Option<Leader>>, mut lost: Suspicions) {
+    while let Some(incarnation) = lost.recv().await {
+        let leader = leader.borrow().clone();
+        if let Some(leader) = leader {
+            let inbox = subjects.inbox(&leader.lease.incarnation, Inbox::Suspect);
+            bus.calls.publish(inbox, Suspicion { incarnation }.encode()).await;
+        }
+    }
+}
+
+/// A server that lost its memory, as a restarted one does, gets its buckets again.
+async fn ensure_after_outages(bus: Bus, subjects: Subjects) {
+    let mut link = bus.control.link();
+    loop {
+        let generation = link.borrow().generation;
+        if link.wait_for(|link| link.up && link.generation != generation).await.is_err() {
+            return;
+        }
+        while let Err(error) = bus.ensure(&subjects).await {
+            tracing::debug!(%error, "the lattice's buckets cannot be made yet");
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(100..300))).await;
+            if !bus.control.is_up() {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A running replicated actor: its mailbox, its concurrency, and what happens after a trap. Knows nothing of NATS.
+//!
+//! ```text
+//! admit ──▶ mailbox (bounded; full answers at once) ──▶ instance ──▶ answer
+//!                      ▲                                   │
+//!                      └── survives ◀── a trap ends ───────┘
+//! ```
+//!
+//! A trap costs the turns in the instance and no others: what waits in the mailbox is served by the next instance.
+
+mod in_flight;
+mod local;
+mod turn;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::engine::{Compiled, Exit, Home, Instance};
+
+pub use in_flight::InFlight;
+pub use local::{Local, LocalActor, Refusal};
+pub use turn::{Answer, Message, Pending, Turn, TurnContext};
+
+/// How long a turn may run on after its deadline before its instance is given up. The caller has its answer by then.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The pause before an instance that keeps trapping is made again. The first trap costs none, so that one bad message
+/// does not delay the good ones behind it.
+const BACKOFF: std::ops::RangeInclusive<u64> = 10..=1_000;
+
+/// One replica. Dropping it stops it at once; [`Replica::stop`] lets it finish.
+pub struct Replica {
+    /// Taken when the replica stops: a closed mailbox is drained and then ends the loop.
+    mailbox: Mutex<Option<mpsc::Sender<Turn>>>,
+    load: Arc<AtomicU32>,
+    in_flight: Arc<Mutex<Arc<InFlight>>>,
+    task: Mutex<Option<AbortOnDropHandle<()>>>,
+}
+
+impl Replica {
+    /// Makes the first instance and begins to serve.
+    ///
+    /// # Errors
+    /// One sentence, when the guest cannot be made.
+    pub async fn start(compiled: Compiled, home: Arc<Home>) -> Result<Self, String> {
+        let instance = compiled.instantiate(&home).await?;
+        let (mailbox, turns) = mpsc::channel(home.settings.mailbox as usize);
+        let in_flight = Arc::new(Mutex::new(Arc::<InFlight>::default()));
+        let task = tokio::spawn(serve(instance, compiled, home, turns, in_flight.clone()));
+        Ok(Self {
+            mailbox: Mutex::new(Some(mailbox)),
+            load: Arc::default(),
+            in_flight,
+            task: Mutex::new(Some(AbortOnDropHandle::new(task))),
+        })
+    }
+
+    /// Takes a turn, or gives it back at once.
+    ///
+    /// # Errors
+    /// Why not, with the turn, so that it can be offered elsewhere.
+    pub fn admit(&self, mut turn: Turn) -> Result<(), Refusal> {
+        turn.count_in(&self.load);
+        // The lock is held for one try_send only, which never waits.
+        let mailbox = self.mailbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mailbox) = mailbox.as_ref() else { return Err(Refusal::NotHere(turn)) };
+        mailbox.try_send(turn).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(turn) => Refusal::Overloaded(turn),
+            mpsc::error::TrySendError::Closed(turn) => Refusal::NotHere(turn),
+        })
+    }
+
+    /// Messages in the mailbox and in the instance.
+    pub fn load(&self) -> u32 {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// Takes nothing more, and returns when everything taken was answered.
+    pub async fn stop(&self) {
+        drop(self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            // It ends by itself when the mailbox is empty; an error means that it was ended already.
+            let _ = task.await;
+        }
+    }
+
+    /// Ends an instance whose turns overran, or keeps it from taking more.
+    fn watch(&self, now: Instant) {
+        let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        in_flight.check(now, GRACE);
+    }
+}
+
+async fn serve(
+    first: Instance,
+    compiled: Compiled,
+    home: Arc<Home>,
+    mut turns: mpsc::Receiver<Turn>,
+    current: Arc<Mutex<Arc<InFlight>>>,
+) {
+    let mut next = Some(first);
+    let mut failures = 0u32;
+    loop {
+        let instance = match next.take() {
+            Some(instance) => Ok(instance),
+            None => compiled.instantiate(&home).await,
+        };
+        let instance = match instance {
+            Ok(instance) => instance,
+            Err(reason) => {
+                tracing::warn!(actor = %home.actor, reason, "a replica cannot be made again; it will be tried again");
+                failures += 1;
+                tokio::time::sleep(backoff(failures)).await;
+                continue;
+            }
+        };
+        let in_flight = Arc::<InFlight>::default();
+        current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&in_flight);
+        let exit = instance.serve(&mut turns, &in_flight).await;
+        failures = if in_flight.answered() > 0 { 0 } else { failures };
+        match exit {
+            Exit::Closed => return,
+            Exit::Overran => {
+                tracing::warn!(actor = %home.actor, "a turn ran on after its deadline; its instance was ended");
+            }
+            Exit::Trapped { reason, detail } => {
+                tracing::warn!(actor = %home.actor, reason, detail, "a replica trapped and is made again");
+                failures += 1;
+                if failures > 1 {
+                    tokio::time::sleep(backoff(failures)).await;
+                }
+            }
+        }
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    let doubled = BACKOFF.start().saturating_mul(1 << failures.saturating_sub(1).min(16));
+    Duration::from_millis(doubled.min(*BACKOFF.end()))
+}

@@ -1,0 +1,80 @@
+//! The turns inside one instance: who waits for each, and what to do with those that never end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use lattice_proto::Fault;
+use tokio::sync::Notify;
+
+use super::turn::{Answer, TurnContext, Waiting};
+
+/// Shared by the instance, which enters and answers turns, and the watchdog, which looks at their deadlines.
+#[derive(Default)]
+pub struct InFlight {
+    /// Held for a map operation only, by the instance's task and ten times a second by the watchdog.
+    turns: Mutex<BTreeMap<u64, (Arc<TurnContext>, Waiting)>>,
+    entered: AtomicU64,
+    answered: AtomicU64,
+    retiring: AtomicBool,
+    give_up: Notify,
+}
+
+impl InFlight {
+    /// A turn enters the guest.
+    pub fn enter(&self, context: Arc<TurnContext>, waiting: Waiting) -> u64 {
+        let slot = self.entered.fetch_add(1, Ordering::Relaxed);
+        self.turns().insert(slot, (context, waiting));
+        slot
+    }
+
+    /// The guest has answered.
+    pub fn answer(&self, slot: u64, answer: Answer) {
+        let turn = self.turns().remove(&slot);
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        if let Some((_, waiting)) = turn {
+            waiting.answer(answer);
+        }
+    }
+
+    /// How many turns were answered by the guest itself.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// The instance is gone.
+    pub fn fail_all(&self, fault: &Fault) {
+        let turns = std::mem::take(&mut *self.turns());
+        for (_, waiting) in turns.into_values() {
+            waiting.answer(Err(fault.clone()));
+        }
+    }
+
+    /// Whether the instance should take no more turns.
+    pub fn is_retiring(&self) -> bool {
+        self.retiring.load(Ordering::Relaxed)
+    }
+
+    /// Returns when the instance is to be dropped.
+    pub async fn given_up(&self) {
+        self.give_up.notified().await;
+    }
+
+    /// Gives the instance up when nothing but overrun turns is left in it, and retires it when some are.
+    pub(super) fn check(&self, now: Instant, grace: Duration) {
+        let turns = self.turns();
+        let overrun = turns.values().filter(|(context, _)| now > context.deadline + grace).count();
+        if overrun == 0 {
+            return;
+        }
+        self.retiring.store(true, Ordering::Relaxed);
+        if overrun == turns.len() {
+            self.give_up.notify_one();
+        }
+    }
+
+    fn turns(&self) -> MutexGuard<'_, BTreeMap<u64, (Arc<TurnContext>, Waiting)>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

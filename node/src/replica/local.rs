@@ -1,0 +1,128 @@
+//! Which actors run on this node, and the way into them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use lattice_proto::ActorName;
+
+use super::{Replica, Turn};
+use crate::engine::Home;
+
+/// How often the watchdog looks at the turns in flight.
+const WATCH: Duration = Duration::from_millis(100);
+
+/// Why a turn was not taken. All of them mean that it surely did not run.
+pub enum Refusal {
+    /// Every replica here is full.
+    Overloaded(Turn),
+    /// None runs here, or it is stopping.
+    NotHere(Turn),
+}
+
+/// The replicas of one actor on this node.
+pub struct LocalActor {
+    /// What they share.
+    pub home: Arc<Home>,
+    /// Read by every call and written when the number changes, so readers must not wait for each other.
+    replicas: RwLock<Vec<Arc<Replica>>>,
+}
+
+/// A cheap handle on the directory. The agent writes it, the router reads it.
+#[derive(Clone, Default)]
+pub struct Local {
+    actors: Arc<DashMap<ActorName, Arc<LocalActor>>>,
+}
+
+impl LocalActor {
+    /// An actor without replicas.
+    pub fn new(home: Arc<Home>) -> Self {
+        Self { home, replicas: RwLock::default() }
+    }
+
+    /// Opens one more replica to messages.
+    pub fn add(&self, replica: Arc<Replica>) {
+        self.replicas.write().unwrap_or_else(PoisonError::into_inner).push(replica);
+    }
+
+    /// Takes one out of the rotation; it still answers what it has.
+    pub fn remove(&self) -> Option<Arc<Replica>> {
+        self.replicas.write().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// How many take messages.
+    pub fn count(&self) -> usize {
+        self.replicas.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Messages waiting and running in all of them.
+    pub fn load(&self) -> u32 {
+        let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
+        replicas.iter().map(|replica| replica.load()).sum()
+    }
+
+    /// Offers a turn to the less loaded of two random replicas, then to the others.
+    pub fn admit(&self, turn: Turn) -> Result<(), Refusal> {
+        let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
+        let count = replicas.len();
+        if count == 0 {
+            return Err(Refusal::NotHere(turn));
+        }
+        let first = match count {
+            1 => 0,
+            _ => {
+                let (a, b) = (fastrand::usize(..count), fastrand::usize(..count));
+                if replicas[a].load() <= replicas[b].load() { a } else { b }
+            }
+        };
+        let mut refused = match replicas[first].admit(turn) {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        for replica in replicas[first + 1..].iter().chain(&replicas[..first]) {
+            let (Refusal::Overloaded(turn) | Refusal::NotHere(turn)) = refused;
+            match replica.admit(turn) {
+                Ok(()) => return Ok(()),
+                Err(again) => refused = again,
+            }
+        }
+        Err(refused)
+    }
+}
+
+impl Local {
+    /// One actor, if it runs here.
+    pub fn get(&self, actor: &ActorName) -> Option<Arc<LocalActor>> {
+        self.actors.get(actor).map(|entry| entry.value().clone())
+    }
+
+    /// Makes an actor known.
+    pub fn insert(&self, actor: ActorName, local: Arc<LocalActor>) {
+        self.actors.insert(actor, local);
+    }
+
+    /// Forgets an actor.
+    pub fn remove(&self, actor: &ActorName) -> Option<Arc<LocalActor>> {
+        self.actors.remove(actor).map(|(_, local)| local)
+    }
+
+    /// Everything that runs here.
+    pub fn all(&self) -> BTreeMap<ActorName, Arc<LocalActor>> {
+        self.actors.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect()
+    }
+
+    /// Looks after turns that never end, for as long as the node runs.
+    pub async fn watch(self) {
+        let mut tick = tokio::time::interval(WATCH);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let now = tick.tick().await.into_std();
+            for local in self.actors.iter() {
+                for replica in local.replicas.read().unwrap_or_else(PoisonError::into_inner).iter() {
+                    replica.watch(now.max(Instant::now()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! One message on its way through one replica, and the caller who waits for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use lattice_proto::envelope::{ContentType, Hop, TraceContext};
+use lattice_proto::{ActorId, Fault, MessageId, Operation, Ran};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::Span;
+
+/// What comes of a turn.
+pub type Answer = Result<Bytes, Fault>;
+
+const QUEUED: u8 = 0;
+const RUNNING: u8 = 1;
+const ABANDONED: u8 = 2;
+
+/// What everything that happens within a turn needs to know.
+pub struct TurnContext {
+    /// The message.
+    pub id: MessageId,
+    /// Who handles it.
+    pub actor: ActorId,
+    /// The calls that led here, with this one at the end.
+    pub chain: Vec<Hop>,
+    /// When the caller stops waiting.
+    pub deadline: Instant,
+    /// Where spans of this turn hang.
+    pub trace: Option<TraceContext>,
+    /// Set when the caller gave up.
+    pub cancelled: CancellationToken,
+    phase: AtomicU8,
+}
+
+/// What the guest gets to see.
+pub struct Message {
+    /// What is asked.
+    pub operation: Operation,
+    /// The arguments.
+    pub payload: Bytes,
+    /// How they are written.
+    pub content_type: ContentType,
+    /// The calling actor's ID.
+    pub caller: Option<Arc<str>>,
+    /// 1 on the first try.
+    pub attempt: u32,
+}
+
+/// A turn before or in a replica.
+pub struct Turn {
+    /// Shared with whatever happens within the turn.
+    pub context: Arc<TurnContext>,
+    /// For the guest.
+    pub message: Message,
+    /// The caller.
+    pub waiting: Waiting,
+}
+
+/// The caller's end of a turn, as the replica holds it.
+pub struct Waiting {
+    reply: oneshot::Sender<Answer>,
+    span: Span,
+    load: Option<Load>,
+}
+
+/// Counts one message for as long as it lives.
+struct Load(Arc<AtomicU32>);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A turn as its caller sees it. Dropping it before the answer cancels the turn.
+pub struct Pending {
+    context: Arc<TurnContext>,
+    reply: oneshot::Receiver<Answer>,
+    done: bool,
+}
+
+impl Turn {
+    /// A turn with the caller's end of it. `span` ends with the turn.
+    pub fn new(
+        id: MessageId,
+        actor: ActorId,
+        mut chain: Vec<Hop>,
+        deadline: Instant,
+        message: Message,
+        span: Span,
+    ) -> (Self, Pending) {
+        chain.push(Hop { actor: actor.clone(), message: id.clone() });
+        let context = Arc::new(TurnContext {
+            id,
+            actor,
+            chain,
+            deadline,
+            trace: span.context(),
+            cancelled: CancellationToken::new(),
+            phase: AtomicU8::new(QUEUED),
+        });
+        let (sender, receiver) = oneshot::channel();
+        let pending = Pending { context: context.clone(), reply: receiver, done: false };
+        (Self { context, message, waiting: Waiting { reply: sender, span, load: None } }, pending)
+    }
+
+    /// Counts this turn among a replica's messages until it is answered.
+    pub(super) fn count_in(&mut self, load: &Arc<AtomicU32>) {
+        load.fetch_add(1, Ordering::Relaxed);
+        self.waiting.load = Some(Load(load.clone()));
+    }
+
+    /// Called when it leaves the mailbox: gives it back if it is still worth running.
+    pub fn begin(self) -> Option<Self> {
+        if Instant::now() >= self.context.deadline {
+            self.waiting.answer(Err(Fault::Deadline(Ran::No)));
+            return None;
+        }
+        let begun = self.context.phase.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire);
+        if begun.is_err() {
+            self.waiting.answer(Err(Fault::Cancelled(Ran::No)));
+            return None;
+        }
+        Some(self)
+    }
+
+    /// The parts of a turn that no replica took, to be offered to another.
+    pub fn into_message(self) -> Message {
+        self.message
+    }
+}
+
+impl Waiting {
+    /// Answers the caller, if it still waits.
+    pub fn answer(mut self, answer: Answer) {
+        if let Err(fault) = &answer {
+            self.span.fail(fault);
+        }
+        // A caller that gave up does not read the answer.
+        let _ = self.reply.send(answer);
+    }
+}
+
+impl Pending {
+    /// Lets somebody else give up on the caller's behalf.
+    pub fn canceller(&self) -> CancellationToken {
+        self.context.cancelled.clone()
+    }
+
+    /// Waits for the answer, at most until the deadline.
+    pub async fn answer(mut self) -> Answer {
+        let answer = tokio::time::timeout_at(self.context.deadline.into(), &mut self.reply).await;
+        match answer {
+            Ok(answer) => {
+                self.done = true;
+                answer.unwrap_or_else(|_| Err(Fault::Unknown("the replica was stopped".to_owned())))
+            }
+            Err(_) => Err(Fault::Deadline(self.abandon())),
+        }
+    }
+
+    /// Gives up, and tells whether the turn had begun.
+    fn abandon(&mut self) -> Ran {
+        self.done = true;
+        self.context.cancelled.cancel();
+        let queued = self.context.phase.compare_exchange(QUEUED, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
+        if queued.is_ok() { Ran::No } else { Ran::Maybe }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.done {
+            self.abandon();
+        }
+    }
+}

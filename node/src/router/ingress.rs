@@ -1,0 +1,165 @@
+//! Plain NATS clients: `lat.<lattice>.call.<actor>.<operation>`, payload in, payload out, from any language.
+//!
+//! Every node takes from one queue group and routes what it gets. An actor opts in by `ingress = ["nats"]`.
+//!
+//! | header | direction | means |
+//! |---|---|---|
+//! | `traceparent`, `tracestate` | in | the trace that the call belongs to |
+//! | `Lattice-Timeout-Ms` | in | how long the client waits; 5000 when it does not say |
+//! | `Content-Type` | in | `application/json` when it does not say |
+//! | `Nats-Service-Error` | out | why there is no reply, in one sentence |
+//! | `Nats-Service-Error-Code` | out | the same as an HTTP status |
+//! | `Lattice-Fault`, `Lattice-Ran` | out | the kind of fault, and whether the message ran: no, maybe or yes |
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use lattice_proto::envelope::{ContentType, TraceContext};
+use lattice_proto::manifest::Ingress as Way;
+use lattice_proto::{ActorName, Fault};
+use tokio::sync::Semaphore;
+
+use super::{Ask, Router};
+use crate::bus::{Arrived, Error};
+
+/// What a client gets that does not say how long it waits.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Calls from outside that this node handles at once; more are told `Overloaded` at once.
+const AT_ONCE: usize = 4096;
+
+/// Serves plain NATS clients.
+pub struct Ingress {
+    router: Router,
+    room: Arc<Semaphore>,
+}
+
+impl Ingress {
+    /// A way in through this router.
+    pub fn new(router: Router) -> Self {
+        Self { router, room: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// Subscribes. Messages that arrive before [`Self::serve`] runs wait.
+    ///
+    /// # Errors
+    /// When the client is closed.
+    pub async fn open(&self) -> Result<impl futures::Stream<Item = Arrived> + Send + Unpin + 'static, Error> {
+        let shared = &self.router.shared;
+        shared.bus.subscribe(shared.subjects.ingress_filter(), Some("lattice")).await
+    }
+
+    /// Serves until the subscription ends.
+    pub async fn serve(self, mut messages: impl futures::Stream<Item = Arrived> + Send + Unpin) {
+        while let Some(message) = messages.next().await {
+            let Some(reply) = message.reply.clone() else {
+                // A client that waits for nothing cannot be told anything either.
+                self.router.shared.counters.malformed_envelopes();
+                continue;
+            };
+            let room = self.room.clone().try_acquire_owned();
+            let router = self.router.clone();
+            match room {
+                Ok(room) => {
+                    tokio::spawn(async move {
+                        let outcome = handle(&router, message).await;
+                        answer(&router, reply, outcome).await;
+                        drop(room);
+                    });
+                }
+                Err(_) => {
+                    router.shared.counters.overloaded();
+                    answer(&router, reply, Err(Fault::Overloaded("the node".to_owned()))).await;
+                }
+            }
+        }
+    }
+}
+
+async fn handle(router: &Router, message: Arrived) -> Result<Bytes, Fault> {
+    let shared = &router.shared;
+    let (target, operation) = shared.subjects.parse_ingress(&message.subject).map_err(|error| {
+        shared.counters.malformed_subjects();
+        Fault::Malformed(error.to_string())
+    })?;
+    shared.counters.calls_ingress();
+    let timeout = match message.headers.get("Lattice-Timeout-Ms") {
+        None => TIMEOUT,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|ms| (1..=86_400_000).contains(ms))
+            .map(Duration::from_millis)
+            .ok_or_else(|| Fault::Malformed("Lattice-Timeout-Ms is a number from 1 to 86400000".to_owned()))?,
+    };
+    let content_type = ContentType::parse(message.headers.get("Content-Type").unwrap_or_default())
+        .map_err(|error| Fault::Malformed(error.to_string()))?;
+    let deadline = Instant::now() + timeout;
+    if !opted_in(router, &target.name, deadline).await? {
+        let name = &target.name;
+        let hint = format!("`{name}` takes no calls from plain NATS clients; its manifest needs ingress = [\"nats\"]");
+        return Err(Fault::Denied(hint));
+    }
+    let trace = message.headers.get("traceparent").and_then(|parent| {
+        TraceContext::parse(parent, message.headers.get("tracestate").unwrap_or_default())
+    });
+    let caller = Some("external".into());
+    router
+        .call(Ask { target, operation, payload: message.payload, content_type, deadline, caller, chain: vec![], trace })
+        .await
+}
+
+async fn opted_in(router: &Router, actor: &ActorName, deadline: Instant) -> Result<bool, Fault> {
+    if let Some(local) = router.shared.local.get(actor) {
+        return Ok(local.home.settings.ingress.contains(&Way::Nats));
+    }
+    match tokio::time::timeout_at(deadline.into(), router.shared.table.get(actor)).await {
+        Ok(Ok(Some(known))) => Ok(known.route.nats),
+        Ok(Ok(None)) => Err(Fault::NoSuchActor(actor.to_string())),
+        Ok(Err(reason)) => Err(Fault::NoReplica(reason)),
+        Err(_) => Err(Fault::Deadline(lattice_proto::Ran::No)),
+    }
+}
+
+async fn answer(router: &Router, reply: crate::bus::ReplyTo, outcome: Result<Bytes, Fault>) {
+    let bus = &router.shared.bus;
+    let fault = match outcome {
+        Ok(payload) if payload.len() <= bus.max_payload() => return bus.publish(reply, payload).await,
+        Ok(payload) => Fault::TooLarge {
+            limit: bus.max_payload() as u64,
+            size: payload.len() as u64,
+            ran: lattice_proto::Ran::Yes,
+        },
+        Err(fault) => fault,
+    };
+    let (text, code) = (fault.to_string(), status(&fault).to_string());
+    let mut headers = vec![
+        ("Nats-Service-Error", text.as_str()),
+        ("Nats-Service-Error-Code", code.as_str()),
+        ("Lattice-Fault", fault.kind()),
+        ("Lattice-Ran", fault.ran().as_str()),
+    ];
+    let mut details = Bytes::new();
+    if let Fault::Rejected(rejection) = &fault {
+        headers.push(("Lattice-Rejection", rejection.code.as_str()));
+        details = rejection.details.clone().unwrap_or_default().into();
+    }
+    bus.publish_with_headers(reply, &headers, details).await;
+}
+
+/// The HTTP status that says most nearly the same.
+fn status(fault: &Fault) -> u16 {
+    match fault {
+        Fault::NoSuchActor(_) | Fault::NoSuchOperation(_) => 404,
+        Fault::NoReplica(_) | Fault::NotHere { .. } => 503,
+        Fault::Overloaded(_) => 429,
+        Fault::Deadline(_) | Fault::Cancelled(_) => 504,
+        Fault::Unknown(_) | Fault::Trapped(_) => 502,
+        Fault::Deadlock(_) | Fault::Rejected(_) => 409,
+        Fault::Denied(_) => 403,
+        Fault::TooLarge { .. } => 413,
+        Fault::Malformed(_) => 400,
+    }
+}

@@ -1,0 +1,44 @@
+//! Runs the `lattice` command line as a user would.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::lattice::node_program;
+
+/// What a command said and how it ended.
+#[derive(Debug)]
+pub struct Said {
+    /// The exit code.
+    pub code: i32,
+    /// All of stdout.
+    pub stdout: String,
+    /// All of stderr.
+    pub stderr: String,
+}
+
+impl Said {
+    /// stdout as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The error object on stderr.
+    pub fn error(&self) -> Value {
+        let value: Value =
+            serde_json::from_str(&self.stderr).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        value["error"].clone()
+    }
+}
+
+/// Runs `lattice` with these words, against the node at `admin`.
+pub async fn lattice(admin: &str, words: &[&str]) -> Said {
+    let mut command = Command::new(node_program());
+    command.args(words).env("LATTICE_ADMIN", admin).stdin(Stdio::null());
+    let output = tokio::process::Command::from(command).kill_on_drop(true).output().await.unwrap();
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}

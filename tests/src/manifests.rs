@@ -1,0 +1,33 @@
+//! The manifests that several tests deploy.
+
+/// The greeter, with so many replicas.
+pub fn greeter(replicas: u32) -> String {
+    greeter_with(&format!("replicas = {replicas}"))
+}
+
+/// The greeter with these lines in its table.
+pub fn greeter_with(lines: &str) -> String {
+    format!(
+        "[app]\nname = \"greeter\"\n\n[actors.greeter]\nartifact = \"greeter.wasm\"\ningress = [\"nats\"]\n{lines}\n"
+    )
+}
+
+/// The shop, each of its actors on the nodes with its own label `at=<actor>`.
+pub fn pinned_shop() -> String {
+    let pin = |actor: &str| {
+        format!(
+            "[actors.{actor}]\nartifact = \"{actor}.wasm\"\nplacement = {{ require = [\"at={actor}\"] }}\n"
+        )
+    };
+    format!(
+        "[app]\nname = \"shop\"\n\n{}grants = {{ call = [\"inventory\", \"pricing\"], log = true }}\n\n{}\n{}",
+        pin("storefront"),
+        pin("inventory"),
+        pin("pricing")
+    )
+}
+
+/// The actor that misbehaves on request, with these lines in its table.
+pub fn misfit_with(lines: &str) -> String {
+    format!("[app]\nname = \"misfit\"\n\n[actors.misfit]\nartifact = \"misfit.wasm\"\n{lines}\n")
+}

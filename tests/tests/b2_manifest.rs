@@ -1,0 +1,46 @@
+//! B2: a manifest error names the file, the line, the field and what is allowed there.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
+
+use lattice_tests::{Lattice, cli, manifests};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_error_names_its_line_and_field() {
+    let lattice = Lattice::start(1).await;
+    let table: [(&str, u32, &[&str]); 7] = [
+        ("replcas = 3", 7, &["actors.greeter.replcas", "unknown field", "replicas"]),
+        ("replicas = -1", 7, &["actors.greeter.replicas", "number"]),
+        ("replicas = \"many\"", 7, &["actors.greeter.replicas"]),
+        ("limits = { memory = \"64 apples\" }", 7, &["memory"]),
+        ("ingress = [\"smtp\"]", 7, &["ingress", "nats"]),
+        ("kind = \"keyed\"", 7, &["keyed"]),
+        ("placement = { require = [\"tier\"] }", 7, &["require"]),
+    ];
+    for (line, number, words) in table {
+        let manifest = manifests::greeter_with(line).replace("ingress = [\"nats\"]\n", "concurrency = 1\n");
+        let fault = lattice.begin_apply(0, &manifest).await.expect_err(line);
+        assert_eq!(fault.kind(), "invalid-manifest", "{fault}");
+        assert!(fault.message.contains(&format!("lattice.toml:{number}:")), "{line}: {fault}");
+        for word in words {
+            assert!(fault.message.contains(word), "{line}: `{word}` is missing in: {fault}");
+        }
+    }
+    assert_eq!(lattice.actors(0).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_says_the_same_and_exits_with_1() {
+    let lattice = Lattice::start(1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lattice.toml");
+    std::fs::write(&file, manifests::greeter_with("replcas = 3")).unwrap();
+    let file = file.to_str().unwrap();
+
+    let admin = &lattice.nodes[0].ready().admin;
+    let said = cli::lattice(admin, &["apply", file]).await;
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.stderr.contains(&format!("{file}:7: actors.greeter.replcas: unknown field")), "{said:?}");
+    let said = cli::lattice(admin, &["-o", "json", "apply", file]).await;
+    assert_eq!((said.code, said.error()["kind"].as_str()), (1, Some("invalid-manifest")), "{said:?}");
+    assert_eq!(said.stdout, "");
+}

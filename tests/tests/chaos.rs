@@ -1,0 +1,134 @@
+//! Chaos: random faults under load from one seed; afterwards everything is as declared, and no failure was untyped.
+//!
+//! `LATTICE_CHAOS_SEED` and `LATTICE_CHAOS_SECONDS` repeat a run or make it longer.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
+
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use lattice_tests::load::Plan;
+use lattice_tests::{Lattice, manifests, say};
+use serde_json::json;
+
+const NODES: usize = 4;
+const LATEST: Duration = Duration::from_secs(60);
+
+/// What may happen to a lattice. Each fault is over before the next begins.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    KillNode(usize),
+    TerminateNode(usize),
+    PauseNode(usize),
+    KillNats,
+    PauseNats,
+    Scale(u32),
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_random_faults_the_status_equals_the_spec() {
+    let seed = number("LATTICE_CHAOS_SEED").unwrap_or(1);
+    let length = Duration::from_secs(number("LATTICE_CHAOS_SECONDS").unwrap_or(30));
+    let mut rng = Rng::with_seed(seed);
+    let mut lattice = Lattice::start(NODES).await;
+    lattice.apply(&manifests::greeter(8)).await;
+    say(&format!("chaos: seed {seed} for {length:?}"));
+
+    // Node 0 is spared, so that there is somebody to ask, and somebody who saw everything.
+    let load = lattice.load(&Plan::greet(100, length + LATEST * 2, &[0]).within(Duration::from_secs(2)));
+    let (start, mut replicas) = (Instant::now(), 8);
+    while start.elapsed() < length {
+        let fault = choose(&mut rng);
+        say(&format!("chaos: {:5.1?} {fault:?}", start.elapsed()));
+        if let Fault::Scale(number) = fault {
+            replicas = number;
+        }
+        inflict(&mut lattice, fault, &mut rng).await;
+    }
+
+    lattice.wait_until_joined(LATEST).await;
+    // A declaration that met a fault may or may not have been taken; this one has to be.
+    lattice.scale(0, "greeter", replicas).await.unwrap();
+    let spread: Vec<u32> =
+        (0..NODES as u32).map(|node| (replicas + NODES as u32 - 1 - node) / NODES as u32).collect();
+    let spread: Vec<u32> = spread.into_iter().filter(|count| *count > 0).collect();
+    lattice.wait_for_spread(0, "greeter", &spread, LATEST).await;
+    for node in 0..NODES {
+        lattice.call(node, "greeter", "hello", json!("Ada")).await.unwrap();
+    }
+
+    let report = load.stop().await;
+    say(&format!("chaos: seed {seed}: {report}"));
+    assert!(report.untyped().is_empty(), "seed {seed}: {:?}", report.untyped());
+    let expected = ["unknown", "deadline", "no-replica", "overloaded"];
+    let strange: Vec<_> = report.failed().filter(|(_, fault)| !expected.contains(&fault.kind())).collect();
+    assert!(strange.is_empty(), "seed {seed}: {strange:?}");
+    assert!(
+        report.answered() * 10 > report.shots.len() * 5,
+        "seed {seed}: most calls must be answered: {report}"
+    );
+    for node in &lattice.nodes {
+        assert!(
+            !node.output().contains("panicked"),
+            "seed {seed}: {} panicked:\n{}",
+            node.name(),
+            node.output()
+        );
+    }
+}
+
+fn choose(rng: &mut Rng) -> Fault {
+    let node = rng.usize(1..NODES);
+    match rng.u32(0..10) {
+        0..3 => Fault::KillNode(node),
+        3..4 => Fault::TerminateNode(node),
+        4..6 => Fault::PauseNode(node),
+        6..7 => Fault::KillNats,
+        7..8 => Fault::PauseNats,
+        _ => Fault::Scale(rng.u32(1..=12)),
+    }
+}
+
+async fn inflict(lattice: &mut Lattice, fault: Fault, rng: &mut Rng) {
+    // How long a fault lasts is part of what is tried, so here time itself is meant.
+    let lasting = Duration::from_millis(rng.u64(100..4_000));
+    match fault {
+        Fault::KillNode(node) => {
+            lattice.nodes[node].kill();
+            tokio::time::sleep(lasting).await;
+            lattice.restart_node(node).await;
+        }
+        Fault::TerminateNode(node) => {
+            lattice.nodes[node].terminate().await;
+            tokio::time::sleep(lasting).await;
+            lattice.restart_node(node).await;
+        }
+        Fault::PauseNode(node) => {
+            lattice.nodes[node].pause();
+            tokio::time::sleep(lasting).await;
+            lattice.nodes[node].resume();
+        }
+        Fault::KillNats => {
+            lattice.nats.kill();
+            tokio::time::sleep(lasting).await;
+            lattice.nats.restart().await;
+        }
+        Fault::PauseNats => {
+            lattice.nats.pause();
+            tokio::time::sleep(lasting).await;
+            lattice.nats.resume();
+        }
+        Fault::Scale(replicas) => {
+            let began = lattice.scale(0, "greeter", replicas).await;
+            if let Err(fault) = began {
+                assert!(fault.kind.is_some(), "{fault}");
+            }
+        }
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+}

@@ -1,0 +1,138 @@
+//! Nodes start in any order, before or after NATS, and refuse with the reason what cannot work.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use lattice_tests::lattice::{Settings, start_and_fail};
+use lattice_tests::{Lattice, NatsServer, Node, manifests, nats, skip_loudly, wait_until};
+use serde_json::json;
+
+const LATEST: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_may_start_before_nats() {
+    let mut lattice = Lattice::builder(3).nats(NatsServer::stopped()).spawn();
+    let observe = async || lattice.nodes[0].output();
+    wait_until("it says that NATS is not there", LATEST, observe, |said| said.contains("nats")).await;
+    lattice.nats.restart().await;
+    for node in 0..3 {
+        lattice.nodes[node].wait_until_ready().await;
+    }
+    lattice.wait_until_joined(LATEST).await;
+    lattice.apply(&manifests::greeter(3)).await;
+    lattice.call(2, "greeter", "hello", json!("Ada")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_node_of_the_same_name_is_refused() {
+    let lattice = Lattice::start(1).await;
+    let settings = like(&lattice, "node-0", "second");
+    let (status, said) = start_and_fail(settings, LATEST).await;
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("node-0") && said.contains("--name"), "{said}");
+    assert_eq!(lattice.state(0, 0).await, "ready");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_killed_may_come_back_at_once_under_its_name() {
+    let mut lattice = Lattice::start(2).await;
+    let before = lattice.nodes[1].ready().id.clone();
+    lattice.nodes[1].kill();
+    lattice.restart_node(1).await;
+    assert_ne!(lattice.nodes[1].ready().id, before);
+    lattice.wait_until_joined(LATEST).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admin_port_in_use_is_refused_with_what_to_do() {
+    let lattice = Lattice::start(1).await;
+    let mut settings = like(&lattice, "node-1", "second");
+    lattice.nodes[0].ready().admin.trim_start_matches("http://").clone_into(&mut settings.listen);
+    let (status, said) = start_and_fail(settings.clone(), LATEST).await;
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains(&settings.listen) && said.contains("--listen"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_alone_starts_its_own_nats_server_and_takes_it_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = nats::program();
+    let settings = Settings {
+        name: "alone".to_owned(),
+        labels: Vec::new(),
+        lattice: format!("alone-{}", std::process::id()),
+        nats: None,
+        listen: "127.0.0.1:0".to_owned(),
+        env: [("NATS_SERVER_BIN".to_owned(), server.display().to_string())].into(),
+        args: Vec::new(),
+        folder: folder.path().to_owned(),
+    };
+    let mut node = Node::start(settings).await;
+    let address = node.ready().nats.trim_start_matches("nats://").to_owned();
+    assert!(tokio::net::TcpStream::connect(&address).await.is_ok(), "no server at {address}");
+    let status = node.terminate().await;
+    assert_eq!(status.code(), Some(0), "{}", node.output());
+    let observe = async || tokio::net::TcpStream::connect(&address).await.is_ok();
+    wait_until("its server is gone", LATEST, observe, |there| !there).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_told_to_stop_leaves_in_order() {
+    let mut lattice = Lattice::start(2).await;
+    lattice.apply(&manifests::greeter(4)).await;
+    let status = lattice.nodes[1].terminate().await;
+    assert_eq!(status.code(), Some(0), "{}", lattice.nodes[1].output());
+    lattice.wait_for_spread(0, "greeter", &[4], LATEST).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_too_old_is_refused_with_the_reason() {
+    const TEST: &str = "a_server_that_is_too_old_is_refused_with_the_reason";
+    let folder = tempfile::tempdir().unwrap();
+    let old = match debians_server(folder.path()) {
+        Ok(program) => program,
+        Err(reason) => return skip_loudly(TEST, &reason),
+    };
+    let nats = NatsServer::start_program(&old).await;
+    let mut lattice = Lattice::builder(1).nats(nats).spawn();
+    let status = lattice.nodes[0].ended(LATEST).await;
+    let said = lattice.nodes[0].output();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("2.14") && said.contains("2.9"), "{said}");
+}
+
+/// The settings of one more node beside those of a lattice.
+fn like(lattice: &Lattice, name: &str, folder: &str) -> Settings {
+    let mut settings = lattice.nodes[0].settings().clone();
+    name.clone_into(&mut settings.name);
+    settings.folder = lattice.nats.folder().join(folder);
+    settings
+}
+
+/// Unpacks the server that Debian 12 ships, 2.9, without installing it.
+fn debians_server(folder: &Path) -> Result<PathBuf, String> {
+    let run = |program: &str, words: &[&str]| {
+        let output = Command::new(program)
+            .args(words)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("{program} cannot be started: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        if output.status.success() { Ok(()) } else { Err(format!("`{program} {}`: {said}", words.join(" "))) }
+    };
+    run("apt-get", &["download", "nats-server"])?;
+    let package = std::fs::read_dir(folder).map_err(|error| error.to_string())?;
+    let package =
+        package.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "deb"));
+    let package = package.ok_or("apt-get left no package")?;
+    run("dpkg", &["-x", &package.display().to_string(), "."])?;
+    let program = ["usr/bin/nats-server", "usr/sbin/nats-server"].map(|path| folder.join(path));
+    let program = program.into_iter().find(|path| path.exists()).ok_or("the package holds no server")?;
+    let version = Command::new(&program).arg("--version").output().map_err(|error| error.to_string())?;
+    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    if version.contains("v2.9") { Ok(program) } else { Err(format!("Debian's server is {version}, not 2.9")) }
+}

@@ -1,0 +1,115 @@
+//! What every command needs before it can begin: tools, programs, actors.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use lattice_setup::{Component, NatsServer, Notice, WasmToolchain};
+
+use crate::workspace::{self, cargo, run};
+
+/// What is got from elsewhere.
+pub struct Tools {
+    pub nats: NatsServer,
+    pub wasm: WasmToolchain,
+}
+
+/// What tests, benchmarks and the demo are given to work with.
+pub struct Kit {
+    pub lattice: PathBuf,
+    pub nats: PathBuf,
+    pub artifacts: PathBuf,
+    pub python: Option<PathBuf>,
+}
+
+impl Kit {
+    /// The kit as the environment in which the multi-node tests look for it.
+    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let mut variables = vec![
+            ("LATTICE_BIN", self.lattice.clone().into()),
+            ("NATS_SERVER_BIN", self.nats.clone().into()),
+            ("LATTICE_ARTIFACTS", self.artifacts.clone().into()),
+        ];
+        variables.extend(self.python.clone().map(|python| ("LATTICE_PYTHON", python.into())));
+        variables
+    }
+}
+
+/// How the programs are compiled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    Dev,
+    Release,
+}
+
+impl Profile {
+    /// The folder that cargo builds into.
+    pub fn folder(self) -> Result<PathBuf> {
+        Ok(workspace::target()?.join(match self {
+            Profile::Dev => "debug",
+            Profile::Release => "release",
+        }))
+    }
+}
+
+/// Finds or gets nats-server and a Wasm toolchain.
+pub fn tools() -> Result<Tools> {
+    let nats = lattice_setup::nats_server(&say)?;
+    let wasm = lattice_setup::wasm_toolchain(workspace::root(), &say)?;
+    Ok(Tools { nats, wasm })
+}
+
+/// Finds or gets Python with the clients that some tests use. Those tests are skipped without it.
+pub fn python() -> Option<PathBuf> {
+    match lattice_setup::python_clients(&say) {
+        Ok(python) => Some(python),
+        Err(error) => {
+            eprintln!("   !! THE TESTS WITH PYTHON CLIENTS ARE SKIPPED: {:#}", anyhow::Error::from(error));
+            None
+        }
+    }
+}
+
+/// Builds every program of the workspace, and returns the path of `lattice`.
+///
+/// All packages are named in every call of cargo on purpose: cargo unites the features of the packages it is asked for,
+/// so another selection would compile half of the dependencies again.
+pub fn programs(profile: Profile) -> Result<PathBuf> {
+    let mut build = cargo(&["build", "--workspace", "--bins"]);
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
+    run(&mut build)?;
+    Ok(profile.folder()?.join("lattice"))
+}
+
+/// Builds the examples' actors and the guests that misbehave on purpose, and returns a folder with all of them.
+pub fn actors(wasm: &WasmToolchain) -> Result<PathBuf> {
+    let examples = examples()?;
+    let built = lattice_setup::build_actors(&examples, wasm, &say)?;
+    let guests = lattice_setup::build_components(&[workspace::root().join("tests/guests")], wasm, &say)?;
+    let folder = workspace::target()?.join("artifacts");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let artifacts = built.into_iter().map(|actor| actor.artifact);
+    for artifact in artifacts.chain(guests.into_iter().map(|Component { path, .. }| path)) {
+        let place = folder.join(artifact.file_name().context("an artifact without a file name")?);
+        fs::copy(&artifact, &place).with_context(|| format!("cannot write {}", place.display()))?;
+    }
+    Ok(folder)
+}
+
+/// Every folder in `examples/` that deploys.
+fn examples() -> Result<Vec<PathBuf>> {
+    let folder = workspace::root().join("examples");
+    let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let deploys = |path: &Path| path.join("lattice.toml").exists();
+    let mut examples: Vec<_> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| deploys(path)).collect();
+    examples.sort();
+    Ok(examples)
+}
+
+fn say(notice: Notice) {
+    eprintln!("   {notice}");
+}
