@@ -60,6 +60,9 @@ pub enum Error {
     /// The server runs without JetStream.
     #[error("JetStream is not available on this NATS server: {0}. Start nats-server with `-js`")]
     NoJetStream(String),
+    /// There is no connection at the moment.
+    #[error("NATS cannot be reached at the moment; what runs goes on, and control resumes when it is back")]
+    Unreachable,
     /// A compare-and-set found something newer.
     #[error("somebody else changed it first")]
     Conflict,

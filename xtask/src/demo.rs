@@ -39,12 +39,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Tells the story.
 pub fn run(options: &Options) -> Result<()> {
+    // First of all, as building may replace the program that the guard is.
+    let guard = Guard::start()?;
     title("Getting ready: nats-server, the Wasm toolchain, the programs and the example actors");
     let tools = prepare::tools()?;
     let lattice = prepare::programs(Profile::Dev)?;
     prepare::actors(&tools.wasm)?;
-
-    let guard = Guard::start()?;
     let collector = Profile::Dev.folder()?.join("otlp");
     let programs = Programs { lattice: lattice.clone(), collector, nats_server: tools.nats.path };
     let mut stage = Stage::new(&guard, programs);

@@ -26,7 +26,9 @@ mod python;
 pub use python::python_clients;
 
 mod wasm;
-pub use wasm::{Force, TARGET as WASM_TARGET, WasmToolchain, find_wasm_toolchain, wasm_toolchain};
+pub use wasm::{
+    Force, TARGET as WASM_TARGET, WasmToolchain, find_wasm_toolchain, forget_package, wasm_toolchain,
+};
 
 mod manifest;
 

@@ -9,6 +9,8 @@ mod debian;
 mod environment;
 mod rustup;
 
+pub use environment::forget_package;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fmt};

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use futures::{Stream, StreamExt};
 use lattice_proto::admin::*;
 use lattice_proto::envelope::{ContentType, TraceContext};
-use lattice_proto::record::Target;
+use lattice_proto::record::{NodeState, Target};
 use lattice_proto::{ActorId, ActorName, Digest, Fault, Operation as OperationName};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
@@ -73,7 +73,11 @@ impl admin_server::Admin for Service {
             state: view.state.as_str().to_owned(),
             labels: view.record.labels.into_iter().collect(),
             leader: view.leader,
-            replicas: view.record.actors.values().map(|running| running.ready).sum(),
+            replicas: match view.state {
+                // What a lost node said last is no longer true.
+                NodeState::Gone => 0,
+                _ => view.record.actors.values().map(|running| running.ready).sum(),
+            },
             activations: 0,
             cpus: view.record.cpus,
             memory_bytes: view.record.memory_bytes,

@@ -52,6 +52,11 @@ impl Space {
         &self.connection
     }
 
+    /// Whether there is a connection now.
+    pub fn is_reachable(&self) -> bool {
+        self.connection.is_up()
+    }
+
     pub(super) fn subject(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
@@ -68,7 +73,7 @@ impl Space {
     /// The last value of a key, removed ones included so that their revision is known.
     pub async fn get(&self, key: &str) -> Result<Option<Entry>, Error> {
         if !self.connection.is_up() {
-            return Err(Error::failed("reading a record", "not connected to NATS"));
+            return Err(Error::Unreachable);
         }
         match self.handle().await?.direct_get_last_for_subject(self.subject(key)).await {
             Ok(message) => Ok(Some(Entry {
@@ -180,7 +185,7 @@ impl Space {
         }
         const WHAT: &str = "writing a record";
         if !self.connection.is_up() {
-            return Err(Error::failed(WHAT, "not connected to NATS"));
+            return Err(Error::Unreachable);
         }
         let request = async_nats::Request::new().headers(headers).payload(value).timeout(None);
         let exchange = self.connection.client().send_request(self.subject(key), request);

@@ -16,6 +16,9 @@ const READ: Duration = Duration::from_secs(5);
 
 /// Reads all keys under a filter once.
 pub(super) async fn read_all(space: &Space, filter: &str) -> Result<Vec<Entry>, Error> {
+    if !space.is_reachable() {
+        return Err(Error::Unreachable);
+    }
     let read = async {
         let mut watch = space.watch(filter);
         let mut entries: BTreeMap<String, Entry> = BTreeMap::new();

@@ -103,13 +103,15 @@ impl Table {
         if let Some(state) = &*watched.state.borrow() {
             return Ok(state.clone());
         }
+        if !self.shared.bus.control.is_up() {
+            return Err("NATS cannot be reached to find it elsewhere".to_owned());
+        }
         let mut state = watched.state.clone();
         let first = tokio::time::timeout(FIRST_LOOK, state.wait_for(Option::is_some)).await;
         match first {
             Ok(Ok(state)) => Ok(state.clone().flatten()),
             // The task ended because there is no such actor: names that somebody makes up must not fill the table.
             Ok(Err(_)) => Ok(None),
-            Err(_) if !self.shared.bus.control.is_up() => Err("NATS cannot be reached to find it elsewhere".to_owned()),
             Err(_) => Err("its route could not be read in time".to_owned()),
         }
     }
