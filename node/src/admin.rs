@@ -22,7 +22,9 @@ use crate::telemetry::Counters;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is taken, or is none.
-    #[error("cannot listen on {address} for the admin API: {source}; choose another with --listen (port 0 takes a free one)")]
+    #[error(
+        "cannot listen on {address} for the admin API: {source}; choose another with --listen (port 0 takes a free one)"
+    )]
     Listen {
         /// As given.
         address: String,
@@ -91,7 +93,10 @@ impl Listener {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<AdminServer<service::Service>>().await;
         let service = AdminServer::new(service::Service::new(Arc::new(parts)));
-        let grpc = Routes::new(service).add_service(reflection).add_service(reflection_alpha).add_service(health_service);
+        let grpc = Routes::new(service)
+            .add_service(reflection)
+            .add_service(reflection_alpha)
+            .add_service(health_service);
         let app = grpc.into_axum_router().route("/healthz", get(async || "ok\n"));
         let served = axum::serve(self.listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
         if let Err(error) = served {

@@ -67,7 +67,11 @@ impl Agent {
                 match record::decode::<Assignment>(&bytes) {
                     Ok(assignment) if assignment.term >= self.term => self.follow(assignment),
                     Ok(assignment) => {
-                        tracing::warn!(term = assignment.term, known = self.term, "an assignment of an earlier leader is refused");
+                        tracing::warn!(
+                            term = assignment.term,
+                            known = self.term,
+                            "an assignment of an earlier leader is refused"
+                        );
                     }
                     Err(error) => {
                         self.counters.malformed_records();

@@ -159,7 +159,12 @@ impl Bus {
                 history: 1,
                 ..Default::default()
             },
-            Config { bucket: subjects.nodes_bucket(), history: 1, max_value_size: MAX_RECORD, ..Default::default() },
+            Config {
+                bucket: subjects.nodes_bucket(),
+                history: 1,
+                max_value_size: MAX_RECORD,
+                ..Default::default()
+            },
             Config {
                 bucket: subjects.routes_bucket(),
                 history: 1,

@@ -161,8 +161,11 @@ fn read_file(path: &PathBuf) -> Result<File, Error> {
 /// The host name with everything replaced that a node name cannot hold.
 fn host_name() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let name: String =
-        host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).take(63).collect();
+    let name: String = host
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' })
+        .take(63)
+        .collect();
     if name.is_empty() { "node".to_owned() } else { name }
 }
 

@@ -46,7 +46,11 @@ pub struct Context {
 /// Stands for election, and leads when elected, for as long as the node runs.
 ///
 /// `suspicions` are the incarnations that somebody believes to be lost.
-pub async fn run(context: Context, mut suspicions: mpsc::Receiver<Incarnation>, stop: tokio_util::sync::CancellationToken) {
+pub async fn run(
+    context: Context,
+    mut suspicions: mpsc::Receiver<Incarnation>,
+    stop: tokio_util::sync::CancellationToken,
+) {
     let context = Arc::new(context);
     loop {
         let elected = tokio::select! {

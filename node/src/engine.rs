@@ -22,8 +22,8 @@ use crate::capability;
 
 pub(crate) use abi::{CallOptions, Failure};
 pub use compile::Compiled;
-pub(crate) use guest::{Guest, current_turn};
 pub use guest::Home;
+pub(crate) use guest::{Guest, current_turn};
 pub use inspect::Refused;
 pub use instance::{Exit, Instance};
 

@@ -68,7 +68,9 @@ pub enum Error {
     #[error(transparent)]
     Name(#[from] membership::Error),
     /// The name was lost while this node could not renew it.
-    #[error("another node took the name `{name}` while this one was cut off (incarnation {holder}); it stops")]
+    #[error(
+        "another node took the name `{name}` while this one was cut off (incarnation {holder}); it stops"
+    )]
     NameLost {
         /// The name.
         name: NodeName,

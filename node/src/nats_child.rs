@@ -15,7 +15,9 @@ use tokio::process::{Child, Command};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No program to run.
-    #[error("there is no nats-server to start; run `lattice doctor --fix` to get one, or give the URL of one with --nats")]
+    #[error(
+        "there is no nats-server to start; run `lattice doctor --fix` to get one, or give the URL of one with --nats"
+    )]
     NoProgram,
     /// It could not be started.
     #[error("cannot start {program}: {source}")]
@@ -62,7 +64,11 @@ impl NatsChild {
         let failed = |source| Error::Folder { folder: folder.clone(), source };
         fs::create_dir_all(folder.join("ports")).map_err(failed)?;
         if let Some((pid, url)) = find_left_over(&folder.join("ports")) {
-            tracing::info!(pid = pid.as_raw_nonzero().get(), url, "using the nats-server that an earlier node left running");
+            tracing::info!(
+                pid = pid.as_raw_nonzero().get(),
+                url,
+                "using the nats-server that an earlier node left running"
+            );
             return Ok(Self { url, pid, child: None });
         }
         let program = program.ok_or(Error::NoProgram)?;
@@ -73,15 +79,18 @@ impl NatsChild {
         command.arg("-c").arg(&config).arg("-l").arg(&log).stdin(std::process::Stdio::null());
         // A Ctrl-C in the terminal is for the node, which drains first and stops its server last.
         command.process_group(0);
-        let mut child = command.spawn().map_err(|source| Error::Start { program: program.to_owned(), source })?;
+        let mut child =
+            command.spawn().map_err(|source| Error::Start { program: program.to_owned(), source })?;
         let not_up = || Error::NotUp { log: log.clone() };
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).ok_or_else(not_up)?;
+        let pid =
+            child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).ok_or_else(not_up)?;
         let started = tokio::time::Instant::now();
         loop {
             if let Some((_, url)) = find_left_over(&folder.join("ports")) {
                 return Ok(Self { url, pid, child: Some(child) });
             }
-            let exited = child.try_wait().map_err(|source| Error::Start { program: program.to_owned(), source })?;
+            let exited =
+                child.try_wait().map_err(|source| Error::Start { program: program.to_owned(), source })?;
             if exited.is_some() || started.elapsed() > START {
                 return Err(not_up());
             }

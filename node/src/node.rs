@@ -92,7 +92,8 @@ async fn serve(
     let inventory = Inventory::new(membership::describe(&me, config.labels.clone(), listener.url()));
     let (leader_seen, leader) = watch::channel::<Option<Leader>>(None);
     let (peers, lost) = Peers::new(bus.calls.clone(), subjects.clone(), counters.clone());
-    let table = Table::new(bus.clone(), subjects.clone(), me.incarnation.clone(), peers.clone(), counters.clone());
+    let table =
+        Table::new(bus.clone(), subjects.clone(), me.incarnation.clone(), peers.clone(), counters.clone());
     let router = Router::new(Parts {
         bus: bus.calls.clone(),
         subjects: subjects.clone(),
@@ -124,7 +125,8 @@ async fn serve(
 
     // What runs here.
     tasks.spawn(local.clone().watch());
-    let tools = Tools { artifacts: artifacts.clone(), local, router: router.clone(), inventory: inventory.clone() };
+    let tools =
+        Tools { artifacts: artifacts.clone(), local, router: router.clone(), inventory: inventory.clone() };
     tasks.spawn(Agent::new(bus.clone(), subjects.clone(), me.clone(), counters.clone(), tools).run());
 
     // This node in the lattice.
@@ -204,7 +206,12 @@ async fn drain(inventory: &Inventory, observer: &Observer, me: &Identity) {
 }
 
 /// Tells the leader which nodes this one lost.
-async fn report_lost(bus: Bus, subjects: Subjects, leader: watch::Receiver<Option<Leader>>, mut lost: Suspicions) {
+async fn report_lost(
+    bus: Bus,
+    subjects: Subjects,
+    leader: watch::Receiver<Option<Leader>>,
+    mut lost: Suspicions,
+) {
     while let Some(incarnation) = lost.recv().await {
         let leader = leader.borrow().clone();
         if let Some(leader) = leader {

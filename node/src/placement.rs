@@ -155,7 +155,8 @@ fn labels(require: &BTreeMap<String, String>) -> String {
 }
 
 fn reason(demand: &Demand, fitting: usize) -> String {
-    let nodes = if fitting == 1 { "the only ready node".to_owned() } else { format!("{fitting} ready nodes") };
+    let nodes =
+        if fitting == 1 { "the only ready node".to_owned() } else { format!("{fitting} ready nodes") };
     match demand.require.is_empty() {
         true => format!("spread evenly over {nodes}"),
         false => format!("spread evenly over {nodes} with {}", labels(&demand.require)),

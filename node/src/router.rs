@@ -120,8 +120,7 @@ impl Router {
     pub fn new(parts: Parts) -> Self {
         let Parts { bus, subjects, incarnation, zone, clock, local, table, counters } = parts;
         let messages = AtomicU64::new(0);
-        let shared =
-            Shared { bus, subjects, incarnation, zone, clock, local, table, counters, messages };
+        let shared = Shared { bus, subjects, incarnation, zone, clock, local, table, counters, messages };
         Self { shared: Arc::new(shared) }
     }
 
@@ -138,7 +137,12 @@ impl Router {
         let id = MessageId::numbered(&shared.incarnation, number);
         let mut span = Span::call(
             ask.trace.clone(),
-            &Subject { actor: &ask.target, operation: ask.operation.as_str(), message: id.as_str(), attempt: 1 },
+            &Subject {
+                actor: &ask.target,
+                operation: ask.operation.as_str(),
+                message: id.as_str(),
+                attempt: 1,
+            },
         );
         let outcome = self.attempts(&ask, &id, &span).await;
         if let Err(fault) = &outcome {
@@ -188,7 +192,9 @@ impl Router {
             return Ok(Found::Here(local));
         }
         loop {
-            let known = match tokio::time::timeout_at(ask.deadline.into(), shared.table.get(&ask.target.name)).await {
+            let known = match tokio::time::timeout_at(ask.deadline.into(), shared.table.get(&ask.target.name))
+                .await
+            {
                 Ok(Ok(Some(known))) => known,
                 Ok(Ok(None)) => return Err(Fault::NoSuchActor(ask.target.name.to_string())),
                 Ok(Err(reason)) => {
@@ -198,14 +204,18 @@ impl Router {
                 Err(_) => return Err(Fault::Deadline(Ran::No)),
             };
             let budget = search.attempt <= RETRIES;
-            if budget && let Some(index) = choice::pick(&known.candidates(shared.zone.as_deref(), &search.tried)) {
+            if budget
+                && let Some(index) = choice::pick(&known.candidates(shared.zone.as_deref(), &search.tried))
+            {
                 return Ok(Found::There(known, index));
             }
             // Every replica was tried. A node that no longer had it means that it moved: the route will say where to.
             if !search.moved {
                 return Err(search.last.take().unwrap_or_else(|| {
                     let name = &ask.target.name;
-                    Fault::NoReplica(format!("`{name}` is deployed, and none of its replicas is running at the moment"))
+                    Fault::NoReplica(format!(
+                        "`{name}` is deployed, and none of its replicas is running at the moment"
+                    ))
                 }));
             }
             let pause = STALE_ROUTE + Duration::from_millis(fastrand::u64(0..20));
@@ -225,7 +235,14 @@ impl Router {
         }
     }
 
-    async fn attempt_here(&self, local: &LocalActor, ask: &Ask, id: &MessageId, attempt: u32, span: &Span) -> Tried {
+    async fn attempt_here(
+        &self,
+        local: &LocalActor,
+        ask: &Ask,
+        id: &MessageId,
+        attempt: u32,
+        span: &Span,
+    ) -> Tried {
         let message = Message {
             operation: ask.operation.clone(),
             payload: ask.payload.clone(),
@@ -233,8 +250,15 @@ impl Router {
             caller: ask.caller.clone(),
             attempt,
         };
-        let admitted =
-            self.admit(local, id.clone(), &ask.target, ask.chain.clone(), ask.deadline, message, span.context());
+        let admitted = self.admit(
+            local,
+            id.clone(),
+            &ask.target,
+            ask.chain.clone(),
+            ask.deadline,
+            message,
+            span.context(),
+        );
         match admitted {
             Ok(pending) => Tried::Done(pending.answer().await),
             Err(fault @ Fault::TooLarge { .. }) => Tried::Done(Err(fault)),
@@ -243,7 +267,10 @@ impl Router {
     }
 
     /// Puts a message into a mailbox of this node, or says why not.
-    #[allow(clippy::too_many_arguments, reason = "these are the parts of one message, and a struct would only list them twice")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "these are the parts of one message, and a struct would only list them twice"
+    )]
     fn admit(
         &self,
         local: &LocalActor,
@@ -302,7 +329,8 @@ impl Router {
         shared.counters.calls_remote();
         let target = &known.targets[index];
         let remaining = ask.deadline.saturating_duration_since(Instant::now());
-        let deadline_ms = shared.clock.now_ms().saturating_add(i64::try_from(remaining.as_millis()).unwrap_or(i64::MAX));
+        let deadline_ms =
+            shared.clock.now_ms().saturating_add(i64::try_from(remaining.as_millis()).unwrap_or(i64::MAX));
         let call = Call {
             id: id.clone(),
             target: ask.target.clone(),
@@ -321,9 +349,13 @@ impl Router {
         let outcome = target.peer.call(&call, ask.deadline, &target.load).await;
         match outcome {
             Ok(payload) => Tried::Done(Ok(payload)),
-            Err(fault @ (Fault::NotHere { .. } | Fault::Overloaded(_) | Fault::NoReplica(_))) => Tried::Refused(fault),
+            Err(fault @ (Fault::NotHere { .. } | Fault::Overloaded(_) | Fault::NoReplica(_))) => {
+                Tried::Refused(fault)
+            }
             // Declared idempotent: running it twice does no more than running it once.
-            Err(fault @ Fault::Unknown(_)) if known.route.idempotent.contains(&ask.operation) => Tried::Refused(fault),
+            Err(fault @ Fault::Unknown(_)) if known.route.idempotent.contains(&ask.operation) => {
+                Tried::Refused(fault)
+            }
             Err(fault) => Tried::Done(Err(fault)),
         }
     }

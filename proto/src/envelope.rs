@@ -174,7 +174,10 @@ fn decode<M: Message + Default>(bytes: impl bytes::Buf) -> Result<M, Malformed> 
     M::decode(bytes).map_err(|error| Malformed::Encoding(error.to_string()))
 }
 
-fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(field: &'static str, text: &str) -> Result<T, Malformed> {
+fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+    field: &'static str,
+    text: &str,
+) -> Result<T, Malformed> {
     text.parse().map_err(|error: T::Err| Malformed::field(field, error))
 }
 
@@ -198,7 +201,10 @@ impl Call {
             chain: self
                 .chain
                 .iter()
-                .map(|hop| wire::Hop { actor: hop.actor.to_string(), message: hop.message.as_str().to_owned() })
+                .map(|hop| wire::Hop {
+                    actor: hop.actor.to_string(),
+                    message: hop.message.as_str().to_owned(),
+                })
                 .collect(),
             trace: self.trace.as_ref().map(|trace| wire::TraceContext {
                 traceparent: trace.parent.to_string(),
@@ -222,7 +228,10 @@ impl Call {
             return Err(Malformed::field("chain", "longer than 64 calls"));
         }
         let hop = |hop: &wire::Hop| {
-            Ok(Hop { actor: parse("chain.actor", &hop.actor)?, message: parse("chain.message", &hop.message)? })
+            Ok(Hop {
+                actor: parse("chain.actor", &hop.actor)?,
+                message: parse("chain.message", &hop.message)?,
+            })
         };
         Ok(Self {
             id: parse("id", &message.id)?,
@@ -275,7 +284,8 @@ impl Reply {
 impl Cancel {
     /// As bytes for the wire.
     pub fn encode(&self) -> Bytes {
-        let message = wire::Cancel { version: VERSION, id: self.id.as_str().to_owned(), attempt: self.attempt };
+        let message =
+            wire::Cancel { version: VERSION, id: self.id.as_str().to_owned(), attempt: self.attempt };
         message.encode_to_vec().into()
     }
 
@@ -343,7 +353,9 @@ fn fault_to_wire(fault: &Fault) -> wire::Fault {
             Kind::Rejected(wire::Rejection { code, message, details: details.unwrap_or_default() })
         }
         Fault::Cancelled(ran) => Kind::Cancelled(ran_to_wire(ran)),
-        Fault::TooLarge { limit, size, ran } => Kind::TooLarge(wire::TooLarge { limit, size, ran: ran_to_wire(ran) }),
+        Fault::TooLarge { limit, size, ran } => {
+            Kind::TooLarge(wire::TooLarge { limit, size, ran: ran_to_wire(ran) })
+        }
         Fault::Malformed(text) => Kind::Malformed(text),
     };
     wire::Fault { kind: Some(kind) }

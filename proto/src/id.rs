@@ -184,6 +184,9 @@ impl MessageId {
     }
 }
 
+/// What callers are called that are no actors and come in by plain NATS. No actor may have this name.
+pub const EXTERNAL: &str = "external";
+
 /// The longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 256;
 

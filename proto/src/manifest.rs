@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ActorName, AppName, Digest};
 
 pub use source::Error;
-pub use unit::{Bytes, Millis};
 pub use source::parse_label;
+pub use unit::{Bytes, Millis};
 
 /// An app as its author declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]

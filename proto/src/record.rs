@@ -284,7 +284,8 @@ mod tests {
 
     #[test]
     fn an_app_survives_the_store() {
-        let actor = Actor { digest: Digest::of(b"x"), settings: Settings::default(), idempotent: BTreeSet::new() };
+        let actor =
+            Actor { digest: Digest::of(b"x"), settings: Settings::default(), idempotent: BTreeSet::new() };
         let app = App {
             app: "shop".parse().unwrap(),
             revision: 1,

@@ -167,7 +167,9 @@ impl Subjects {
                 app.parse().map_err(|_| Malformed("invalid app name"))?,
                 revision.parse().map_err(|_| Malformed("invalid revision"))?,
             )),
-            ["assign", node] => Ok(Control::Assign(node.parse().map_err(|_| Malformed("invalid node name"))?)),
+            ["assign", node] => {
+                Ok(Control::Assign(node.parse().map_err(|_| Malformed("invalid node name"))?))
+            }
             _ => Err(Malformed("unknown control subject")),
         }
     }

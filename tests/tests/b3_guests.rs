@@ -10,7 +10,7 @@ use lattice_tests::wait::judge;
 use lattice_tests::{Lattice, manifests, say, wait_until};
 use serde_json::{Value, json};
 
-const SETTINGS: &str = "limits = { memory = \"16MiB\", turn = \"500ms\", payload = \"1MiB\" }";
+const SETTINGS: &str = "limits = { memory = \"64MiB\", turn = \"500ms\", payload = \"1MiB\" }";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_misdeed_costs_its_own_turn_only() {

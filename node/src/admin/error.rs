@@ -18,7 +18,10 @@ fn status(code: Code, info: ErrorInfo) -> Status {
 
 fn simple(code: Code, kind: &str, message: String) -> Status {
     let ran = Ran::No.as_str().to_owned();
-    status(code, ErrorInfo { kind: kind.to_owned(), message, ran, code: String::new(), details: String::new() })
+    status(
+        code,
+        ErrorInfo { kind: kind.to_owned(), message, ran, code: String::new(), details: String::new() },
+    )
 }
 
 /// A request that could not be understood.

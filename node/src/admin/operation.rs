@@ -131,7 +131,10 @@ impl Watched {
         let error = if progress.reached {
             None
         } else if let Some(latest) = progress.superseded {
-            Some(format!("revision {latest} of `{}` took the place of revision {}", self.id.app, self.id.revision))
+            Some(format!(
+                "revision {latest} of `{}` took the place of revision {}",
+                self.id.app, self.id.revision
+            ))
         } else if let Some(problem) = problem.filter(|_| still > STUCK) {
             Some(format!(
                 "`{}` has {} of {} replicas: {}. The declaration stands and comes true as soon as it can",
@@ -163,7 +166,9 @@ mod tests {
     fn ids_round_trip_and_garbage_is_refused() {
         let id = Id { kind: Kind::Scale, app: "shop".parse().unwrap(), revision: 7 };
         assert_eq!(id.to_string().parse(), Ok(id));
-        for bad in ["", "apply", "apply/shop", "apply/shop/x", "apply/shop/1/2", "explode/shop/1", "apply/No/1"] {
+        for bad in
+            ["", "apply", "apply/shop", "apply/shop/x", "apply/shop/1/2", "explode/shop/1", "apply/No/1"]
+        {
             assert!(bad.parse::<Id>().is_err(), "{bad}");
         }
     }

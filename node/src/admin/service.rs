@@ -54,7 +54,9 @@ impl Service {
     async fn watch(&self, id: &str) -> Result<operation::Watched, Status> {
         let id: operation::Id = self.parse(id)?;
         let shown = id.to_string();
-        let watched = operation::Watched::start(&self.parts.observer, id).await.map_err(|error| error::from_bus(&error))?;
+        let watched = operation::Watched::start(&self.parts.observer, id)
+            .await
+            .map_err(|error| error::from_bus(&error))?;
         watched.ok_or_else(|| error::missing(format!("there is no operation `{shown}`")))
     }
 }
@@ -93,10 +95,9 @@ impl admin_server::Admin for Service {
         let running = |target: &Target| target.ready + target.stale;
         let actors = actors.into_iter().map(|(app, name, route)| {
             let targets = route.as_ref().map(|route| route.targets.as_slice()).unwrap_or_default();
-            let placements = targets.iter().map(|target| Placement {
-                node: target.node.to_string(),
-                replicas: running(target),
-            });
+            let placements = targets
+                .iter()
+                .map(|target| Placement { node: target.node.to_string(), replicas: running(target) });
             Actor {
                 actor: name.to_string(),
                 app: app.app.to_string(),
@@ -122,7 +123,10 @@ impl admin_server::Admin for Service {
         Ok(Response::new(FindArtifactsResponse { digests }))
     }
 
-    async fn put_artifact(&self, request: Request<Streaming<PutArtifactRequest>>) -> Answer<PutArtifactResponse> {
+    async fn put_artifact(
+        &self,
+        request: Request<Streaming<PutArtifactRequest>>,
+    ) -> Answer<PutArtifactResponse> {
         let _room = self.uploads.acquire().await.map_err(|_| Status::unavailable("the node is stopping"))?;
         let mut stream = request.into_inner();
         let (mut expected, mut bytes) = (None, BytesMut::new());
@@ -137,12 +141,16 @@ impl admin_server::Admin for Service {
             }
             bytes.extend_from_slice(&part.chunk);
         }
-        let expected = expected.ok_or_else(|| self.invalid("the first message names the artifact's digest"))?;
+        let expected =
+            expected.ok_or_else(|| self.invalid("the first message names the artifact's digest"))?;
         let size = bytes.len() as u64;
         if Digest::of(&bytes) != expected {
-            return Err(self.invalid(format!("the {size} bytes that arrived are not {expected}; send them again")));
+            return Err(
+                self.invalid(format!("the {size} bytes that arrived are not {expected}; send them again"))
+            );
         }
-        let digest = self.parts.artifacts.store(bytes.freeze()).await.map_err(|error| error::from_artifact(&error))?;
+        let digest =
+            self.parts.artifacts.store(bytes.freeze()).await.map_err(|error| error::from_artifact(&error))?;
         Ok(Response::new(PutArtifactResponse { digest: digest.to_string(), size }))
     }
 
@@ -156,7 +164,13 @@ impl admin_server::Admin for Service {
         let declared = self
             .parts
             .declarations
-            .apply(&request.manifest, file, &artifacts, &request_id(request.request_id.clone()), request.dry_run)
+            .apply(
+                &request.manifest,
+                file,
+                &artifacts,
+                &request_id(request.request_id.clone()),
+                request.dry_run,
+            )
             .await
             .map_err(|error| error::from_declare(&error))?;
         Ok(Response::new(operation::begun(operation::Kind::Apply, &declared, request.dry_run)))
@@ -173,7 +187,8 @@ impl admin_server::Admin for Service {
     async fn scale(&self, request: Request<ScaleRequest>) -> Answer<Operation> {
         let request = request.into_inner();
         let actor = self.parse(&request.actor)?;
-        let declared = self.parts.declarations.scale(&actor, request.replicas, &request_id(request.request_id)).await;
+        let declared =
+            self.parts.declarations.scale(&actor, request.replicas, &request_id(request.request_id)).await;
         let declared = declared.map_err(|error| error::from_declare(&error))?;
         Ok(Response::new(operation::begun(operation::Kind::Scale, &declared, false)))
     }
@@ -185,7 +200,10 @@ impl admin_server::Admin for Service {
 
     type WatchOperationStream = Pin<Box<dyn Stream<Item = Result<Operation, Status>> + Send>>;
 
-    async fn watch_operation(&self, request: Request<GetOperationRequest>) -> Answer<Self::WatchOperationStream> {
+    async fn watch_operation(
+        &self,
+        request: Request<GetOperationRequest>,
+    ) -> Answer<Self::WatchOperationStream> {
         let watched = self.watch(&request.into_inner().id).await?;
         let stream = futures::stream::unfold(Some(watched), async |watched| {
             let mut watched = watched?;
@@ -215,7 +233,8 @@ impl admin_server::Admin for Service {
         let subject = Subject { actor: &target, operation: operation.as_str(), message: "", attempt: 1 };
         let mut span = Span::request(TraceContext::parse(&parent, &state), &subject);
         let trace = span.context();
-        let trace_id = trace.as_ref().map(|trace| format!("{:032x}", trace.parent.trace_id)).unwrap_or_default();
+        let trace_id =
+            trace.as_ref().map(|trace| format!("{:032x}", trace.parent.trace_id)).unwrap_or_default();
         let ask = Ask {
             target,
             operation,

@@ -69,7 +69,8 @@ impl Connection {
         let state = Arc::new(state);
         let mut last = String::new();
         let client = loop {
-            let attempt = connect_options(options, role, state.clone()).await?.connect(&options.servers).await;
+            let attempt =
+                connect_options(options, role, state.clone()).await?.connect(&options.servers).await;
             match attempt {
                 Ok(client) => break client,
                 Err(error) => {
@@ -111,7 +112,9 @@ impl Connection {
         loop {
             match self.jetstream.query_account().await {
                 Ok(_) => return Ok(()),
-                Err(error) if started.elapsed() > JETSTREAM_START => return Err(Error::NoJetStream(full(&error))),
+                Err(error) if started.elapsed() > JETSTREAM_START => {
+                    return Err(Error::NoJetStream(full(&error)));
+                }
                 Err(error) => {
                     // The server's own word that JetStream is off needs no waiting.
                     if full(&error).contains("not enabled") {
@@ -156,7 +159,12 @@ impl Connection {
     ///
     /// # Errors
     /// See [`RequestError`]: all but a timeout mean that nobody got it.
-    pub async fn request(&self, subject: String, payload: Bytes, timeout: Duration) -> Result<Bytes, RequestError> {
+    pub async fn request(
+        &self,
+        subject: String,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, RequestError> {
         if !self.is_up() {
             return Err(RequestError::NotConnected);
         }
@@ -186,7 +194,12 @@ impl Connection {
     }
 
     /// As [`Self::publish`], with headers.
-    pub async fn publish_with_headers(&self, subject: async_nats::Subject, headers: &[(&str, &str)], payload: Bytes) {
+    pub async fn publish_with_headers(
+        &self,
+        subject: async_nats::Subject,
+        headers: &[(&str, &str)],
+        payload: Bytes,
+    ) {
         let mut map = async_nats::HeaderMap::new();
         for (name, value) in headers {
             // A header value cannot hold line breaks.
@@ -256,7 +269,10 @@ async fn connect_options(
                         state.send_modify(|link| link.up = false);
                     }
                     async_nats::Event::SlowConsumer(id) => {
-                        tracing::warn!(subscription = id, "this node is too slow for its messages; some were dropped");
+                        tracing::warn!(
+                            subscription = id,
+                            "this node is too slow for its messages; some were dropped"
+                        );
                     }
                     async_nats::Event::ServerError(error) => tracing::warn!(%error, "NATS reports an error"),
                     async_nats::Event::ClientError(error) => tracing::debug!(%error, "NATS client"),

@@ -31,7 +31,10 @@ impl Objects {
 
     async fn open(&self) -> Result<&ObjectStore, Error> {
         let open = || self.connection.jetstream().get_object_store(&self.bucket);
-        self.store.get_or_try_init(open).await.map_err(|error| Error::failed("opening the object store", full(&error)))
+        self.store
+            .get_or_try_init(open)
+            .await
+            .map_err(|error| Error::failed("opening the object store", full(&error)))
     }
 
     /// Stores what the reader gives under a name.
@@ -44,7 +47,9 @@ impl Objects {
     pub async fn size(&self, name: &str) -> Result<Option<u64>, Error> {
         match self.open().await?.info(name).await {
             Ok(info) => Ok(Some(info.size as u64).filter(|_| !info.deleted)),
-            Err(error) if error.kind() == async_nats::jetstream::object_store::InfoErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == async_nats::jetstream::object_store::InfoErrorKind::NotFound => {
+                Ok(None)
+            }
             Err(error) => Err(Error::failed("looking for an object", full(&error))),
         }
     }

@@ -67,7 +67,10 @@ impl Space {
 
     pub(super) async fn handle(&self) -> Result<&Stream<()>, Error> {
         let open = || self.connection.jetstream().get_stream_no_info(&self.stream_name);
-        self.stream.get_or_try_init(open).await.map_err(|error| Error::failed("opening a stream", full(&error)))
+        self.stream
+            .get_or_try_init(open)
+            .await
+            .map_err(|error| Error::failed("opening a stream", full(&error)))
     }
 
     /// The last value of a key, removed ones included so that their revision is known.
@@ -193,7 +196,8 @@ impl Space {
             .await
             .map_err(|_| Error::failed(WHAT, "no acknowledgement in time"))?
             .map_err(|error| Error::failed(WHAT, full(&error)))?;
-        let ack: Ack = serde_json::from_slice(&message.payload).map_err(|error| Error::failed(WHAT, error))?;
+        let ack: Ack =
+            serde_json::from_slice(&message.payload).map_err(|error| Error::failed(WHAT, error))?;
         match (ack.seq, ack.error) {
             (_, Some(AckError { err_code: WRONG_LAST_SEQUENCE | IN_PROCESS, .. })) => Err(Error::Conflict),
             (_, Some(error)) => Err(Error::failed(WHAT, error.description)),

@@ -33,7 +33,13 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             if store.data().home.settings.grants.log {
                 let turn = engine::current_turn(store.as_context_mut());
                 let trace = turn.and_then(|turn| turn.trace.as_ref().map(|trace| trace.parent.to_string()));
-                emit(level, &store.data().home.actor.to_string(), cut(&target), cut(&message), trace.as_deref());
+                emit(
+                    level,
+                    &store.data().home.actor.to_string(),
+                    cut(&target),
+                    cut(&message),
+                    trace.as_deref(),
+                );
             }
             Ok(())
         },

@@ -23,7 +23,9 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             Ok((outcome,))
         })
     })?;
-    mesh.func_wrap("self-id", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().home.actor.to_string(),)))?;
+    mesh.func_wrap("self-id", |store: StoreContextMut<'_, Guest>, (): ()| {
+        Ok((store.data().home.actor.to_string(),))
+    })?;
 
     let mut mesh = linker.instance("lattice:actor/blocking-mesh@0.1.0")?;
     mesh.func_wrap_async("call", |mut store: StoreContextMut<'_, Guest>, arguments: Arguments| {
@@ -34,7 +36,9 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             Ok((outcome,))
         })
     })?;
-    mesh.func_wrap("self-id", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().home.actor.to_string(),)))
+    mesh.func_wrap("self-id", |store: StoreContextMut<'_, Guest>, (): ()| {
+        Ok((store.data().home.actor.to_string(),))
+    })
 }
 
 /// A call that may be made, with what ends it early.
@@ -56,10 +60,13 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
     let home = store.data().home.clone();
     if !home.settings.grants.call.contains(&target.name) {
         let (caller, name) = (&home.actor, &target.name);
-        let hint = format!("`{caller}` may not call `{name}`; add it to `grants.call` of `{caller}` in the manifest");
+        let hint = format!(
+            "`{caller}` may not call `{name}`; add it to `grants.call` of `{caller}` in the manifest"
+        );
         return Err(Fault::Denied(hint));
     }
-    let wanted = options.timeout_ms.map(|timeout| Instant::now() + Duration::from_millis(timeout.min(MAX_TIMEOUT_MS)));
+    let wanted =
+        options.timeout_ms.map(|timeout| Instant::now() + Duration::from_millis(timeout.min(MAX_TIMEOUT_MS)));
     Ok(Prepared {
         router: home.router.clone(),
         ask: Ask {

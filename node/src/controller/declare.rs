@@ -111,7 +111,10 @@ impl Declarations {
         let actors = self.resolve(&manifest, artifacts).await?;
         self.change(&manifest.app, request_id, dry_run, |snapshot| {
             for actor in actors.keys() {
-                let owner = snapshot.apps.values().find(|app| app.app != manifest.app && app.actors.contains_key(actor));
+                let owner = snapshot
+                    .apps
+                    .values()
+                    .find(|app| app.app != manifest.app && app.actors.contains_key(actor));
                 if let Some(owner) = owner {
                     return Err(Error::NameTaken { actor: actor.clone(), app: owner.app.clone() });
                 }
@@ -127,7 +130,10 @@ impl Declarations {
     /// When there is no such actor or the number is out of bounds.
     pub async fn scale(&self, actor: &ActorName, replicas: u32, request_id: &str) -> Result<Declared, Error> {
         if replicas > manifest::bound::REPLICAS {
-            return Err(Error::Invalid(format!("an actor has at most {} replicas", manifest::bound::REPLICAS)));
+            return Err(Error::Invalid(format!(
+                "an actor has at most {} replicas",
+                manifest::bound::REPLICAS
+            )));
         }
         let missing = || Error::NotFound { what: "actor", name: actor.to_string() };
         let apps = self.snapshot().await?.apps;
@@ -164,7 +170,12 @@ impl Declarations {
             let (digest, shown) = match &actor.artifact {
                 Artifact::Stored(digest) => (digest.clone(), digest.to_string()),
                 Artifact::Path(path) => {
-                    let missing = || Error::Invalid(format!("the artifact of `{name}`, {}, was not sent along", path.display()));
+                    let missing = || {
+                        Error::Invalid(format!(
+                            "the artifact of `{name}`, {}, was not sent along",
+                            path.display()
+                        ))
+                    };
                     (artifacts.get(name).ok_or_else(missing)?.clone(), format!("`{}`", path.display()))
                 }
             };
@@ -176,11 +187,16 @@ impl Declarations {
                 )));
             }
             let compiled = self.artifacts.compiled(&digest).await;
-            let compiled =
-                compiled.map_err(|source| Error::Artifact { actor: name.clone(), artifact: shown, source })?;
+            let compiled = compiled.map_err(|source| Error::Artifact {
+                actor: name.clone(),
+                artifact: shown,
+                source,
+            })?;
             let operations = &compiled.metadata().operations;
-            let idempotent =
-                operations.iter().filter(|operation| operation.idempotent).map(|operation| operation.name.clone());
+            let idempotent = operations
+                .iter()
+                .filter(|operation| operation.idempotent)
+                .map(|operation| operation.name.clone());
             let actor = Actor { digest, settings: actor.settings.clone(), idempotent: idempotent.collect() };
             actors.insert(name.clone(), actor);
         }
@@ -199,7 +215,9 @@ impl Declarations {
             let snapshot = self.snapshot().await?;
             let before = snapshot.apps.get(name);
             let head = snapshot.catalog.apps.get(name).copied();
-            if let Some(before) = before.filter(|before| !request_id.is_empty() && before.request_id == request_id) {
+            if let Some(before) =
+                before.filter(|before| !request_id.is_empty() && before.request_id == request_id)
+            {
                 return Ok(Declared { app: name.clone(), revision: before.revision, changes: Vec::new() });
             }
             let actors = next(&snapshot)?;
@@ -207,7 +225,11 @@ impl Declarations {
             let actors = actors.unwrap_or_default();
             let changes = changes(before, &actors, deleted);
             if dry_run || changes.is_empty() {
-                return Ok(Declared { app: name.clone(), revision: head.map_or(0, |head| head.revision), changes });
+                return Ok(Declared {
+                    app: name.clone(),
+                    revision: head.map_or(0, |head| head.revision),
+                    changes,
+                });
             }
             let revision = head.map_or(0, |head| head.revision) + 1;
             let app = App { app: name.clone(), revision, request_id: request_id.to_owned(), actors };
@@ -231,7 +253,8 @@ impl Declarations {
     async fn snapshot(&self) -> Result<Snapshot, Error> {
         let entries = observe::read_all(&self.bus.decisions, &self.subjects.control_filter()).await?;
         let catalog_key = self.subjects.control(&Control::Catalog);
-        let mut snapshot = Snapshot { catalog: Catalog::default(), catalog_revision: 0, apps: BTreeMap::new() };
+        let mut snapshot =
+            Snapshot { catalog: Catalog::default(), catalog_revision: 0, apps: BTreeMap::new() };
         if let Some(entry) = entries.iter().find(|entry| entry.key == catalog_key) {
             snapshot.catalog_revision = entry.revision;
             snapshot.catalog = observe::decode(entry)?;
@@ -254,16 +277,28 @@ fn changes(before: Option<&App>, after: &BTreeMap<ActorName, Actor>, deleted: bo
     let mut lines = Vec::new();
     for (name, actor) in after {
         match old.get(name) {
-            None => lines.push(format!("+ {name}: {} replicas of {}", actor.settings.replicas, short(&actor.digest))),
+            None => lines.push(format!(
+                "+ {name}: {} replicas of {}",
+                actor.settings.replicas,
+                short(&actor.digest)
+            )),
             Some(old) if old == actor => {}
             Some(old) => {
                 if old.digest != actor.digest {
-                    lines.push(format!("~ {name}: artifact {} -> {}", short(&old.digest), short(&actor.digest)));
+                    lines.push(format!(
+                        "~ {name}: artifact {} -> {}",
+                        short(&old.digest),
+                        short(&actor.digest)
+                    ));
                 }
                 if old.settings.replicas != actor.settings.replicas {
-                    lines.push(format!("~ {name}: replicas {} -> {}", old.settings.replicas, actor.settings.replicas));
+                    lines.push(format!(
+                        "~ {name}: replicas {} -> {}",
+                        old.settings.replicas, actor.settings.replicas
+                    ));
                 }
-                let rest = |settings: &manifest::Settings| manifest::Settings { replicas: 0, ..settings.clone() };
+                let rest =
+                    |settings: &manifest::Settings| manifest::Settings { replicas: 0, ..settings.clone() };
                 if rest(&old.settings) != rest(&actor.settings) {
                     lines.push(format!("~ {name}: settings"));
                 }

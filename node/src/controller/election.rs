@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use lattice_proto::Incarnation;
 use lattice_proto::record::{self, Term};
 use lattice_proto::subject::{Control, Inbox};
-use lattice_proto::Incarnation;
 
 use super::Context;
 use crate::bus::{Error, RequestError};
@@ -93,8 +93,12 @@ pub(super) async fn is_gone(context: &Context, node: &Incarnation) -> bool {
 async fn begin_term(context: &Context) -> Result<(u64, u64), Error> {
     let key = context.subjects.control(&Control::Term);
     let entry = context.bus.decisions.get(&key).await?;
-    let before = entry.as_ref().and_then(|entry| entry.value.as_deref()).and_then(|bytes| record::decode::<Term>(bytes).ok());
-    let term = Term { term: before.map_or(0, |before| before.term) + 1, leader: context.me.incarnation.clone() };
+    let before = entry
+        .as_ref()
+        .and_then(|entry| entry.value.as_deref())
+        .and_then(|bytes| record::decode::<Term>(bytes).ok());
+    let term =
+        Term { term: before.map_or(0, |before| before.term) + 1, leader: context.me.incarnation.clone() };
     let over = entry.map_or(0, |entry| entry.revision);
     let revision = context.bus.decisions.put_if(&key, record::encode(&term), over).await?;
     Ok((term.term, revision))

@@ -39,6 +39,8 @@ struct Watched {
     renewed: Instant,
     asked: Option<Instant>,
     verdict: Option<Verdict>,
+    /// Whether its lease was among those of the last reading of all.
+    listed: bool,
 }
 
 /// What is known of every node's life.
@@ -48,11 +50,13 @@ pub(super) struct Liveness {
     /// Until when ended leases say nothing.
     grace_until: Instant,
     grace: Duration,
+    /// Whether an answer may have changed since it was last asked for.
+    changed: bool,
 }
 
 impl Liveness {
     pub(super) fn new(now: Instant) -> Self {
-        Self { nodes: BTreeMap::new(), grace_until: now + LEASE, grace: LEASE }
+        Self { nodes: BTreeMap::new(), grace_until: now + LEASE, grace: LEASE, changed: true }
     }
 
     /// After a reconnection.
@@ -69,13 +73,21 @@ impl Liveness {
 
     /// A lease was seen.
     pub(super) fn renewed(&mut self, lease: &Lease, now: Instant) {
+        let before = self.nodes.get(&lease.name);
+        self.changed |= before.is_none_or(|before| {
+            before.incarnation != lease.incarnation
+                || !before.leased
+                || before.verdict.is_some_and(|v| v != Verdict::Alive)
+        });
         let watched = self.nodes.entry(lease.name.clone()).or_insert_with(|| Watched {
             incarnation: lease.incarnation.clone(),
             leased: true,
             renewed: now,
             asked: None,
             verdict: None,
+            listed: true,
         });
+        watched.listed = true;
         watched.incarnation = lease.incarnation.clone();
         watched.leased = true;
         watched.renewed = now;
@@ -84,8 +96,24 @@ impl Liveness {
         watched.verdict = None;
     }
 
+    /// All leases are about to be read once more.
+    pub(super) fn begin_listing(&mut self) {
+        for watched in self.nodes.values_mut() {
+            watched.listed = false;
+        }
+    }
+
+    /// All leases were read: what was not among them has ended, although nobody saw it end.
+    pub(super) fn end_listing(&mut self) {
+        for watched in self.nodes.values_mut().filter(|watched| watched.leased && !watched.listed) {
+            watched.leased = false;
+            self.changed = true;
+        }
+    }
+
     /// A lease ended or was given back.
     pub(super) fn ended(&mut self, name: &NodeName) {
+        self.changed = true;
         if let Some(watched) = self.nodes.get_mut(name) {
             watched.leased = false;
         }
@@ -93,6 +121,7 @@ impl Liveness {
 
     /// A ping was answered, or not.
     pub(super) fn told(&mut self, incarnation: &Incarnation, verdict: Verdict) {
+        self.changed |= verdict != Verdict::Alive;
         for watched in self.nodes.values_mut().filter(|watched| watched.incarnation == *incarnation) {
             watched.verdict = Some(verdict);
         }
@@ -113,8 +142,19 @@ impl Liveness {
             .collect()
     }
 
+    /// Whether answers may differ from those at the last time that this was asked.
+    pub(super) fn take_changed(&mut self, now: Instant) -> bool {
+        // Within the grace time any answer may change by time alone.
+        std::mem::replace(&mut self.changed, now < self.grace_until)
+    }
+
     /// What to make of a node whose record names this incarnation; none while nothing can be said.
-    pub(super) fn state(&self, name: &NodeName, incarnation: &Incarnation, now: Instant) -> Option<NodeState> {
+    pub(super) fn state(
+        &self,
+        name: &NodeName,
+        incarnation: &Incarnation,
+        now: Instant,
+    ) -> Option<NodeState> {
         let Some(watched) = self.nodes.get(name) else {
             // Its lease was never seen. It may have ended during an outage.
             return (now >= self.grace_until).then_some(NodeState::Gone);
@@ -167,6 +207,17 @@ mod tests {
         assert_eq!(liveness.state(&name, &id, later), Some(NodeState::Suspect));
         liveness.told(&id, Verdict::Gone);
         assert_eq!(liveness.state(&name, &id, later), Some(NodeState::Gone));
+    }
+
+    #[test]
+    fn a_lease_that_is_missing_from_a_new_reading_has_ended() {
+        let (now, id) = (Instant::now(), Incarnation::generate());
+        let name = "a".parse().unwrap();
+        let mut liveness = Liveness::new(now);
+        liveness.renewed(&lease("a", &id), now);
+        liveness.begin_listing();
+        liveness.end_listing();
+        assert_eq!(liveness.state(&name, &id, now + LEASE), Some(NodeState::Gone));
     }
 
     #[test]

@@ -31,7 +31,10 @@ pub(super) async fn read_all(space: &Space, filter: &str) -> Result<Vec<Entry>, 
             }
         }
     };
-    let failed = |_| Error::Failed { what: "reading the lattice's state", reason: "NATS did not answer in time".into() };
+    let failed = |_| Error::Failed {
+        what: "reading the lattice's state",
+        reason: "NATS did not answer in time".into(),
+    };
     tokio::time::timeout(READ, read).await.map_err(failed)
 }
 
@@ -94,7 +97,8 @@ impl Observer {
 
     /// All nodes.
     pub async fn nodes(&self) -> Result<Vec<NodeView>, Error> {
-        let (entries, leader) = tokio::try_join!(read_all(&self.bus.nodes, ">"), self.bus.leases.get(LEADER))?;
+        let (entries, leader) =
+            tokio::try_join!(read_all(&self.bus.nodes, ">"), self.bus.leases.get(LEADER))?;
         let leader = crate::membership::holder(leader.as_ref());
         let mut records: BTreeMap<NodeName, Node> = BTreeMap::new();
         let mut states: BTreeMap<String, NodeStatus> = BTreeMap::new();
@@ -200,7 +204,8 @@ impl Following {
         });
         // A look that saw no change is a look all the same.
         let _ = looked.await;
-        let catalog = self.observer.bus.decisions.get(&self.observer.subjects.control(&Control::Catalog)).await?;
+        let catalog =
+            self.observer.bus.decisions.get(&self.observer.subjects.control(&Control::Catalog)).await?;
         let catalog: Catalog = match &catalog {
             Some(entry) => decode(entry)?,
             None => Catalog::default(),
@@ -223,16 +228,17 @@ impl Following {
             });
         }
         // What an earlier revision had and this one has not must be gone as well.
-        let leftovers = self
-            .known
-            .entries()
-            .iter()
-            .any(|(name, known)| known.value.app == self.app && !self.spec.actors.contains_key(name.as_str()));
-        let met = |status: &ActorStatus| status.ready == status.desired && status.stale == 0;
-        let seen = |status: &ActorStatus| self.known.get(status.actor.as_str()).is_some_and(|known| {
-            known.value.app == self.app && known.value.revision >= self.revision
+        let leftovers = self.known.entries().iter().any(|(name, known)| {
+            known.value.app == self.app && !self.spec.actors.contains_key(name.as_str())
         });
-        let reached = self.known.is_complete() && !leftovers && actors.iter().all(|status| met(status) && seen(status));
+        let met = |status: &ActorStatus| status.ready == status.desired && status.stale == 0;
+        let seen = |status: &ActorStatus| {
+            self.known
+                .get(status.actor.as_str())
+                .is_some_and(|known| known.value.app == self.app && known.value.revision >= self.revision)
+        };
+        let reached =
+            self.known.is_complete() && !leftovers && actors.iter().all(|status| met(status) && seen(status));
         Ok(Progress { actors, reached, superseded })
     }
 }

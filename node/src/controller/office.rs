@@ -53,6 +53,8 @@ struct Office<'a> {
     liveness: Liveness,
     /// When each node was found to be lost.
     lost: BTreeMap<NodeName, (Incarnation, Instant)>,
+    /// Whether the last plan could not be written as a whole.
+    again: bool,
     /// The control stream's prefix, by which its keys are parsed.
     subjects: lattice_proto::subject::Subjects,
 }
@@ -76,6 +78,7 @@ pub(super) async fn hold(
         leases_complete: false,
         liveness: Liveness::new(Instant::now()),
         lost: BTreeMap::new(),
+        again: false,
         subjects: context.subjects.clone(),
     };
     let filter = context.subjects.control_filter();
@@ -103,13 +106,15 @@ pub(super) async fn hold(
             }
             Some((incarnation, verdict)) = told.recv() => {
                 office.liveness.told(&incarnation, verdict);
-                true
+                office.liveness.take_changed(Instant::now())
             }
             _ = look.tick() => {
-                for silent in office.liveness.to_ask(Instant::now()) {
+                let now = Instant::now();
+                for silent in office.liveness.to_ask(now) {
                     ask(context, silent, &verdicts);
                 }
-                true
+                // Time alone changes little, so nothing is planned anew that did not change.
+                office.liveness.take_changed(now) || office.again || office.forgets(now)
             }
             _ = renew.tick() => {
                 match keeper.renew().await {
@@ -150,7 +155,9 @@ pub(super) async fn hold(
             return "its lease could not be renewed in time";
         }
         if dirty && office.is_complete() {
-            match office.act().await {
+            let acted = office.act().await;
+            office.again = acted.is_err();
+            match acted {
                 Ok(()) => {}
                 // Either the mirrors are a moment behind, which mends itself, or another leader has begun its term.
                 Err(Error::Conflict) => match office.is_deposed().await {
@@ -181,7 +188,9 @@ fn ask(context: &Context, node: Incarnation, verdicts: &mpsc::Sender<(Incarnatio
         let verdict = match context.bus.control.request(inbox, Bytes::new(), PING).await {
             Ok(_) => Verdict::Alive,
             Err(RequestError::NoResponders) if election::is_gone(&context, &node).await => Verdict::Gone,
-            Err(RequestError::NoResponders | RequestError::NotConnected | RequestError::TooLarge { .. }) => return,
+            Err(RequestError::NoResponders | RequestError::NotConnected | RequestError::TooLarge { .. }) => {
+                return;
+            }
             Err(RequestError::TimedOut) => Verdict::Silent,
         };
         // The office may have ended meanwhile.
@@ -196,7 +205,9 @@ fn parse_decision(entry: &Entry) -> Option<Decision> {
     let parsed = match tail.split('.').next()? {
         "catalog" => Decision::Catalog(record::decode(bytes).ok()?),
         "spec" => Decision::App(record::decode(bytes).ok()?),
-        "assign" => Decision::Assignment(tail.strip_prefix("assign.")?.parse().ok()?, record::decode(bytes).ok()?),
+        "assign" => {
+            Decision::Assignment(tail.strip_prefix("assign.")?.parse().ok()?, record::decode(bytes).ok()?)
+        }
         _ => Decision::Other,
     };
     Some(parsed)
@@ -213,14 +224,21 @@ fn parse_node(entry: &Entry) -> Option<NodeEntry> {
 
 impl Office<'_> {
     fn is_complete(&self) -> bool {
-        self.leases_complete && self.decisions.is_complete() && self.nodes.is_complete() && self.routes.is_complete()
+        self.leases_complete
+            && self.decisions.is_complete()
+            && self.nodes.is_complete()
+            && self.routes.is_complete()
     }
 
     /// Takes in a change of the leases.
     fn lease(&mut self, change: Change) -> bool {
         match change {
-            Change::Reset => false,
+            Change::Reset => {
+                self.liveness.begin_listing();
+                false
+            }
             Change::Current => {
+                self.liveness.end_listing();
                 self.leases_complete = true;
                 true
             }
@@ -235,6 +253,11 @@ impl Office<'_> {
                 false
             }
         }
+    }
+
+    /// Whether a lost node has been listed for long enough.
+    fn forgets(&self, now: Instant) -> bool {
+        self.lost.values().any(|(_, since)| now.duration_since(*since) > REMEMBER)
     }
 
     async fn is_deposed(&self) -> Result<bool, Error> {
@@ -289,7 +312,9 @@ impl Office<'_> {
                 Decision::App(app) => Some(app),
                 _ => None,
             })
-            .filter(|app| catalog.apps.get(&app.app).is_some_and(|head| !head.deleted && head.revision == app.revision))
+            .filter(|app| {
+                catalog.apps.get(&app.app).is_some_and(|head| !head.deleted && head.revision == app.revision)
+            })
             .map(|app| (&app.app, app))
             .collect()
     }
@@ -308,7 +333,8 @@ impl Office<'_> {
             seen.insert(record.name.clone(), Seen { record: record.clone(), state });
         }
         self.lost.retain(|name, (incarnation, _)| {
-            seen.get(name).is_some_and(|seen| seen.record.incarnation == *incarnation && seen.state == NodeState::Gone)
+            seen.get(name)
+                .is_some_and(|seen| seen.record.incarnation == *incarnation && seen.state == NodeState::Gone)
         });
         for (name, seen) in seen.iter().filter(|(_, seen)| seen.state == NodeState::Gone) {
             self.lost.entry(name.clone()).or_insert_with(|| (seen.record.incarnation.clone(), now));
@@ -327,8 +353,9 @@ impl Office<'_> {
         let mut forget = BTreeSet::new();
         for (name, seen) in seen {
             let before = self.status(name);
-            let same = before
-                .is_some_and(|status| status.incarnation == seen.record.incarnation && status.state == seen.state);
+            let same = before.is_some_and(|status| {
+                status.incarnation == seen.record.incarnation && status.state == seen.state
+            });
             if !same {
                 tracing::info!(node = %name, state = seen.state.as_str(), "a node's state changed");
                 let status = NodeStatus {
@@ -362,9 +389,12 @@ impl Office<'_> {
                 // A removed key has a revision too, which the mirror does not keep.
                 let over = match known {
                     Some(known) => known.revision,
-                    None => self.context.bus.routes.get(actor.as_str()).await?.map_or(0, |entry| entry.revision),
+                    None => {
+                        self.context.bus.routes.get(actor.as_str()).await?.map_or(0, |entry| entry.revision)
+                    }
                 };
-                let written = self.context.bus.routes.put_if(actor.as_str(), record::encode(&route), over).await;
+                let written =
+                    self.context.bus.routes.put_if(actor.as_str(), record::encode(&route), over).await;
                 match written {
                     Ok(_) => {}
                     Err(Error::Conflict) => conflict = true,

@@ -38,7 +38,9 @@ pub(super) fn plan(world: &World<'_>, term: u64) -> Plan {
     Plan { assignments: assignments(world, &placed, term), routes: routes(world, &placed) }
 }
 
-fn actors<'a>(world: &'a World<'_>) -> impl Iterator<Item = (&'a App, &'a ActorName, &'a lattice_proto::record::Actor)> {
+fn actors<'a>(
+    world: &'a World<'_>,
+) -> impl Iterator<Item = (&'a App, &'a ActorName, &'a lattice_proto::record::Actor)> {
     world.apps.values().flat_map(|app| app.actors.iter().map(move |(name, actor)| (*app, name, actor)))
 }
 
@@ -70,7 +72,11 @@ fn current(world: &World<'_>) -> Current {
     current
 }
 
-fn assignments(world: &World<'_>, placed: &BTreeMap<ActorName, Placed>, term: u64) -> BTreeMap<NodeName, Assignment> {
+fn assignments(
+    world: &World<'_>,
+    placed: &BTreeMap<ActorName, Placed>,
+    term: u64,
+) -> BTreeMap<NodeName, Assignment> {
     let known = world.nodes.keys().chain(world.assigned.keys());
     let mut assignments: BTreeMap<NodeName, Assignment> =
         known.map(|node| (node.clone(), Assignment { term, actors: BTreeMap::new() })).collect();

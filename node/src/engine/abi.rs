@@ -123,7 +123,9 @@ impl From<Fault> for Failure {
                 Failure::Rejected(WitRejection { code, message, details })
             }
             Fault::Cancelled(ran) => Failure::Cancelled(ran.into()),
-            Fault::TooLarge { limit, size, ran } => Failure::TooLarge(WitTooLarge { limit, size, ran: ran.into() }),
+            Fault::TooLarge { limit, size, ran } => {
+                Failure::TooLarge(WitTooLarge { limit, size, ran: ran.into() })
+            }
             Fault::Malformed(text) => Failure::Malformed(text),
         }
     }
@@ -147,16 +149,23 @@ impl Failure {
             Failure::NoSuchActor(text) => rejection("no-such-actor", Fault::NoSuchActor(text).to_string()),
             Failure::NoReplica(text) => rejection("no-replica", Fault::NoReplica(text).to_string()),
             Failure::Overloaded(text) => rejection("overloaded", Fault::Overloaded(text).to_string()),
-            Failure::NotHere(text) => rejection("not-here", format!("`{text}` is not on the node that was asked")),
-            Failure::Deadline(_) => rejection("deadline", "the deadline of a call that it made passed".to_owned()),
+            Failure::NotHere(text) => {
+                rejection("not-here", format!("`{text}` is not on the node that was asked"))
+            }
+            Failure::Deadline(_) => {
+                rejection("deadline", "the deadline of a call that it made passed".to_owned())
+            }
             Failure::Unknown(text) => rejection("unknown", Fault::Unknown(text).to_string()),
             Failure::Deadlock(text) => rejection("deadlock", Fault::Deadlock(text).to_string()),
             Failure::Denied(text) => rejection("denied", Fault::Denied(text).to_string()),
-            Failure::Trapped(text) => rejection("trapped", format!("an actor that it called trapped: {text}")),
-            Failure::Cancelled(_) => rejection("cancelled", "a call that it made was cancelled".to_owned()),
-            Failure::TooLarge(WitTooLarge { limit, size, .. }) => {
-                rejection("too-large", format!("a payload of {size} bytes is over the limit of {limit} bytes"))
+            Failure::Trapped(text) => {
+                rejection("trapped", format!("an actor that it called trapped: {text}"))
             }
+            Failure::Cancelled(_) => rejection("cancelled", "a call that it made was cancelled".to_owned()),
+            Failure::TooLarge(WitTooLarge { limit, size, .. }) => rejection(
+                "too-large",
+                format!("a payload of {size} bytes is over the limit of {limit} bytes"),
+            ),
         }
     }
 }

@@ -39,7 +39,10 @@ impl Cache {
     }
 
     /// The compiled form of an artifact, if it is here and nobody touched it.
-    #[allow(unsafe_code, reason = "deserialize trusts its input; the MAC has just shown that this node wrote it")]
+    #[allow(
+        unsafe_code,
+        reason = "deserialize trusts its input; the MAC has just shown that this node wrote it"
+    )]
     pub(super) fn load(&self, engine: &wasmtime::Engine, digest: &Digest) -> Option<Component> {
         let bytes = fs::read(self.path(digest)).ok()?;
         let (mac, code) = bytes.split_at_checked(MAC_BYTES)?;
@@ -49,7 +52,9 @@ impl Cache {
         }
         // SAFETY: the MAC covers exactly these bytes, and its key never left this node.
         unsafe { Component::deserialize(engine, code) }
-            .inspect_err(|error| tracing::debug!(%error, %digest, "cached code does not fit; it is compiled anew"))
+            .inspect_err(
+                |error| tracing::debug!(%error, %digest, "cached code does not fit; it is compiled anew"),
+            )
             .ok()
     }
 

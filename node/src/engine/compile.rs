@@ -57,7 +57,6 @@ impl Engine {
         let inner = Inner { engine: self.clone(), pre, handle, shape, metadata };
         Ok(Compiled { inner: Arc::new(inner) })
     }
-
 }
 
 impl Compiled {

@@ -91,7 +91,10 @@ pub(super) fn on_epoch(store: &StoreContextMut<'_, Guest>) -> wasmtime::Result<U
     let guest = store.data();
     let limit: Duration = guest.home.settings.limits.turn.duration();
     if guest.progress.elapsed() > limit {
-        return Err(wasmtime::Error::msg(format!("it computed for more than {} without giving way", guest.home.settings.limits.turn)));
+        return Err(wasmtime::Error::msg(format!(
+            "it computed for more than {} without giving way",
+            guest.home.settings.limits.turn
+        )));
     }
     Ok(UpdateDeadline::Yield(1))
 }

@@ -2,8 +2,8 @@
 //! what can be granted, and what does it say of itself.
 
 use lattice_proto::metadata::{self, Metadata};
-use wasmtime::component::Component;
 use wasmparser::{Parser, Payload};
+use wasmtime::component::Component;
 
 use super::{Engine, abi};
 
@@ -29,7 +29,9 @@ pub enum Refused {
         found: String,
     },
     /// A keyed actor.
-    #[error("it is a keyed actor (it exports `{0}`), and this version of Lattice does not serve keyed actors")]
+    #[error(
+        "it is a keyed actor (it exports `{0}`), and this version of Lattice does not serve keyed actors"
+    )]
     Keyed(String),
     /// An import that no manifest can grant, or of the wrong shape.
     #[error("it imports `{import}`, which {reason}")]
@@ -113,7 +115,8 @@ pub(super) fn check(engine: &Engine, component: &Component) -> Result<Shape, Ref
             let reason = "this version of Lattice cannot grant; remove the import".to_owned();
             return Err(Refused::Import { import: name.to_owned(), reason });
         }
-        let granted = ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:filesystem/", "wasi:sockets/"];
+        let granted =
+            ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:filesystem/", "wasi:sockets/"];
         if name.starts_with("wasi:") && !granted.iter().any(|prefix| name.starts_with(prefix)) {
             let reason = "the manifest does not grant, nor can it in this version of Lattice".to_owned();
             return Err(Refused::Import { import: name.to_owned(), reason });

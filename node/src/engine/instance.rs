@@ -57,12 +57,12 @@ impl Compiled {
         store.limiter(|guest| &mut guest.limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|store| guest::on_epoch(&store));
-        let instance = inner.pre.instantiate_async(&mut store).await.map_err(|error| explain(&error, &store))?;
-        let handle = instance
-            .get_func(&mut store, inner.handle)
-            .ok_or("its handler is gone")?
-            .typed(&store)
-            .map_err(|error| format!("its handler has another type than lattice:actor@0.1.0: {error:#}"))?;
+        let instance =
+            inner.pre.instantiate_async(&mut store).await.map_err(|error| explain(&error, &store))?;
+        let handle =
+            instance.get_func(&mut store, inner.handle).ok_or("its handler is gone")?.typed(&store).map_err(
+                |error| format!("its handler has another type than lattice:actor@0.1.0: {error:#}"),
+            )?;
         let concurrency = match inner.shape {
             Shape::Async => home.settings.concurrency as usize,
             // A guest without async cannot hold two messages at once.

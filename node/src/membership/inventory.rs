@@ -74,7 +74,8 @@ impl Inventory {
 /// What a node is, before it runs anything.
 pub fn describe(me: &super::Identity, labels: BTreeMap<String, String>, admin: String) -> Node {
     let name: NodeName = me.name.clone();
-    let cpus = std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX));
+    let cpus =
+        std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX));
     let system = rustix::system::sysinfo();
     Node {
         name,

@@ -73,7 +73,13 @@ pub async fn take_name(bus: &Bus, subjects: &Subjects, me: &Identity) -> Result<
 }
 
 /// Keeps the name until somebody else has it, whose lease is then returned. Reads the server's clock on the way.
-pub async fn keep(mut keeper: Keeper, bus: Bus, me: Identity, clock: Arc<ServerClock>, stop: tokio_util::sync::CancellationToken) -> Option<Lease> {
+pub async fn keep(
+    mut keeper: Keeper,
+    bus: Bus,
+    me: Identity,
+    clock: Arc<ServerClock>,
+    stop: tokio_util::sync::CancellationToken,
+) -> Option<Lease> {
     let mut tick = tokio::time::interval(RENEW);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut clock_read: Option<tokio::time::Instant> = None;

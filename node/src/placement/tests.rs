@@ -9,7 +9,8 @@ fn node(name: &str) -> NodeName {
 }
 
 fn offers(names: &[(&str, &[(&str, &str)])]) -> BTreeMap<NodeName, Offer> {
-    let labels = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let labels =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     names.iter().map(|(name, pairs)| (node(name), Offer { labels: labels(pairs), ready: true })).collect()
 }
 

@@ -167,7 +167,8 @@ impl Pending {
     fn abandon(&mut self) -> Ran {
         self.done = true;
         self.context.cancelled.cancel();
-        let queued = self.context.phase.compare_exchange(QUEUED, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
+        let queued =
+            self.context.phase.compare_exchange(QUEUED, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
         if queued.is_ok() { Ran::No } else { Ran::Maybe }
     }
 }

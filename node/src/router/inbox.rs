@@ -71,7 +71,8 @@ impl Inboxes {
                 Err(_) => {
                     counters.malformed_subjects();
                     if let Some(reply) = message.reply {
-                        let fault = Fault::Malformed("this inbox takes call, ping, cancel and suspect".to_owned());
+                        let fault =
+                            Fault::Malformed("this inbox takes call, ping, cancel and suspect".to_owned());
                         let reply_bytes = Reply { outcome: Err(fault), load: 0 }.encode();
                         self.router.shared.bus.publish(reply, reply_bytes).await;
                     }
@@ -131,7 +132,8 @@ impl Inboxes {
             caller: call.caller.map(|caller| caller.shared()),
             attempt: call.attempt,
         };
-        let pending = self.router.admit(&local, call.id, &call.target, call.chain, deadline, message, call.trace)?;
+        let pending =
+            self.router.admit(&local, call.id, &call.target, call.chain, deadline, message, call.trace)?;
         Ok((pending, local, key))
     }
 

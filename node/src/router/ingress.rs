@@ -92,22 +92,35 @@ async fn handle(router: &Router, message: Arrived) -> Result<Bytes, Fault> {
             .ok()
             .filter(|ms| (1..=86_400_000).contains(ms))
             .map(Duration::from_millis)
-            .ok_or_else(|| Fault::Malformed("Lattice-Timeout-Ms is a number from 1 to 86400000".to_owned()))?,
+            .ok_or_else(|| {
+                Fault::Malformed("Lattice-Timeout-Ms is a number from 1 to 86400000".to_owned())
+            })?,
     };
     let content_type = ContentType::parse(message.headers.get("Content-Type").unwrap_or_default())
         .map_err(|error| Fault::Malformed(error.to_string()))?;
     let deadline = Instant::now() + timeout;
     if !opted_in(router, &target.name, deadline).await? {
         let name = &target.name;
-        let hint = format!("`{name}` takes no calls from plain NATS clients; its manifest needs ingress = [\"nats\"]");
+        let hint = format!(
+            "`{name}` takes no calls from plain NATS clients; its manifest needs ingress = [\"nats\"]"
+        );
         return Err(Fault::Denied(hint));
     }
     let trace = message.headers.get("traceparent").and_then(|parent| {
         TraceContext::parse(parent, message.headers.get("tracestate").unwrap_or_default())
     });
-    let caller = Some("external".into());
+    let caller = Some(lattice_proto::id::EXTERNAL.into());
     router
-        .call(Ask { target, operation, payload: message.payload, content_type, deadline, caller, chain: vec![], trace })
+        .call(Ask {
+            target,
+            operation,
+            payload: message.payload,
+            content_type,
+            deadline,
+            caller,
+            chain: vec![],
+            trace,
+        })
         .await
 }
 

@@ -110,7 +110,8 @@ impl Peers {
             let mut busy = Vec::new();
             self.shared.peers.retain(|_, peer| match peer.upgrade() {
                 Some(peer) => {
-                    let wanted = peer.pending.load(Ordering::Relaxed) > 0 || peer.strikes.load(Ordering::Relaxed) > 0;
+                    let wanted =
+                        peer.pending.load(Ordering::Relaxed) > 0 || peer.strikes.load(Ordering::Relaxed) > 0;
                     // One ping at a time: a hung peer is found by the one that stays out.
                     if wanted && !peer.pinging.swap(true, Ordering::AcqRel) {
                         busy.push(peer);
@@ -143,7 +144,12 @@ impl Peer {
     }
 
     /// Sends one attempt and waits for its reply.
-    pub(super) async fn call(self: &Arc<Self>, call: &Call, deadline: Instant, load: &AtomicU32) -> Result<Bytes, Fault> {
+    pub(super) async fn call(
+        self: &Arc<Self>,
+        call: &Call,
+        deadline: Instant,
+        load: &AtomicU32,
+    ) -> Result<Bytes, Fault> {
         let lost = self.lost.notified();
         let mut attempt = Attempt::begin(self, call);
         let remaining = deadline.saturating_duration_since(Instant::now());

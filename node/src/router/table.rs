@@ -50,7 +50,8 @@ pub(super) struct KnownTarget {
 impl Known {
     /// The targets that were not tried yet.
     pub fn candidates(&self, zone: Option<&str>, tried: &BTreeSet<Incarnation>) -> Vec<Candidate> {
-        let untried = self.targets.iter().enumerate().filter(|(_, target)| !tried.contains(target.peer.incarnation()));
+        let untried =
+            self.targets.iter().enumerate().filter(|(_, target)| !tried.contains(target.peer.incarnation()));
         untried
             .map(|(index, target)| Candidate {
                 index,
@@ -133,7 +134,9 @@ impl Table {
     /// The revision that this node knows; 0 when it knows none.
     pub(super) fn revision(&self, actor: &ActorName) -> u64 {
         let watched = self.shared.watched.get(actor);
-        watched.and_then(|watched| watched.state.borrow().clone().flatten().map(|known| known.revision)).unwrap_or(0)
+        watched
+            .and_then(|watched| watched.state.borrow().clone().flatten().map(|known| known.revision))
+            .unwrap_or(0)
     }
 
     fn watch(&self, actor: &ActorName) -> Arc<Watched> {

@@ -47,7 +47,10 @@ impl FromStr for TraceParent {
         let bytes = text.as_bytes();
         let hex = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
         let shaped = bytes.len() == 55
-            && bytes.iter().enumerate().all(|(at, b)| if matches!(at, 2 | 35 | 52) { *b == b'-' } else { hex(b) });
+            && bytes
+                .iter()
+                .enumerate()
+                .all(|(at, b)| if matches!(at, 2 | 35 | 52) { *b == b'-' } else { hex(b) });
         if !shaped || &text[..2] == "ff" {
             return Err(());
         }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{Actor, Artifact, Bytes, Grants, Ingress, Limits, Manifest, Millis, Settings, bound};
-use crate::id::{ActorName, Digest};
+use crate::id::{ActorName, Digest, EXTERNAL};
 
 /// What is wrong with a manifest, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,7 +111,8 @@ impl Text<'_> {
     }
 
     fn field_at(&self, at: usize) -> String {
-        let start = self.text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
+        let start =
+            self.text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
         let line = self.text[start..].lines().next().unwrap_or_default();
         let table = self.text[..start]
             .lines()
@@ -125,11 +126,14 @@ impl Text<'_> {
             let word: String =
                 rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_').collect();
             let assigned = rest[word.len()..].trim_start().starts_with('=');
-            (at > start + line.len() - line.trim_start().len() && assigned && !word.is_empty()).then_some(word)
+            (at > start + line.len() - line.trim_start().len() && assigned && !word.is_empty())
+                .then_some(word)
         });
         let parts = match (header, key) {
             (Some(header), _) => vec![Some(header.trim().to_owned())],
-            (None, Some(key)) => vec![table.map(|table| table.trim().to_owned()), Some(key.to_owned()), inner],
+            (None, Some(key)) => {
+                vec![table.map(|table| table.trim().to_owned()), Some(key.to_owned()), inner]
+            }
             (None, None) => vec![],
         };
         parts.into_iter().flatten().collect::<Vec<_>>().join(".")
@@ -167,12 +171,20 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Manifest, Error> {
         return Err(at.error("actors", &source.app.name, "an app has at least one `[actors.<name>]`"));
     }
     if source.actors.len() > bound::ACTORS {
-        return Err(at.error("actors", &source.app.name, format!("an app has at most {} actors", bound::ACTORS)));
+        return Err(at.error(
+            "actors",
+            &source.app.name,
+            format!("an app has at most {} actors", bound::ACTORS),
+        ));
     }
     let mut actors = BTreeMap::new();
     for (name, actor) in &source.actors {
         let field = format!("actors.{}", name.get_ref());
+        let place = name;
         let name: ActorName = at.parsed(&field, name)?;
+        if name.as_str() == EXTERNAL {
+            return Err(at.error(&field, place, "this name stands for callers from outside of the lattice"));
+        }
         actors.insert(name, parse_actor(&at, &field, actor)?);
     }
     Ok(Manifest { app, actors })
@@ -183,7 +195,13 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
     if let Some(kind) = &source.kind {
         match kind.get_ref().as_str() {
             "replicated" => {}
-            "keyed" => return Err(at.error(&field("kind"), kind, "keyed actors are not served by this version of Lattice")),
+            "keyed" => {
+                return Err(at.error(
+                    &field("kind"),
+                    kind,
+                    "keyed actors are not served by this version of Lattice",
+                ));
+            }
             _ => return Err(at.error(&field("kind"), kind, "expected `replicated`")),
         }
     }
@@ -196,11 +214,22 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
         None => Ok(default),
     };
     let settings = Settings {
-        replicas: source.replicas.as_ref().map_or(Ok(defaults.replicas), |value| replicas(at, &field("replicas"), value))?,
+        replicas: source
+            .replicas
+            .as_ref()
+            .map_or(Ok(defaults.replicas), |value| replicas(at, &field("replicas"), value))?,
         concurrency: count("concurrency", &source.concurrency, defaults.concurrency, bound::CONCURRENCY)?,
         mailbox: count("mailbox", &source.mailbox, defaults.mailbox, bound::MAILBOX)?,
-        ingress: source.ingress.iter().flatten().map(|way| ingress(at, &field("ingress"), way)).collect::<Result<_, _>>()?,
-        require: source.placement.as_ref().map_or(Ok(BTreeMap::new()), |p| require(at, &field("placement"), p))?,
+        ingress: source
+            .ingress
+            .iter()
+            .flatten()
+            .map(|way| ingress(at, &field("ingress"), way))
+            .collect::<Result<_, _>>()?,
+        require: source
+            .placement
+            .as_ref()
+            .map_or(Ok(BTreeMap::new()), |p| require(at, &field("placement"), p))?,
         limits: source.limits.as_ref().map_or(Ok(defaults.limits), |l| limits(at, &field("limits"), l))?,
         grants: source.grants.as_ref().map_or(Ok(Grants::default()), |g| grants(at, &field("grants"), g))?,
         env: env(at, &field("env"), source.env.as_ref())?,
@@ -237,8 +266,12 @@ fn replicas(at: &Text<'_>, field: &str, source: &Spanned<toml::Value>) -> Result
             .ok()
             .filter(|n| *n <= bound::REPLICAS)
             .ok_or_else(|| wrong(&format!("expected a number from 0 to {}", bound::REPLICAS))),
-        toml::Value::String(word) if word == "each" => Err(wrong("`each` is not served by this version of Lattice; give a number")),
-        toml::Value::Table(_) => Err(wrong("autoscaling is not served by this version of Lattice; give a number")),
+        toml::Value::String(word) if word == "each" => {
+            Err(wrong("`each` is not served by this version of Lattice; give a number"))
+        }
+        toml::Value::Table(_) => {
+            Err(wrong("autoscaling is not served by this version of Lattice; give a number"))
+        }
         _ => Err(wrong(&format!("expected a number from 0 to {}", bound::REPLICAS))),
     }
 }
@@ -257,7 +290,8 @@ fn require(at: &Text<'_>, field: &str, source: &SourcePlacement) -> Result<BTree
     let mut labels = BTreeMap::new();
     for label in source.require.iter().flatten() {
         let field = format!("{field}.require");
-        let (key, value) = parse_label(label.get_ref()).map_err(|message| at.error(&field, label, message))?;
+        let (key, value) =
+            parse_label(label.get_ref()).map_err(|message| at.error(&field, label, message))?;
         if labels.insert(key.clone(), value).is_some() {
             return Err(at.error(&field, label, format!("`{key}` is required twice; no node could fit")));
         }
@@ -270,7 +304,8 @@ fn require(at: &Text<'_>, field: &str, source: &SourcePlacement) -> Result<BTree
 /// # Errors
 /// The rule, when the text does not follow it.
 pub fn parse_label(text: &str) -> Result<(String, String), &'static str> {
-    const RULE: &str = "expected a label `key=value` of letters, digits, `-`, `_`, `.` and `/`, 63 characters each";
+    const RULE: &str =
+        "expected a label `key=value` of letters, digits, `-`, `_`, `.` and `/`, 63 characters each";
     let word = |text: &str| {
         (1..=63).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'))

@@ -79,7 +79,9 @@ mod tests {
         assert_eq!("512".parse(), Ok(Bytes(512)));
         assert_eq!("250ms".parse(), Ok(Millis(250)));
         assert_eq!("2m".parse(), Ok(Millis(120_000)));
-        for bad in ["", "MiB", "64MB", "-1KiB", "1.5MiB", "99999999999999999999GiB", "18446744073709551615GiB"] {
+        for bad in
+            ["", "MiB", "64MB", "-1KiB", "1.5MiB", "99999999999999999999GiB", "18446744073709551615GiB"]
+        {
             assert!(bad.parse::<Bytes>().is_err(), "{bad}");
         }
         for bad in ["5", "5 sec", "s", "18446744073709551615h"] {

@@ -102,6 +102,28 @@ impl Misfit {
         Ok(replies)
     }
 
+    /// Calls `echo` of another actor `n` times with so many bytes, `at_once` at any time, and counts the replies.
+    ///
+    /// For benchmarks: what is measured is then the mesh, not how fast somebody outside can ask.
+    async fn storm(&self, ctx: &Context, to: String, n: u32, at_once: u32, bytes: u32) -> Result<u32> {
+        let arguments = json!({ "text": "x".repeat(bytes as usize) });
+        let lanes = (0..at_once.max(1)).map(async |lane| {
+            // Lane by lane the numbers differ by one at most, and add up to `n`.
+            let share = n / at_once.max(1) + u32::from(lane < n % at_once.max(1));
+            let mut replies = 0;
+            for _ in 0..share {
+                ctx.call::<String>(to.as_str(), "echo", &arguments).await?;
+                replies += 1;
+            }
+            Result::Ok(replies)
+        });
+        let mut replies = 0;
+        for lane in join_all(lanes).await {
+            replies += lane?;
+        }
+        Ok(replies)
+    }
+
     /// Tells what this turn knows of itself.
     async fn who(&self, ctx: &Context) -> Result<Who> {
         Ok(Who {

@@ -38,8 +38,9 @@ impl Shell {
         show_command(&format!("lattice --admin {admin} {}", words.join(" ")));
         let output = self.run(admin, &[], arguments)?;
         show_block(&String::from_utf8_lossy(&output.stdout));
-        show_block(&String::from_utf8_lossy(&output.stderr));
+        // Without a terminal progress is a line for each step, which would drown the rest.
         if !output.status.success() {
+            show_block(&String::from_utf8_lossy(&output.stderr));
             bail!(
                 "`lattice {}` failed with {}: its message stands above",
                 arguments.join(" "),

@@ -15,16 +15,19 @@ pub fn trace_ids(spans: &[Value]) -> HashSet<String> {
     spans.iter().filter_map(|span| span["trace_id"].as_str()).map(str::to_owned).collect()
 }
 
-/// The spans of the largest trace that is not in `known`: calls meant for people make more spans than housekeeping.
-pub fn largest_new(spans: &[Value], known: &HashSet<String>) -> Option<Vec<Value>> {
+/// The spans of the trace that crossed most nodes, of those that are not in `known`; of several the one with most spans,
+/// as calls meant for people make more than housekeeping does.
+pub fn widest_new(spans: &[Value], known: &HashSet<String>) -> Option<Vec<Value>> {
     let mut traces: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for span in spans {
         if let Some(trace) = span["trace_id"].as_str().filter(|trace| !known.contains(*trace)) {
             traces.entry(trace).or_default().push(span);
         }
     }
-    let largest = traces.into_values().max_by_key(Vec::len)?;
-    Some(largest.into_iter().cloned().collect())
+    let nodes =
+        |trace: &Vec<&Value>| trace.iter().map(|span| span["service"].as_str()).collect::<HashSet<_>>().len();
+    let widest = traces.into_values().max_by_key(|trace| (nodes(trace), trace.len()))?;
+    Some(widest.into_iter().cloned().collect())
 }
 
 /// Draws one trace: start and duration in milliseconds, node, and the span's name at its depth.
@@ -43,7 +46,13 @@ pub fn render(spans: &[Value]) -> String {
         let _ = writeln!(text, "{:>8}  {:>8}  {:node$}  {}", row.start, row.took, row.node, row.what);
     }
     let nodes: HashSet<_> = rows.iter().map(|row| &row.node).collect();
-    let _ = write!(text, "{} spans on {} nodes, {} root", rows.len(), nodes.len(), tree.roots.len());
+    let _ = write!(
+        text,
+        "{}, {}, {}",
+        count(rows.len(), "span"),
+        count(nodes.len(), "node"),
+        count(tree.roots.len(), "root")
+    );
     text
 }
 
@@ -98,6 +107,10 @@ impl<'a> Tree<'a> {
     }
 }
 
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Nanoseconds since 1970 do not fit a JSON number of every writer, so text is taken as well.
 fn number(span: &Value, field: &str) -> u64 {
     let value = &span[field];
@@ -136,30 +149,32 @@ start ms   took ms  node     what
     2.00      4.00  edge-1      ├─ call inventory
     3.00      2.00  edge-1      │  └─ turn inventory
     4.00      3.00  cloud-1     └─ call pricing
-5 spans on 3 nodes, 1 root";
+5 spans, 3 nodes, 1 root";
         assert_eq!(text, expected);
     }
 
     #[test]
     fn a_span_whose_parent_is_missing_is_a_root_of_its_own() {
         let spans = [span("t", "1", "", "a", "x", 1, 2), span("t", "9", "8", "a", "lost", 1, 2)];
-        assert!(render(&spans).ends_with("2 spans on 1 nodes, 2 root"));
+        assert!(render(&spans).ends_with("2 spans, 1 node, 2 roots"));
     }
 
     #[test]
-    fn the_largest_trace_that_is_new_is_taken() {
+    fn the_trace_over_most_nodes_is_taken_of_those_that_are_new() {
         let spans = [
             span("old", "1", "", "a", "x", 1, 2),
-            span("old", "2", "1", "a", "x", 1, 2),
-            span("old", "3", "1", "a", "x", 1, 2),
-            span("small", "4", "", "a", "x", 1, 2),
-            span("new", "5", "", "a", "x", 1, 2),
-            span("new", "6", "5", "a", "x", 1, 2),
+            span("old", "2", "1", "b", "x", 1, 2),
+            span("old", "3", "1", "c", "x", 1, 2),
+            span("long", "4", "", "a", "x", 1, 2),
+            span("long", "5", "4", "a", "x", 1, 2),
+            span("long", "6", "4", "a", "x", 1, 2),
+            span("wide", "7", "", "a", "x", 1, 2),
+            span("wide", "8", "7", "b", "x", 1, 2),
         ];
         let known = HashSet::from(["old".to_owned()]);
-        let found = largest_new(&spans, &known).unwrap();
+        let found = widest_new(&spans, &known).unwrap();
         assert_eq!(found.len(), 2);
-        assert!(found.iter().all(|span| span["trace_id"] == "new"));
-        assert_eq!(largest_new(&spans, &trace_ids(&spans)), None);
+        assert!(found.iter().all(|span| span["trace_id"] == "wide"));
+        assert_eq!(widest_new(&spans, &trace_ids(&spans)), None);
     }
 }

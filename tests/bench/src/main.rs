@@ -1,0 +1,83 @@
+//! What Lattice costs, beside what it could cost at least.
+//!
+//! Every figure stands beside a floor that is measured in the same run and interleaved with it: the bare parts, put
+//! together in the shortest way that does the same. Ratios travel between machines; absolute figures do not.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot go on has nothing better to do than to say where"
+)]
+
+mod bare_nats;
+mod bare_wasm;
+mod figure;
+mod local;
+mod remote;
+mod replica;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use figure::Figure;
+
+/// Measures Lattice against its floors, prints a table, and writes JSON.
+#[derive(Parser)]
+struct Options {
+    /// Interleaved runs of each figure and its floor; medians are shown
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Where the JSON goes
+    #[arg(long, default_value = "target/bench.json")]
+    json: PathBuf,
+    /// Only figures whose name contains this
+    #[arg(long)]
+    only: Option<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The other process of the raw NATS floor; the benchmark starts it by itself
+    #[command(hide = true)]
+    Respond { url: String, subject: String },
+    /// The asking process of the raw NATS floor; the benchmark starts it by itself
+    #[command(hide = true)]
+    Ask { url: String, subject: String, n: u32, at_once: u32, bytes: usize },
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    // As many threads as a node has by default: the floors must not win by a better runtime.
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        match options.command {
+            Some(Command::Respond { url, subject }) => bare_nats::respond(&url, subject).await,
+            Some(Command::Ask { url, subject, n, at_once, bytes }) => {
+                bare_nats::ask(&url, subject, n, at_once, bytes).await
+            }
+            None => measure(&options).await,
+        }
+    })
+}
+
+async fn measure(options: &Options) -> anyhow::Result<()> {
+    let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+    let mut figures: Vec<Figure> = Vec::new();
+    if wanted("local") {
+        figures.extend(local::measure(options.runs).await?);
+    }
+    if wanted("remote") {
+        figures.extend(remote::measure(options.runs).await?);
+    }
+    if wanted("replica") {
+        figures.extend(replica::measure(options.runs).await?);
+    }
+    println!("{}", figure::table(&figures));
+    if let Some(folder) = options.json.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(&options.json, serde_json::to_vec_pretty(&figures)?)?;
+    println!("written to {}", options.json.display());
+    Ok(())
+}
