@@ -18,6 +18,9 @@ use crate::controller::{Declarations, Observer};
 use crate::router::Router;
 use crate::telemetry::Counters;
 
+/// The largest gRPC message: the largest payload that a manifest may ask for, and some room.
+const MAX_MESSAGE: usize = 65 << 20;
+
 /// Why the admin API cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -92,7 +95,9 @@ impl Listener {
             .map_err(|error| Error::Reflection(error.to_string()))?;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<AdminServer<service::Service>>().await;
-        let service = AdminServer::new(service::Service::new(Arc::new(parts)));
+        let service = AdminServer::new(service::Service::new(Arc::new(parts)))
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
         let grpc = Routes::new(service)
             .add_service(reflection)
             .add_service(reflection_alpha)

@@ -84,17 +84,24 @@ impl Agent {
 
     fn follow(&mut self, assignment: Assignment) {
         self.term = assignment.term;
-        self.workers.retain(|_, worker| !worker.task.is_finished());
         for (actor, worker) in &self.workers {
             if !assignment.actors.contains_key(actor) {
-                worker.wanted.send_replace(None);
+                worker.wanted.send_if_modified(|wanted| wanted.take().is_some());
             }
         }
         for (actor, assigned) in assignment.actors {
             let worker = self.workers.get(&actor);
             if let Some(worker) = worker
-                && worker.wanted.send(Some(assigned.clone())).is_ok()
+                && !worker.task.is_finished()
             {
+                // An order that says nothing new must not start anything over.
+                worker.wanted.send_if_modified(|wanted| {
+                    let new = wanted.as_ref() != Some(&assigned);
+                    if new {
+                        *wanted = Some(assigned);
+                    }
+                    new
+                });
                 continue;
             }
             let (wanted, orders) = watch::channel(Some(assigned));

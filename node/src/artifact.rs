@@ -70,46 +70,53 @@ impl Artifacts {
         if bytes.len() as u64 > LIMIT {
             return Err(Error::TooLarge { size: bytes.len() as u64 });
         }
-        let digest = Digest::of(&bytes);
+        let hashed = bytes.clone();
+        let digest =
+            tokio::task::spawn_blocking(move || Digest::of(&hashed)).await.map_err(|_| Error::Stopping)?;
         if !self.has(&digest).await? {
             self.bus.objects.put(digest.hex(), &mut bytes.as_ref()).await?;
         }
-        self.cache(&digest, &bytes);
+        self.cache(digest.clone(), bytes).await;
         Ok(digest)
     }
 
     /// An artifact, verified and compiled.
     pub async fn compiled(&self, digest: &Digest) -> Result<Compiled, Error> {
         let bytes = self.fetch(digest).await?;
-        let _one = self.compiling.lock().await;
+        // Loading what was compiled before takes no time, and must not wait for somebody else's compilation.
+        let _one = match self.engine.has_compiled(digest) {
+            true => None,
+            false => Some(self.compiling.lock().await),
+        };
         let (engine, digest) = (self.engine.clone(), digest.clone());
         let compiled = tokio::task::spawn_blocking(move || engine.compile(&digest, &bytes)).await;
         Ok(compiled.map_err(|_| Error::Stopping)??)
     }
 
-    async fn fetch(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
+    async fn fetch(&self, digest: &Digest) -> Result<Bytes, Error> {
         if let Ok(bytes) = tokio::fs::read(self.path(digest)).await
-            && Digest::of(&bytes) == *digest
+            && let Some(bytes) = verified(bytes.into(), digest).await?
         {
             return Ok(bytes);
         }
         let stored = self.bus.objects.get(digest.hex(), LIMIT + 1).await?;
         let bytes = stored.ok_or_else(|| Error::Missing(digest.clone()))?;
-        if Digest::of(&bytes) != *digest {
-            return Err(Error::Damaged(digest.clone()));
-        }
-        self.cache(digest, &bytes);
+        let verified = verified(bytes.into(), digest).await?;
+        let bytes = verified.ok_or_else(|| Error::Damaged(digest.clone()))?;
+        self.cache(digest.clone(), bytes.clone()).await;
         Ok(bytes)
     }
 
     /// A failure costs only the time to fetch it again.
-    fn cache(&self, digest: &Digest, bytes: &[u8]) {
-        let written = tempfile::NamedTempFile::new_in(&*self.folder).and_then(|mut file| {
-            file.write_all(bytes)?;
+    async fn cache(&self, digest: Digest, bytes: Bytes) {
+        let (folder, path) = (self.folder.clone(), self.path(&digest));
+        let written = tokio::task::spawn_blocking(move || {
+            let mut file = tempfile::NamedTempFile::new_in(&*folder)?;
+            file.write_all(&bytes)?;
             file.as_file().sync_all()?;
-            file.persist(self.path(digest)).map_err(|error| error.error)
+            file.persist(path).map(|_| ()).map_err(|error| error.error)
         });
-        if let Err(error) = written {
+        if let Ok(Err(error)) = written.await {
             tracing::warn!(%error, %digest, "cannot keep a copy of an artifact");
         }
     }
@@ -117,4 +124,12 @@ impl Artifacts {
     fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join(digest.hex())
     }
+}
+
+/// The bytes, if they are what the digest says. Hashing megabytes takes too long for a thread that others wait for.
+async fn verified(bytes: Bytes, digest: &Digest) -> Result<Option<Bytes>, Error> {
+    let hashed = bytes.clone();
+    let found =
+        tokio::task::spawn_blocking(move || Digest::of(&hashed)).await.map_err(|_| Error::Stopping)?;
+    Ok((found == *digest).then_some(bytes))
 }

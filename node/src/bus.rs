@@ -19,7 +19,7 @@ use async_nats::jetstream;
 use bytes::Bytes;
 use lattice_proto::subject::Subjects;
 
-pub use connection::{Connection, Link, RequestError};
+pub use connection::{Connection, Link, RequestError, Subscription};
 pub use object::Objects;
 pub use space::{Entry, Guard, Space};
 pub use watch::{Change, Mirror, Watch};
@@ -35,6 +35,8 @@ pub struct Options {
     pub tls_ca: Option<PathBuf>,
     /// What this client is called in the server's own lists.
     pub name: String,
+    /// How many servers of a cluster keep what is created; one when there is no cluster.
+    pub copies: usize,
 }
 
 /// Why the bus could not do what was asked.
@@ -99,6 +101,8 @@ pub struct Bus {
     pub decisions: Space,
     /// Artifacts by digest.
     pub objects: Objects,
+    /// How many servers of a cluster keep what is created.
+    copies: usize,
 }
 
 /// How long a lease lives after its last renewal.
@@ -126,12 +130,12 @@ impl Bus {
     ) -> Result<Self, Error> {
         let control = Connection::open(options, "control", waiting).await?;
         let calls = Connection::open(options, "calls", |_| {}).await?;
-        let bus = Self::over(calls, control, subjects);
+        let bus = Self::over(calls, control, subjects, options.copies.max(1));
         bus.ensure(subjects).await?;
         Ok(bus)
     }
 
-    fn over(calls: Connection, control: Connection, subjects: &Subjects) -> Self {
+    fn over(calls: Connection, control: Connection, subjects: &Subjects, copies: usize) -> Self {
         let bucket = |name: String| Space::bucket(control.clone(), name);
         Self {
             leases: bucket(subjects.leases_bucket()),
@@ -141,6 +145,7 @@ impl Bus {
             objects: Objects::new(calls.clone(), subjects.artifacts_bucket()),
             calls,
             control,
+            copies,
         }
     }
 
@@ -157,39 +162,48 @@ impl Bus {
                 max_age: LEASE,
                 limit_markers: Some(MARKER),
                 history: 1,
+                num_replicas: self.copies,
                 ..Default::default()
             },
             Config {
                 bucket: subjects.nodes_bucket(),
                 history: 1,
+                num_replicas: self.copies,
                 max_value_size: MAX_RECORD,
                 ..Default::default()
             },
             Config {
                 bucket: subjects.routes_bucket(),
                 history: 1,
+                num_replicas: self.copies,
                 max_value_size: MAX_RECORD,
                 republish: Some(jetstream::stream::Republish { source, destination, headers_only: false }),
                 ..Default::default()
             },
         ];
         for config in buckets {
-            let made = context.create_or_update_key_value(config).await;
+            // What is there is left as it is: an operator may have given it more copies or another place.
+            if context.get_key_value(&config.bucket).await.is_ok() {
+                continue;
+            }
+            let made = context.create_key_value(config).await;
             made.map_err(|error| Error::failed("creating a bucket", full(&error)))?;
         }
-        context
-            .create_or_update_stream(jetstream::stream::Config {
+        if context.get_stream(subjects.control_stream()).await.is_err() {
+            let config = jetstream::stream::Config {
                 name: subjects.control_stream(),
                 subjects: vec![subjects.control_filter()],
                 max_messages_per_subject: 1,
                 max_message_size: MAX_RECORD,
                 allow_direct: true,
                 allow_atomic_publish: true,
+                num_replicas: self.copies,
                 ..Default::default()
-            })
-            .await
-            .map_err(|error| Error::failed("creating the control stream", full(&error)))?;
-        self.objects.ensure().await
+            };
+            let made = context.create_stream(config).await;
+            made.map_err(|error| Error::failed("creating the control stream", full(&error)))?;
+        }
+        self.objects.ensure(self.copies).await
     }
 }
 

@@ -80,6 +80,8 @@ pub struct Config {
     pub log: String,
     /// Guest memories that are reserved at once.
     pub pool: u32,
+    /// How many servers of a NATS cluster keep the lattice's state.
+    pub nats_replicas: usize,
 }
 
 /// The file given by `--config`: the flags' names without dashes.
@@ -95,6 +97,7 @@ struct File {
     labels: BTreeMap<String, String>,
     data: Option<PathBuf>,
     pool: Option<u32>,
+    nats_replicas: Option<usize>,
 }
 
 /// Guest memories that are reserved at once unless the file says otherwise. Each takes address space, not memory.
@@ -143,8 +146,19 @@ impl Config {
             labels,
             data,
             log,
+            nats_replicas: nats_replicas(file.nats_replicas)?,
             pool: file.pool.unwrap_or(POOL).clamp(1, 100_000),
         })
+    }
+}
+
+fn nats_replicas(given: Option<usize>) -> Result<usize, Error> {
+    match given.unwrap_or(1) {
+        replicas @ (1 | 3 | 5) => Ok(replicas),
+        _ => Err(invalid(
+            "nats_replicas",
+            "expected 1, 3 or 5: how many servers of a NATS cluster keep each stream",
+        )),
     }
 }
 

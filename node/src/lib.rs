@@ -77,6 +77,11 @@ pub enum Error {
         /// Who has it now.
         holder: Incarnation,
     },
+    /// A task ended that should not have.
+    #[error(
+        "{0} ended unexpectedly, which is a defect of Lattice; the node stops rather than run without it"
+    )]
+    Task(&'static str),
     /// Signals cannot be listened to.
     #[error("cannot listen to signals: {0}")]
     Signals(std::io::Error),

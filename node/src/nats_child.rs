@@ -78,7 +78,7 @@ impl NatsChild {
         let mut command = Command::new(program);
         command.arg("-c").arg(&config).arg("-l").arg(&log).stdin(std::process::Stdio::null());
         // A Ctrl-C in the terminal is for the node, which drains first and stops its server last.
-        command.process_group(0);
+        command.process_group(0).kill_on_drop(true);
         let mut child =
             command.spawn().map_err(|source| Error::Start { program: program.to_owned(), source })?;
         let not_up = || Error::NotUp { log: log.clone() };

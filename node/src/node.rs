@@ -27,6 +27,9 @@ use crate::{Error, Options, admin, shutdown};
 /// How long a node waits for its replicas to be taken over when it stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long requests to the admin API may go on after everything else has stopped.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
 /// Runs a node until it is told to stop.
 ///
 /// Prints one line on standard output when it is ready. SIGTERM and SIGINT drain and stop it; a second one stops it at
@@ -74,6 +77,7 @@ async fn serve(
         credentials: config.nats_creds.clone(),
         tls_ca: config.nats_tls_ca.clone(),
         name: format!("lattice node {}", me.name),
+        copies: config.nats_replicas,
     };
     let waiting = |reason: &str| eprintln!("waiting for NATS at {}: {reason}", servers.join(", "));
     let bus = tokio::select! {
@@ -117,7 +121,8 @@ async fn serve(
     tasks.spawn(inboxes.serve(inbox));
     let ingress = Ingress::new(router.clone());
     let from_outside = ingress.open().await?;
-    tasks.spawn(ingress.serve(from_outside));
+    let outside = CancellationToken::new();
+    tasks.spawn(ingress.serve(from_outside, outside.clone()));
 
     // Calls out.
     tasks.spawn(peers.watch());
@@ -149,7 +154,13 @@ async fn serve(
     let url = listener.url();
     let observer = Observer::new(bus.clone(), subjects.clone());
     let declarations = Declarations::new(bus.clone(), subjects, artifacts.clone());
-    let parts = admin::Parts { router, declarations, observer: observer.clone(), artifacts, counters };
+    let parts = admin::Parts {
+        router: router.clone(),
+        declarations,
+        observer: observer.clone(),
+        artifacts,
+        counters,
+    };
     let serving = tokio::spawn(listener.serve(parts, stop.clone()));
 
     let (server_version, server) = bus.control.server();
@@ -162,47 +173,58 @@ async fn serve(
         if servers.is_empty() { server } else { servers.join(",") },
     );
 
+    let mut name_ended = false;
     let outcome = tokio::select! {
         () = signals.first() => Ok(()),
-        lost = &mut name => match lost {
-            Ok(Some(lease)) => Err(Error::NameLost { name: me.name.clone(), holder: lease.incarnation }),
-            Ok(None) | Err(_) => Ok(()),
-        },
+        lost = &mut name => {
+            name_ended = true;
+            match lost {
+                Ok(Some(lease)) => Err(Error::NameLost { name: me.name.clone(), holder: lease.incarnation }),
+                Ok(None) => Ok(()),
+                Err(_) => Err(Error::Task("the node's own lease")),
+            }
+        }
+        // They run for as long as the node does: one that ends is a defect, and a deaf node must not stay.
+        Some(_) = tasks.join_next() => Err(Error::Task("a part of the node")),
     };
     if outcome.is_ok() {
+        let drained = async {
+            if inventory.actors().values().any(|running| running.ready > 0)
+                && has_others(&observer, &me).await
+            {
+                eprintln!("draining; a second signal stops at once");
+                inventory.drain();
+                inventory.emptied().await;
+            }
+            outside.cancel();
+            stop.cancel();
+            router.all_answered().await;
+        };
         tokio::select! {
-            () = drain(&inventory, &observer, &me) => {}
+            drained = tokio::time::timeout(DRAIN, drained) => if drained.is_err() {
+                tracing::warn!("not everything was taken over and answered in time; stopping all the same");
+            },
             () = signals.second() => {}
         }
     }
+    stop.cancel();
+    let _ = tokio::time::timeout(LAST_REQUESTS, serving).await;
     lead.cancel();
     let _ = leading.await;
     release.cancel();
-    let _ = name.await;
-    stop.cancel();
-    let _ = tokio::time::timeout(Duration::from_secs(2), serving).await;
+    if !name_ended {
+        let _ = name.await;
+    }
     bus.calls.flush().await;
     tasks.shutdown().await;
     outcome
 }
 
-/// Asks to be emptied, and waits until others have taken over, where there are others.
-async fn drain(inventory: &Inventory, observer: &Observer, me: &Identity) {
-    if inventory.actors().is_empty() {
-        return;
-    }
-    let others = observer.nodes().await.is_ok_and(|nodes| {
-        let ready = |view: &controller::NodeView| view.state == lattice_proto::record::NodeState::Ready;
-        nodes.iter().any(|view| view.record.name != me.name && ready(view))
-    });
-    if !others {
-        return;
-    }
-    eprintln!("draining; a second signal stops at once");
-    inventory.drain();
-    if tokio::time::timeout(DRAIN, inventory.emptied()).await.is_err() {
-        tracing::warn!("not everything was taken over in time; stopping all the same");
-    }
+/// Whether there is another node to take over.
+async fn has_others(observer: &Observer, me: &Identity) -> bool {
+    let ready = |view: &controller::NodeView| view.state == lattice_proto::record::NodeState::Ready;
+    let nodes = observer.nodes().await;
+    nodes.is_ok_and(|nodes| nodes.iter().any(|view| view.record.name != me.name && ready(view)))
 }
 
 /// Tells the leader which nodes this one lost.

@@ -28,6 +28,9 @@ pub use turn::{Answer, Message, Pending, Turn, TurnContext};
 /// How long a turn may run on after its deadline before its instance is given up. The caller has its answer by then.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How often the turns in flight are looked at.
+const WATCH: Duration = Duration::from_millis(100);
+
 /// The pause before an instance that keeps trapping is made again. The first trap costs none, so that one bad message
 /// does not delay the good ones behind it.
 const BACKOFF: std::ops::RangeInclusive<u64> = 10..=1_000;
@@ -83,10 +86,25 @@ impl Replica {
     pub async fn stop(&self) {
         drop(self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).take());
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task {
-            // It ends by itself when the mailbox is empty; an error means that it was ended already.
-            let _ = task.await;
+        let Some(mut task) = task else { return };
+        // It ends by itself when the mailbox is empty. The directory's watchdog no longer sees it, so turns that never
+        // end are looked after here.
+        let mut tick = tokio::time::interval(WATCH);
+        loop {
+            tokio::select! {
+                _ = &mut task => return,
+                now = tick.tick() => self.watch(now.into_std()),
+            }
         }
+    }
+
+    /// Whether its loop runs. It ends only when it was stopped, or by a defect.
+    pub fn is_alive(&self) -> bool {
+        self.task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .is_some_and(|task| !task.is_finished())
     }
 
     /// Ends an instance whose turns overran, or keeps it from taking more.
@@ -125,6 +143,7 @@ async fn serve(
         failures = if in_flight.answered() > 0 { 0 } else { failures };
         match exit {
             Exit::Closed => return,
+            Exit::Retired => {}
             Exit::Overran => {
                 tracing::warn!(actor = %home.actor, "a turn ran on after its deadline; its instance was ended");
             }

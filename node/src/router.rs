@@ -30,6 +30,8 @@ use lattice_proto::envelope::{Call, ContentType, Hop, MAX_CHAIN, TraceContext};
 use lattice_proto::subject::Subjects;
 use lattice_proto::{ActorId, Fault, Incarnation, MessageId, Operation, Ran};
 
+use tokio_util::task::TaskTracker;
+
 use crate::bus::Connection;
 use crate::clock::ServerClock;
 use crate::replica::{Local, LocalActor, Message, Pending, Refusal, Turn};
@@ -47,6 +49,9 @@ const RETRIES: u32 = 8;
 
 /// The pause before a route is looked at again after the node that it names did not have the actor.
 const STALE_ROUTE: Duration = Duration::from_millis(20);
+
+/// How long a fresh look at a route may take when none of the nodes that it names is there any more.
+const LAST_LOOK: Duration = Duration::from_millis(50);
 
 /// What somebody wants from an actor.
 pub struct Ask {
@@ -85,6 +90,8 @@ struct Shared {
     counters: Counters,
     /// Numbers the messages of this incarnation.
     messages: AtomicU64,
+    /// Answers on their way to other nodes and to plain NATS clients.
+    answers: TaskTracker,
 }
 
 /// What a router is made of.
@@ -119,9 +126,16 @@ impl Router {
     /// A router over these parts.
     pub fn new(parts: Parts) -> Self {
         let Parts { bus, subjects, incarnation, zone, clock, local, table, counters } = parts;
-        let messages = AtomicU64::new(0);
-        let shared = Shared { bus, subjects, incarnation, zone, clock, local, table, counters, messages };
+        let (messages, answers) = (AtomicU64::new(0), TaskTracker::new());
+        let shared =
+            Shared { bus, subjects, incarnation, zone, clock, local, table, counters, messages, answers };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Waits until everything that others asked of this node has been answered.
+    pub async fn all_answered(&self) {
+        self.shared.answers.close();
+        self.shared.answers.wait().await;
     }
 
     /// Calls an actor and waits for its reply, at most until the deadline.
@@ -155,9 +169,11 @@ impl Router {
         if ask.chain.len() >= MAX_CHAIN {
             return Err(Fault::Deadlock(format!("{} (after {MAX_CHAIN} calls in one chain)", ask.target)));
         }
-        let mut search = Search { attempt: 0, tried: BTreeSet::new(), moved: false, last: None };
+        let mut search =
+            Search { attempt: 0, spent: 0, tried: BTreeSet::new(), moved: false, gone: false, last: None };
         loop {
             search.attempt += 1;
+            search.spent += 1;
             if search.attempt > 1 {
                 self.shared.counters.retries();
             }
@@ -172,6 +188,7 @@ impl Router {
                 Tried::Done(outcome) => return outcome,
                 Tried::Refused(fault) => {
                     search.moved |= matches!(fault, Fault::NotHere { .. });
+                    search.gone |= matches!(fault, Fault::NoReplica(_));
                     search.last = Some(fault);
                 }
             }
@@ -203,13 +220,21 @@ impl Router {
                 }
                 Err(_) => return Err(Fault::Deadline(Ran::No)),
             };
-            let budget = search.attempt <= RETRIES;
+            let budget = search.spent <= RETRIES + 1;
             if budget
                 && let Some(index) = choice::pick(&known.candidates(shared.zone.as_deref(), &search.tried))
             {
                 return Ok(Found::There(known, index));
             }
             // Every replica was tried. A node that no longer had it means that it moved: the route will say where to.
+            if std::mem::take(&mut search.gone) && !search.moved {
+                // One look at the route, and no more: when there is nobody the caller should know at once.
+                shared.table.newer(&ask.target.name, known.revision, LAST_LOOK).await;
+                if shared.table.revision(&ask.target.name) > known.revision {
+                    search.tried.clear();
+                }
+                continue;
+            }
             if !search.moved {
                 return Err(search.last.take().unwrap_or_else(|| {
                     let name = &ask.target.name;
@@ -224,7 +249,7 @@ impl Router {
                 return Err(Fault::Deadline(Ran::No));
             }
             search.moved = false;
-            search.attempt = 1;
+            search.spent = 1;
             search.tried.clear();
             if let Some(local) = shared.local.get(&ask.target.name)
                 && local.count() > 0
@@ -339,7 +364,7 @@ impl Router {
             content_type: ask.content_type.clone(),
             deadline_ms: u64::try_from(deadline_ms).unwrap_or(0),
             remaining,
-            retry_budget: RETRIES.saturating_sub(attempt - 1),
+            retry_budget: RETRIES.saturating_sub(attempt.saturating_sub(1)),
             chain: ask.chain.clone(),
             trace: span.context(),
             attempt,
@@ -363,11 +388,16 @@ impl Router {
 
 /// What a call has been through so far.
 struct Search {
+    /// Grows with each try, so that no two tries of one message are taken for the same.
     attempt: u32,
+    /// Tries since the route was last new.
+    spent: u32,
     /// Nodes that this call has been to, since the route was last new.
     tried: BTreeSet<Incarnation>,
     /// Whether one of them no longer had the actor.
     moved: bool,
+    /// Whether one of them is gone, which may be news to this node's table.
+    gone: bool,
     last: Option<Fault>,
 }
 

@@ -126,7 +126,8 @@ impl Default for Settings {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: Bytes(64 << 20), turn: Millis(5_000), payload: Bytes(1 << 20) }
+        // NATS's own limit is 1 MiB, of which 64 KiB are for the envelope: the default must fit every server.
+        Self { memory: Bytes(64 << 20), turn: Millis(5_000), payload: Bytes(960 << 10) }
     }
 }
 

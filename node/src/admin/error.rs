@@ -9,7 +9,22 @@ use tonic::{Code, Status};
 use crate::controller::DeclareError;
 use crate::{artifact, bus};
 
-fn status(code: Code, info: ErrorInfo) -> Status {
+/// gRPC carries errors in headers, which clients limit to 8 or 16 KiB in all.
+const MAX_TEXT: usize = 2 << 10;
+
+fn cut(text: &mut String) {
+    if let Some((at, _)) = text.char_indices().find(|(at, _)| *at >= MAX_TEXT) {
+        text.truncate(at);
+        text.push('…');
+    }
+}
+
+fn status(code: Code, mut info: ErrorInfo) -> Status {
+    cut(&mut info.message);
+    // Half of some JSON is none, so details that do not fit are left out.
+    if info.details.len() > MAX_TEXT {
+        info.details.clear();
+    }
     let mut status = Status::new(code, info.message.clone());
     let details = MetadataValue::from_bytes(&info.encode_to_vec());
     status.metadata_mut().insert_bin(ERROR_METADATA, details);

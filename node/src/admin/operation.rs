@@ -90,7 +90,12 @@ impl Watched {
     /// None when there never was such a declaration.
     pub(super) async fn start(observer: &Observer, id: Id) -> Result<Option<Self>, crate::bus::Error> {
         let following = observer.follow(&id.app, id.revision).await?;
-        Ok(following.map(|following| Self { id, following, last: None, moved: Instant::now() }))
+        Ok(following.map(|following| {
+            // Whoever asks late is not told to wait once more.
+            let now = Instant::now();
+            let moved = now.checked_sub(following.age()).unwrap_or(now);
+            Self { id, following, last: None, moved }
+        }))
     }
 
     /// Waits for a change, and tells how far it is.
@@ -98,7 +103,7 @@ impl Watched {
         loop {
             let progress = self.following.next().await?;
             let changed = self.last.as_ref() != Some(&progress);
-            if changed {
+            if changed && self.last.is_some() {
                 self.moved = Instant::now();
             }
             let operation = self.describe(&progress);

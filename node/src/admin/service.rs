@@ -28,6 +28,9 @@ const CALLS_AT_ONCE: usize = 4096;
 /// Artifacts of up to 64 MiB that may be on their way into memory at once.
 const UPLOADS_AT_ONCE: usize = 4;
 
+/// How long an upload may stand still before it gives its place to another.
+const UPLOAD_PAUSE: Duration = Duration::from_secs(10);
+
 type Answer<T> = Result<Response<T>, Status>;
 
 pub(super) struct Service {
@@ -127,10 +130,15 @@ impl admin_server::Admin for Service {
         &self,
         request: Request<Streaming<PutArtifactRequest>>,
     ) -> Answer<PutArtifactResponse> {
-        let _room = self.uploads.acquire().await.map_err(|_| Status::unavailable("the node is stopping"))?;
+        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
+        let _room = self.uploads.try_acquire().map_err(overloaded)?;
         let mut stream = request.into_inner();
         let (mut expected, mut bytes) = (None, BytesMut::new());
-        while let Some(part) = stream.next().await {
+        loop {
+            let part = tokio::time::timeout(UPLOAD_PAUSE, stream.next()).await;
+            let part =
+                part.map_err(|_| self.invalid("the upload stood still for too long; send it again"))?;
+            let Some(part) = part else { break };
             let part = part?;
             if expected.is_none() {
                 expected = Some(self.parse::<Digest>(&part.digest)?);

@@ -48,6 +48,9 @@ pub enum RequestError {
     /// No reply in time; somebody may have got it.
     #[error("no reply in time")]
     TimedOut,
+    /// The connection broke; somebody may have got it.
+    #[error("the connection to NATS broke")]
+    Broken,
 }
 
 /// A cheap handle on one connection.
@@ -141,7 +144,8 @@ impl Connection {
 
     /// Whether the connection is up now.
     pub fn is_up(&self) -> bool {
-        self.link.borrow().up
+        // The client's own word: events may come late, or not at all when there are too many.
+        self.client.connection_state() == async_nats::connection::State::Connected
     }
 
     /// The largest message that the server takes, in bytes.
@@ -178,8 +182,7 @@ impl Connection {
             Ok(Err(error)) => Err(match error.kind() {
                 async_nats::RequestErrorKind::NoResponders => RequestError::NoResponders,
                 async_nats::RequestErrorKind::MaxPayloadExceeded => RequestError::TooLarge { limit, size },
-                // The connection broke after the message was queued: nobody can say.
-                _ => RequestError::TimedOut,
+                _ => RequestError::Broken,
             }),
             Err(_) => Err(RequestError::TimedOut),
         }
@@ -215,27 +218,40 @@ impl Connection {
     ///
     /// # Errors
     /// When the client is closed.
-    pub async fn subscribe(
-        &self,
-        subject: String,
-        group: Option<&str>,
-    ) -> Result<impl futures::Stream<Item = Arrived> + Send + Unpin + 'static, Error> {
+    pub async fn subscribe(&self, subject: String, group: Option<&str>) -> Result<Subscription, Error> {
         let subscriber = match group {
             Some(group) => self.client.queue_subscribe(subject, group.to_owned()).await,
             None => self.client.subscribe(subject).await,
         };
         let subscriber = subscriber.map_err(|error| Error::failed("subscribing", full(&error)))?;
-        Ok(subscriber.map(|message| Arrived {
-            subject: message.subject.into_string(),
-            reply: message.reply,
-            payload: message.payload,
-            headers: Headers(message.headers),
-        }))
+        Ok(Subscription(subscriber))
     }
 
     /// Sends what is queued. Used before a shutdown, so that last replies are not lost.
     pub async fn flush(&self) {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await;
+    }
+}
+
+/// Messages of one subject, in the order of their arrival.
+pub struct Subscription(async_nats::Subscriber);
+
+impl Subscription {
+    /// The next message; none when the subscription has ended. Cancel safe.
+    pub async fn next(&mut self) -> Option<Arrived> {
+        let message = self.0.next().await?;
+        Some(Arrived {
+            subject: message.subject.into_string(),
+            reply: message.reply,
+            payload: message.payload,
+            headers: Headers(message.headers),
+        })
+    }
+
+    /// Takes no more messages. Those that have arrived already are still given.
+    pub async fn close(&mut self) {
+        // The only error is a connection that has ended, and the subscription with it.
+        let _ = self.0.unsubscribe().await;
     }
 }
 

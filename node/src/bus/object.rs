@@ -20,8 +20,11 @@ impl Objects {
         Self { connection, bucket, store: Arc::default() }
     }
 
-    pub(super) async fn ensure(&self) -> Result<(), Error> {
-        let config = Config { bucket: self.bucket.clone(), ..Default::default() };
+    pub(super) async fn ensure(&self, copies: usize) -> Result<(), Error> {
+        if self.connection.jetstream().get_object_store(&self.bucket).await.is_ok() {
+            return Ok(());
+        }
+        let config = Config { bucket: self.bucket.clone(), num_replicas: copies, ..Default::default() };
         match self.connection.jetstream().create_object_store(config).await {
             Ok(_) => Ok(()),
             // Somebody created it before; opening it tells whether it is usable.

@@ -163,6 +163,12 @@ impl Space {
         self.publish(last_key, commit, last_value.clone()).await.map(|_| ())
     }
 
+    /// Forgets a key altogether, as if it had never been there.
+    pub async fn purge(&self, key: &str) -> Result<(), Error> {
+        let purged = self.handle().await?.purge().filter(self.subject(key)).await;
+        purged.map(|_| ()).map_err(|error| Error::failed("purging a record", full(&error)))
+    }
+
     /// Keeps up with all keys under a filter such as `>` or `node.*`.
     pub fn watch(&self, filter: &str) -> Watch {
         Watch::start(self.clone(), filter.to_owned())

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use lattice_proto::envelope::ContentType;
 use lattice_proto::{ActorId, Fault, Operation, Ran};
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Accessor, Linker};
 use wasmtime::{AsContextMut, StoreContextMut};
 
@@ -18,8 +19,11 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     mesh.func_wrap_concurrent("call", |accessor: &Accessor<Guest>, arguments: Arguments| {
         Box::pin(async move {
             let prepared = accessor.with(|mut access| prepare(access.as_context_mut(), arguments));
+            let went_out = prepared.is_ok();
             let outcome = finish(prepared).await;
-            accessor.with(|mut access| access.data_mut().made_progress());
+            if went_out {
+                accessor.with(|mut access| access.data_mut().gave_way());
+            }
             Ok((outcome,))
         })
     })?;
@@ -31,8 +35,11 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     mesh.func_wrap_async("call", |mut store: StoreContextMut<'_, Guest>, arguments: Arguments| {
         Box::new(async move {
             let prepared = prepare(store.as_context_mut(), arguments);
+            let went_out = prepared.is_ok();
             let outcome = finish(prepared).await;
-            store.data_mut().made_progress();
+            if went_out {
+                store.data_mut().gave_way();
+            }
             Ok((outcome,))
         })
     })?;
@@ -46,6 +53,8 @@ struct Prepared {
     router: Router,
     ask: Ask,
     cancelled: tokio_util::sync::CancellationToken,
+    /// One of the calls that this guest may have on their way.
+    permit: OwnedSemaphorePermit,
 }
 
 /// Checks what the guest asks for against its manifest and its turn.
@@ -65,6 +74,13 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
         );
         return Err(Fault::Denied(hint));
     }
+    let (limit, size) = (home.settings.limits.payload.0, payload.len() as u64);
+    if size > limit {
+        return Err(Fault::TooLarge { limit, size, ran: Ran::No });
+    }
+    let permit = store.data().calls.clone().try_acquire_owned();
+    let permit = permit
+        .map_err(|_| Fault::Overloaded(format!("{} (it waits for too many calls already)", home.actor)))?;
     let wanted =
         options.timeout_ms.map(|timeout| Instant::now() + Duration::from_millis(timeout.min(MAX_TIMEOUT_MS)));
     Ok(Prepared {
@@ -80,6 +96,7 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
             trace: turn.trace.clone(),
         },
         cancelled: turn.cancelled.clone(),
+        permit,
     })
 }
 
@@ -87,7 +104,8 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
 const MAX_TIMEOUT_MS: u64 = 86_400_000;
 
 async fn finish(prepared: Result<Prepared, Fault>) -> Result<Vec<u8>, Failure> {
-    let Prepared { router, ask, cancelled } = prepared?;
+    let Prepared { router, ask, cancelled, permit } = prepared?;
+    let _held = permit;
     if cancelled.is_cancelled() {
         return Err(Fault::Cancelled(Ran::No).into());
     }

@@ -19,6 +19,9 @@ use crate::router::ENVELOPE_ROOM;
 /// How often a declaration that collides with others is made anew.
 const TRIES: u32 = 10;
 
+/// Revisions of each app that are kept.
+const HISTORY: u64 = 10;
+
 /// Why a declaration was not taken. Nothing of it was stored.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -242,12 +245,25 @@ impl Declarations {
                 (catalog_key.clone(), record::encode(&catalog)),
             ];
             match self.bus.decisions.put_all_guarded(&guard, &writes).await {
-                Ok(()) => return Ok(Declared { app: name.clone(), revision, changes }),
+                Ok(()) => {
+                    self.forget_old(name, revision).await;
+                    return Ok(Declared { app: name.clone(), revision, changes });
+                }
                 Err(bus::Error::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Err(Error::Busy)
+    }
+
+    /// Keeps the store from growing with every declaration.
+    async fn forget_old(&self, app: &AppName, latest: u64) {
+        if let Some(old) = latest.checked_sub(HISTORY).filter(|old| *old > 0) {
+            let key = self.subjects.control(&Control::Spec(app.clone(), old));
+            if let Err(error) = self.bus.decisions.purge(&key).await {
+                tracing::debug!(%error, %app, old, "an old revision was not removed");
+            }
+        }
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Error> {

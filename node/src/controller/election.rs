@@ -8,7 +8,7 @@ use lattice_proto::record::{self, Term};
 use lattice_proto::subject::{Control, Inbox};
 
 use super::Context;
-use crate::bus::{Error, RequestError};
+use crate::bus::{Error, LEASE, RequestError};
 use crate::membership::{Keeper, LEADER};
 
 /// A leader that was not heard of for this long, which is more than one renewal, is pinged.
@@ -54,6 +54,19 @@ async fn run_for_office(context: &Context) -> Result<Option<Elected>, Error> {
     let (over, deposed) = match leader {
         // Heard of a moment ago.
         Some(leader) if Instant::now().duration_since(leader.seen) < SILENT => return Ok(None),
+        // Far too long ago: the end of the lease was not seen, so the lease itself is asked.
+        Some(leader) if Instant::now().duration_since(leader.seen) > LEASE * 2 => {
+            let entry = context.bus.leases.get(LEADER).await?;
+            match entry {
+                Some(entry) if entry.value.is_some() && entry.revision > leader.revision => return Ok(None),
+                Some(entry)
+                    if entry.value.is_some() && !is_gone(context, &leader.lease.incarnation).await =>
+                {
+                    return Ok(None);
+                }
+                entry => (entry.map_or(0, |entry| entry.revision), Some(leader.lease.incarnation)),
+            }
+        }
         Some(leader) => {
             let holder = leader.lease.incarnation;
             if !is_gone(context, &holder).await {

@@ -111,6 +111,18 @@ impl Liveness {
         }
     }
 
+    /// A node has a record, and no lease of it was seen: it is asked like a silent one.
+    pub(super) fn expect(&mut self, name: &NodeName, incarnation: &Incarnation, now: Instant) {
+        if !self.nodes.contains_key(name) && now < self.grace_until {
+            let renewed = now.checked_sub(SILENT * 2).unwrap_or(now);
+            let (incarnation, asked, verdict) = (incarnation.clone(), None, None);
+            self.nodes.insert(
+                name.clone(),
+                Watched { incarnation, leased: false, renewed, asked, verdict, listed: false },
+            );
+        }
+    }
+
     /// A lease ended or was given back.
     pub(super) fn ended(&mut self, name: &NodeName) {
         self.changed = true;
@@ -132,7 +144,9 @@ impl Liveness {
         let silent = self.nodes.values_mut().filter(|watched| {
             let quiet = now.duration_since(watched.renewed) > SILENT;
             let due = watched.asked.is_none_or(|asked| now.duration_since(asked) > ASK_AGAIN);
-            watched.leased && quiet && due && watched.verdict != Some(Verdict::Gone)
+            // Without a lease it is only worth asking while the end of a lease says nothing.
+            let open = watched.leased || now < self.grace_until;
+            open && quiet && due && watched.verdict != Some(Verdict::Gone)
         });
         silent
             .map(|watched| {
@@ -164,7 +178,8 @@ impl Liveness {
             return (watched.leased || now >= self.grace_until).then_some(NodeState::Gone);
         }
         match watched.verdict {
-            Some(Verdict::Gone) => Some(NodeState::Gone),
+            // A refused ping counts only against a node that renews nothing: its two connections may come and go apart.
+            Some(Verdict::Gone) if now.duration_since(watched.renewed) > SILENT => Some(NodeState::Gone),
             _ if !watched.leased && now >= self.grace_until => Some(NodeState::Gone),
             Some(Verdict::Silent) => Some(NodeState::Suspect),
             _ => Some(NodeState::Ready),

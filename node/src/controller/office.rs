@@ -4,20 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use lattice_proto::record::{self, App, Assignment, Catalog, Lease, Node, NodeState, NodeStatus, Route};
 use lattice_proto::subject::{Control, Inbox};
 use lattice_proto::{ActorName, AppName, Incarnation, NodeName};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Context;
 use super::election::{self, Elected};
 use super::liveness::{Liveness, Verdict};
 use super::plan::{self, Seen, World};
-use crate::bus::{Change, Entry, Error, Guard, Link, Mirror, RequestError};
-use crate::clock::wall_ms;
-use crate::membership::{RENEW, Renewal, state_key};
+use crate::bus::{Change, Entry, Error, Guard, Link, Mirror, RequestError, Space};
+use crate::clock::{self, wall_ms};
+use crate::membership::{Keeper, RENEW, Renewal, state_key};
+
+/// Writes on their way at once.
+const AT_ONCE: usize = 64;
 
 /// How often time alone is a reason to look.
 const LOOK: Duration = Duration::from_millis(100);
@@ -26,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const REMEMBER: Duration = Duration::from_secs(60);
 
 /// How long a ping may take before it says that the node hangs.
-const PING: Duration = Duration::from_secs(1);
+const PING: Duration = Duration::from_millis(500);
 
 /// What the control stream holds.
 enum Decision {
@@ -34,12 +38,15 @@ enum Decision {
     App(App),
     Assignment(NodeName, Assignment),
     Other,
+    /// Damaged, or written by a later version. It must not be taken for deleted.
+    Unreadable,
 }
 
 /// What the nodes bucket holds.
 enum NodeEntry {
     Record(Node),
     Status(NodeStatus),
+    Unreadable,
 }
 
 struct Office<'a> {
@@ -55,6 +62,8 @@ struct Office<'a> {
     lost: BTreeMap<NodeName, (Incarnation, Instant)>,
     /// Whether the last plan could not be written as a whole.
     again: bool,
+    /// Whether records that cannot be read were reported already.
+    complained: bool,
     /// The control stream's prefix, by which its keys are parsed.
     subjects: lattice_proto::subject::Subjects,
 }
@@ -66,7 +75,9 @@ pub(super) async fn hold(
     suspicions: &mut mpsc::Receiver<Incarnation>,
     stop: &CancellationToken,
 ) -> &'static str {
-    let Elected { mut keeper, term, term_revision, deposed } = elected;
+    let Elected { keeper, term, term_revision, deposed } = elected;
+    // Renewals have a task of their own: a plan that takes long to write must not cost the office.
+    let held = Held::start(keeper);
     let (verdicts, mut told) = mpsc::channel::<(Incarnation, Verdict)>(64);
     let mut office = Office {
         context,
@@ -79,6 +90,7 @@ pub(super) async fn hold(
         liveness: Liveness::new(Instant::now()),
         lost: BTreeMap::new(),
         again: false,
+        complained: false,
         subjects: context.subjects.clone(),
     };
     let filter = context.subjects.control_filter();
@@ -86,8 +98,6 @@ pub(super) async fn hold(
     let mut nodes = context.bus.nodes.watch(">");
     let mut routes = context.bus.routes.watch(">");
     let mut leases = context.bus.leases.watch("node.*");
-    let mut renew = tokio::time::interval(RENEW);
-    renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut link = context.bus.control.link();
@@ -116,20 +126,13 @@ pub(super) async fn hold(
                 // Time alone changes little, so nothing is planned anew that did not change.
                 office.liveness.take_changed(now) || office.again || office.forgets(now)
             }
-            _ = renew.tick() => {
-                match keeper.renew().await {
-                    Renewal::Lost(_) => return "another node took over",
-                    Renewal::Kept | Renewal::Unclear => {}
-                }
-                false
-            }
             latest = next_generation(&mut link, generation) => {
                 generation = latest;
                 office.liveness.forgive(Instant::now());
                 false
             }
             () = stop.cancelled() => {
-                keeper.release().await;
+                held.release().await;
                 return "the node is stopping";
             }
         };
@@ -151,8 +154,8 @@ pub(super) async fn hold(
         if let Some(gone) = deposed.take_if(|_| office.leases_complete) {
             office.liveness.told(&gone, Verdict::Gone);
         }
-        if !keeper.is_valid() {
-            return "its lease could not be renewed in time";
+        if !held.is_valid() {
+            return "its lease was not renewed in time, or another node took over";
         }
         if dirty && office.is_complete() {
             let acted = office.act().await;
@@ -167,6 +170,53 @@ pub(super) async fn hold(
                 Err(error) => tracing::debug!(%error, "a plan was not written; it is made again"),
             }
         }
+    }
+}
+
+/// The leader's lease, being renewed.
+struct Held {
+    /// Until when it surely holds, by `CLOCK_BOOTTIME`; zero once it is lost.
+    expires: watch::Receiver<Duration>,
+    stop: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Held {
+    fn start(mut keeper: Keeper) -> Self {
+        let (sender, expires) = watch::channel(keeper.expires());
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let mut renew = tokio::time::interval(RENEW);
+            renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = renew.tick() => {}
+                    () = stopped.cancelled() => return keeper.release().await,
+                }
+                match keeper.renew().await {
+                    Renewal::Lost(_) => {
+                        sender.send_replace(Duration::ZERO);
+                        return;
+                    }
+                    Renewal::Kept | Renewal::Unclear => {
+                        sender.send_replace(keeper.expires());
+                    }
+                }
+            }
+        });
+        Self { expires, stop, task: AbortOnDropHandle::new(task) }
+    }
+
+    fn is_valid(&self) -> bool {
+        clock::boottime() < *self.expires.borrow()
+    }
+
+    /// Gives the lease back.
+    async fn release(self) {
+        self.stop.cancel();
+        // It ends by itself; an error means that it has ended already.
+        let _ = self.task.await;
     }
 }
 
@@ -188,38 +238,42 @@ fn ask(context: &Context, node: Incarnation, verdicts: &mpsc::Sender<(Incarnatio
         let verdict = match context.bus.control.request(inbox, Bytes::new(), PING).await {
             Ok(_) => Verdict::Alive,
             Err(RequestError::NoResponders) if election::is_gone(&context, &node).await => Verdict::Gone,
-            Err(RequestError::NoResponders | RequestError::NotConnected | RequestError::TooLarge { .. }) => {
-                return;
-            }
             Err(RequestError::TimedOut) => Verdict::Silent,
+            // Nothing is known of others while this node itself is cut off.
+            Err(_) => return,
         };
         // The office may have ended meanwhile.
         let _ = verdicts.send((node, verdict)).await;
     });
 }
 
+/// None only for what was removed.
 fn parse_decision(entry: &Entry) -> Option<Decision> {
     let bytes = entry.value.as_deref()?;
     // The key is a whole subject; its tail says what it is, whatever the lattice is called.
-    let tail = entry.key.split_once(".control.").map(|(_, tail)| tail)?;
-    let parsed = match tail.split('.').next()? {
-        "catalog" => Decision::Catalog(record::decode(bytes).ok()?),
-        "spec" => Decision::App(record::decode(bytes).ok()?),
-        "assign" => {
-            Decision::Assignment(tail.strip_prefix("assign.")?.parse().ok()?, record::decode(bytes).ok()?)
-        }
-        _ => Decision::Other,
+    let tail = entry.key.split_once(".control.").map_or("", |(_, tail)| tail);
+    let parsed = match tail.split_once('.') {
+        None if tail == "catalog" => record::decode(bytes).map(Decision::Catalog).ok(),
+        Some(("spec", _)) => record::decode(bytes).map(Decision::App).ok(),
+        Some(("assign", node)) => node
+            .parse()
+            .ok()
+            .zip(record::decode(bytes).ok())
+            .map(|(node, record)| Decision::Assignment(node, record)),
+        _ => Some(Decision::Other),
     };
-    Some(parsed)
+    Some(parsed.unwrap_or(Decision::Unreadable))
 }
 
+/// None only for what was removed.
 fn parse_node(entry: &Entry) -> Option<NodeEntry> {
     let bytes = entry.value.as_deref()?;
-    match entry.key.split_once('.')? {
-        ("node", _) => Some(NodeEntry::Record(record::decode(bytes).ok()?)),
-        ("state", _) => Some(NodeEntry::Status(record::decode(bytes).ok()?)),
+    let parsed = match entry.key.split_once('.').map(|(kind, _)| kind) {
+        Some("node") => record::decode(bytes).map(NodeEntry::Record).ok(),
+        Some("state") => record::decode(bytes).map(NodeEntry::Status).ok(),
         _ => None,
-    }
+    };
+    Some(parsed.unwrap_or(NodeEntry::Unreadable))
 }
 
 impl Office<'_> {
@@ -265,7 +319,32 @@ impl Office<'_> {
         Ok(entry.is_none_or(|entry| entry.revision > self.term_revision))
     }
 
+    /// Keys whose records cannot be read. While there are any nothing is planned: a plan over half of what is declared
+    /// would stop the other half.
+    fn unreadable(&self) -> Vec<&str> {
+        let decisions = self.decisions.entries().iter();
+        let decisions =
+            decisions.filter(|(_, entry)| matches!(entry.value, Decision::Unreadable)).map(|(key, _)| key);
+        let nodes = self.nodes.entries().iter();
+        let nodes =
+            nodes.filter(|(_, entry)| matches!(entry.value, NodeEntry::Unreadable)).map(|(key, _)| key);
+        decisions.chain(nodes).map(String::as_str).collect()
+    }
+
     async fn act(&mut self) -> Result<(), Error> {
+        let unreadable = self.unreadable();
+        if !unreadable.is_empty() {
+            if !self.complained {
+                self.context.counters.malformed_records();
+                tracing::error!(
+                    ?unreadable,
+                    "records cannot be read, so nothing is planned; was this node updated last?"
+                );
+            }
+            self.complained = true;
+            return Ok(());
+        }
+        self.complained = false;
         let now = Instant::now();
         let seen = self.see(now);
         self.write_states(&seen, now).await?;
@@ -281,8 +360,6 @@ impl Office<'_> {
             .collect();
         let world = World { apps: self.current_apps(), nodes: &seen, assigned: &assigned };
         let plan = plan::plan(&world, self.term);
-        let routes: Vec<_> = plan.routes.into_iter().collect();
-
         let changed: Vec<(String, Bytes)> = plan
             .assignments
             .iter()
@@ -296,6 +373,8 @@ impl Office<'_> {
             let guard = Guard { key: &key, revision: self.term_revision };
             self.context.bus.decisions.put_all_guarded(&guard, &changed).await?;
         }
+        let mut routes = plan.routes;
+        self.keep_leaving(&seen, &mut routes);
         self.write_routes(routes).await
     }
 
@@ -321,16 +400,28 @@ impl Office<'_> {
 
     fn see(&mut self, now: Instant) -> BTreeMap<NodeName, Seen> {
         let mut seen = BTreeMap::new();
-        for entry in self.nodes.entries().values() {
-            let NodeEntry::Record(record) = &entry.value else { continue };
+        let records: Vec<Node> = self
+            .nodes
+            .entries()
+            .values()
+            .filter_map(|entry| match &entry.value {
+                NodeEntry::Record(record) => Some(record.clone()),
+                _ => None,
+            })
+            .collect();
+        for record in records {
             let told = self.status(&record.name).filter(|status| status.incarnation == record.incarnation);
+            let told = told.map(|status| status.state);
+            if told != Some(NodeState::Gone) {
+                self.liveness.expect(&record.name, &record.incarnation, now);
+            }
             let state = match self.liveness.state(&record.name, &record.incarnation, now) {
                 Some(NodeState::Ready) if record.draining => NodeState::Draining,
                 Some(state) => state,
                 // While nothing can be said, what was said before stands.
-                None => told.map_or(NodeState::Ready, |status| status.state),
+                None => told.unwrap_or(NodeState::Ready),
             };
-            seen.insert(record.name.clone(), Seen { record: record.clone(), state });
+            seen.insert(record.name.clone(), Seen { record, state });
         }
         self.lost.retain(|name, (incarnation, _)| {
             seen.get(name)
@@ -345,7 +436,7 @@ impl Office<'_> {
     fn status(&self, name: &NodeName) -> Option<&NodeStatus> {
         match &self.nodes.get(&state_key(name))?.value {
             NodeEntry::Status(status) => Some(status),
-            NodeEntry::Record(_) => None,
+            NodeEntry::Record(_) | NodeEntry::Unreadable => None,
         }
     }
 
@@ -376,47 +467,63 @@ impl Office<'_> {
                 self.context.bus.nodes.remove_if(&record_key, entry.revision).await?;
             }
             self.context.bus.nodes.remove(&state_key(&name)).await?;
+            self.context.bus.decisions.purge(&self.subjects.control(&Control::Assign(name.clone()))).await?;
         }
         Ok(())
     }
 
-    async fn write_routes(&mut self, wanted: Vec<(ActorName, Route)>) -> Result<(), Error> {
-        let mut conflict = false;
-        let mut keep = BTreeSet::new();
-        for (actor, route) in wanted {
+    /// An actor that is declared no more keeps its route, with nothing wanted, until the last node has let go of it:
+    /// only then is its removal done.
+    fn keep_leaving(&self, seen: &BTreeMap<NodeName, Seen>, routes: &mut BTreeMap<ActorName, Route>) {
+        for (actor, known) in self.routes.entries() {
+            let Ok(actor) = actor.parse::<ActorName>() else { continue };
+            let there =
+                |seen: &Seen| seen.state != NodeState::Gone && seen.record.actors.contains_key(&actor);
+            if !routes.contains_key(&actor) && seen.values().any(there) {
+                let route =
+                    Route { desired: 0, targets: Vec::new(), problems: Vec::new(), ..known.value.clone() };
+                routes.insert(actor, route);
+            }
+        }
+    }
+
+    /// Writes what differs, many at a time: a large lattice has thousands of routes, and each write waits for its answer.
+    async fn write_routes(&self, wanted: BTreeMap<ActorName, Route>) -> Result<(), Error> {
+        let mut writes = Vec::new();
+        for (actor, route) in &wanted {
             let known = self.routes.get(actor.as_str());
-            if known.is_none_or(|known| known.value != route) {
-                // A removed key has a revision too, which the mirror does not keep.
-                let over = match known {
-                    Some(known) => known.revision,
-                    None => {
-                        self.context.bus.routes.get(actor.as_str()).await?.map_or(0, |entry| entry.revision)
-                    }
-                };
-                let written =
-                    self.context.bus.routes.put_if(actor.as_str(), record::encode(&route), over).await;
-                match written {
-                    Ok(_) => {}
-                    Err(Error::Conflict) => conflict = true,
-                    Err(error) => return Err(error),
-                }
-            }
-            keep.insert(actor);
-        }
-        let gone: Vec<(String, u64)> = self
-            .routes
-            .entries()
-            .iter()
-            .filter(|(actor, _)| !keep.contains(actor.as_str()))
-            .map(|(actor, known)| (actor.clone(), known.revision))
-            .collect();
-        for (actor, revision) in gone {
-            match self.context.bus.routes.remove_if(&actor, revision).await {
-                Ok(()) => {}
-                Err(Error::Conflict) => conflict = true,
-                Err(error) => return Err(error),
+            if known.is_none_or(|known| known.value != *route) {
+                let write = Write::Put(record::encode(route));
+                writes.push((actor.to_string(), known.map(|known| known.revision), write));
             }
         }
-        if conflict { Err(Error::Conflict) } else { Ok(()) }
+        for (actor, known) in self.routes.entries() {
+            if !wanted.contains_key(actor.as_str()) {
+                writes.push((actor.clone(), Some(known.revision), Write::Remove));
+            }
+        }
+        let space = &self.context.bus.routes;
+        let written =
+            writes.into_iter().map(|(key, over, write)| write_route(space.clone(), key, over, write));
+        let written: Vec<Result<(), Error>> =
+            futures::stream::iter(written).buffer_unordered(AT_ONCE).collect().await;
+        written.into_iter().collect()
+    }
+}
+
+enum Write {
+    Put(Bytes),
+    Remove,
+}
+
+async fn write_route(space: Space, key: String, over: Option<u64>, write: Write) -> Result<(), Error> {
+    let over = match over {
+        Some(over) => over,
+        // A removed key has a revision too, which the mirror does not keep.
+        None => space.get(&key).await?.map_or(0, |entry| entry.revision),
+    };
+    match write {
+        Write::Put(route) => space.put_if(&key, route, over).await.map(|_| ()),
+        Write::Remove => space.remove_if(&key, over).await,
     }
 }

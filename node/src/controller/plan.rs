@@ -82,7 +82,8 @@ fn assignments(
         known.map(|node| (node.clone(), Assignment { term, actors: BTreeMap::new() })).collect();
     for (app, name, actor) in actors(world) {
         let Some(placed) = placed.get(name) else { continue };
-        for (node, replicas) in &placed.nodes {
+        let counts = make_before_break(world, app.revision, name, placed, actor.settings.replicas);
+        for (node, replicas) in &counts {
             if let Some(assignment) = assignments.get_mut(node) {
                 let assigned = Assigned {
                     app: app.app.clone(),
@@ -98,6 +99,40 @@ fn assignments(
     assignments
 }
 
+/// What each node is to run now: as placed, and until all of that is ready also what living nodes are about to lose.
+///
+/// So a drain, a rebalancing and a node that comes back move replicas without a moment in which there are fewer.
+fn make_before_break(
+    world: &World<'_>,
+    revision: u64,
+    actor: &ActorName,
+    placed: &Placed,
+    wanted: u32,
+) -> BTreeMap<NodeName, u32> {
+    let ready = |node: &NodeName| {
+        let seen = world.nodes.get(node).filter(|seen| is_alive(seen));
+        let running = seen.and_then(|seen| seen.record.actors.get(actor));
+        running.filter(|running| running.revision == revision).map_or(0, |running| running.ready)
+    };
+    let made: u32 = placed.nodes.iter().map(|(node, replicas)| ready(node).min(*replicas)).sum();
+    let mut counts = placed.nodes.clone();
+    if made >= wanted {
+        return counts;
+    }
+    for (node, assignment) in world.assigned {
+        let before = assignment.actors.get(actor).map_or(0, |assigned| assigned.replicas);
+        if before > 0 && world.nodes.get(node).is_some_and(is_alive) {
+            let count = counts.entry(node.clone()).or_default();
+            *count = before.max(*count);
+        }
+    }
+    counts
+}
+
+fn is_alive(seen: &Seen) -> bool {
+    !matches!(seen.state, NodeState::Suspect | NodeState::Gone)
+}
+
 fn routes(world: &World<'_>, placed: &BTreeMap<ActorName, Placed>) -> BTreeMap<ActorName, Route> {
     let mut routes = BTreeMap::new();
     for (app, name, actor) in actors(world) {
@@ -106,7 +141,7 @@ fn routes(world: &World<'_>, placed: &BTreeMap<ActorName, Placed>) -> BTreeMap<A
         problems.extend(placed.get(name).and_then(|placed| placed.shortfall.clone()));
         for (node, seen) in world.nodes {
             let Some(running) = seen.record.actors.get(name) else { continue };
-            if matches!(seen.state, NodeState::Suspect | NodeState::Gone) {
+            if !is_alive(seen) {
                 continue;
             }
             problems.extend(running.problem.as_ref().map(|problem| format!("on {node}: {problem}")));

@@ -131,6 +131,18 @@ impl From<Fault> for Failure {
     }
 }
 
+/// An error's text travels in headers, traces and logs; a guest must not flood those.
+const MAX_TEXT: usize = 4 << 10;
+const MAX_CODE: usize = 128;
+const MAX_DETAILS: usize = 64 << 10;
+
+fn cut(mut text: String, longest: usize) -> String {
+    if let Some((at, _)) = text.char_indices().find(|(at, _)| *at >= longest) {
+        text.truncate(at);
+    }
+    text
+}
+
 impl Failure {
     /// What a guest's own answer means to its caller.
     ///
@@ -138,14 +150,18 @@ impl Failure {
     /// perhaps, but this message did: so all such cases become rejections, or a router would run the message again.
     pub(crate) fn into_answer(self) -> Fault {
         let rejection = |code: &str, message: String| {
+            let message = cut(message, MAX_TEXT);
             Fault::Rejected(Rejection { code: code.to_owned(), message, details: None })
         };
         match self {
-            Failure::Rejected(WitRejection { code, message, details }) => {
-                Fault::Rejected(Rejection { code, message, details })
-            }
-            Failure::NoSuchOperation(text) => Fault::NoSuchOperation(text),
-            Failure::Malformed(text) => Fault::Malformed(text),
+            Failure::Rejected(WitRejection { code, message, details }) => Fault::Rejected(Rejection {
+                code: cut(code, MAX_CODE),
+                message: cut(message, MAX_TEXT),
+                // Half of some JSON is none.
+                details: details.filter(|details| details.len() <= MAX_DETAILS),
+            }),
+            Failure::NoSuchOperation(text) => Fault::NoSuchOperation(cut(text, MAX_TEXT)),
+            Failure::Malformed(text) => Fault::Malformed(cut(text, MAX_TEXT)),
             Failure::NoSuchActor(text) => rejection("no-such-actor", Fault::NoSuchActor(text).to_string()),
             Failure::NoReplica(text) => rejection("no-replica", Fault::NoReplica(text).to_string()),
             Failure::Overloaded(text) => rejection("overloaded", Fault::Overloaded(text).to_string()),

@@ -38,6 +38,11 @@ impl Cache {
         Ok(Self { folder, key: load_key(&keys.join("compiled-code"))?, settings: hasher.finish() })
     }
 
+    /// Whether there is a file for it, good or not.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.path(digest).exists()
+    }
+
     /// The compiled form of an artifact, if it is here and nobody touched it.
     #[allow(
         unsafe_code,

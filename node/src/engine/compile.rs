@@ -24,6 +24,11 @@ pub(super) struct Inner {
 }
 
 impl Engine {
+    /// Whether [`Self::compile`] would find this artifact compiled.
+    pub fn has_compiled(&self, digest: &Digest) -> bool {
+        self.shared.cache.has(digest)
+    }
+
     /// Compiles an artifact, or loads what was compiled before.
     ///
     /// Takes as long as Cranelift does, up to seconds: run it where blocking is allowed.

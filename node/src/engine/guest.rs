@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
 
 use lattice_proto::ActorId;
 use lattice_proto::manifest::Settings;
@@ -10,12 +11,19 @@ use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use super::TICK;
 use crate::capability;
 use crate::replica::TurnContext;
 use crate::router::Router;
 
-/// The most tables' elements that one guest may have: ten times what large toolchains emit.
-const MAX_TABLE: usize = 1_000_000;
+/// The most elements of one table. The pool's own limit, so that a guest fares the same where there is none.
+const MAX_TABLE: usize = 20_000;
+
+/// Calls that one guest may have on their way at once. Each holds its payload in the node's memory.
+const MAX_CALLS: usize = 1_024;
+
+/// Resources of WASI that one guest may hold.
+const MAX_RESOURCES: usize = 10_000;
 
 /// What all replicas of one actor on this node share.
 pub struct Home {
@@ -35,8 +43,10 @@ pub(crate) struct Guest {
     pub(super) limiter: Limiter,
     /// The turns that run in this store, by the task that runs them.
     turns: HashMap<GuestTaskId, Arc<TurnContext>>,
-    /// When the guest last came from or went to the outside.
-    progress: Instant,
+    /// Ticks of the epoch in which the guest was found computing, since it last gave way.
+    ticks: u32,
+    /// Calls to other actors that it has not got the answers of yet.
+    pub(crate) calls: Arc<Semaphore>,
 }
 
 impl Guest {
@@ -49,48 +59,51 @@ impl Guest {
         wasi.stdout(lines.clone()).stderr(lines);
         // Nothing is reachable from a guest, so not even the attempt is allowed.
         wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
         let memory = usize::try_from(home.settings.limits.memory.0).unwrap_or(usize::MAX);
         Self {
             wasi: wasi.build(),
-            table: ResourceTable::new(),
-            limiter: Limiter { memory, refused: None },
+            table,
+            limiter: Limiter { memory, used: 0, refused: None },
             turns: HashMap::new(),
-            progress: Instant::now(),
+            ticks: 0,
+            calls: Arc::new(Semaphore::new(MAX_CALLS)),
             home,
         }
     }
 
     pub(super) fn enter(&mut self, task: GuestTaskId, turn: Arc<TurnContext>) {
-        self.progress = Instant::now();
+        self.ticks = 0;
         self.turns.insert(task, turn);
     }
 
     pub(super) fn leave(&mut self, task: GuestTaskId) {
-        self.progress = Instant::now();
         self.turns.remove(&task);
     }
 
-    /// Called when control goes back to the guest, so that only computing counts against `limits.turn`.
-    pub(crate) fn made_progress(&mut self) {
-        self.progress = Instant::now();
+    /// Called after a call that really went out and came back: the guest has given way meanwhile.
+    pub(crate) fn gave_way(&mut self) {
+        self.ticks = 0;
     }
 }
 
 /// Which turn a host function was called from. None for what a guest does outside of any turn, while it starts.
 pub(crate) fn current_turn(mut store: StoreContextMut<'_, Guest>) -> Option<Arc<TurnContext>> {
-    if store.data().turns.len() > 1 {
-        // The last of the stack is the task that the node itself started.
-        let task = store.async_call_stack().ok()?.last()?;
-        return store.data().turns.get(&task).cloned();
-    }
-    store.data().turns.values().next().cloned()
+    // The last of the stack is the task that the node itself started. A task may go on after it has answered; it belongs
+    // to no turn then, and must not be taken for the next one.
+    let task = store.async_call_stack().ok()?.last()?;
+    store.data().turns.get(&task).cloned()
 }
 
 /// What happens when the epoch has moved while the guest computes.
-pub(super) fn on_epoch(store: &StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
-    let guest = store.data();
-    let limit: Duration = guest.home.settings.limits.turn.duration();
-    if guest.progress.elapsed() > limit {
+///
+/// Each call stands for at most one tick of computing, however long the guest waited before it and however busy the
+/// machine is. What a guest does outside of any turn counts as well: nobody waits for it.
+pub(super) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
+    let guest = store.data_mut();
+    guest.ticks = guest.ticks.saturating_add(1);
+    if TICK.saturating_mul(guest.ticks) > guest.home.settings.limits.turn.duration() {
         return Err(wasmtime::Error::msg(format!(
             "it computed for more than {} without giving way",
             guest.home.settings.limits.turn
@@ -107,16 +120,22 @@ impl WasiView for Guest {
 
 /// Holds a guest to its memory limit and remembers when it hit it.
 pub(super) struct Limiter {
+    /// All linear memories of the store together, in bytes.
     memory: usize,
+    used: usize,
     pub(super) refused: Option<usize>,
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > self.memory {
-            self.refused = Some(desired);
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.used.saturating_add(desired.saturating_sub(current));
+        if total > self.memory {
+            self.refused = Some(total);
             return Ok(false);
         }
+        // A growth that fails after this leaves the count too high, which only makes the limit stricter.
+        self.used = total;
+        self.refused = None;
         Ok(true)
     }
 

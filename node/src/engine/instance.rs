@@ -7,7 +7,7 @@
 //! 3. A trap ends the store, so it fails every turn in it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use lattice_proto::{Fault, Ran};
@@ -20,6 +20,12 @@ use super::inspect::Shape;
 use super::{Compiled, Failure, Home, abi};
 use crate::replica::{InFlight, Turn};
 
+/// Component-model handles that one guest may hold; each costs the node memory.
+const MAX_HANDLES: usize = 20_000;
+
+/// An instance that takes longer than this to make hangs in its own start function.
+const START: Duration = Duration::from_secs(10);
+
 type Handle = TypedFunc<(abi::Message,), (Result<Vec<u8>, Failure>,)>;
 
 /// Why an instance ended.
@@ -27,7 +33,9 @@ type Handle = TypedFunc<(abi::Message,), (Result<Vec<u8>, Failure>,)>;
 pub enum Exit {
     /// The mailbox was closed and everything in it was served.
     Closed,
-    /// It was given up, because a turn in it overran its deadline and would not end.
+    /// It took no more turns after one overran its deadline, and the last of the others has ended.
+    Retired,
+    /// It was given up, because nothing but turns that overran was left in it.
     Overran,
     /// The guest trapped; the reason for its callers, and the whole story with a backtrace for the log.
     Trapped {
@@ -56,9 +64,13 @@ impl Compiled {
         let mut store = Store::new(&inner.engine.shared.engine, Guest::new(home.clone()));
         store.limiter(|guest| &mut guest.limiter);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|store| guest::on_epoch(&store));
-        let instance =
-            inner.pre.instantiate_async(&mut store).await.map_err(|error| explain(&error, &store))?;
+        store.set_max_component_handles(MAX_HANDLES);
+        store.epoch_deadline_callback(guest::on_epoch);
+        let made = tokio::time::timeout(START, inner.pre.instantiate_async(&mut store)).await;
+        let instance = match made {
+            Ok(instance) => instance.map_err(|error| explain(&error, &store))?,
+            Err(_) => return Err(format!("it did not start within {} seconds", START.as_secs())),
+        };
         let handle =
             instance.get_func(&mut store, inner.handle).ok_or("its handler is gone")?.typed(&store).map_err(
                 |error| format!("its handler has another type than lattice:actor@0.1.0: {error:#}"),
@@ -87,6 +99,7 @@ impl Instance {
             () = in_flight.given_up() => None,
         };
         let exit = match ended {
+            Some(Ok(Ok(()))) if in_flight.is_retiring() => Exit::Retired,
             Some(Ok(Ok(()))) => Exit::Closed,
             Some(Ok(Err(error)) | Err(error)) => {
                 Exit::Trapped { reason: explain(&error, &self.store), detail: format!("{error:?}") }
@@ -96,7 +109,7 @@ impl Instance {
         // The store goes first, so that nothing of the guest runs on after its callers were told.
         drop(self.store);
         in_flight.fail_all(&match &exit {
-            Exit::Closed => Fault::Unknown("the replica stopped".to_owned()),
+            Exit::Closed | Exit::Retired => Fault::Unknown("the replica stopped".to_owned()),
             Exit::Overran => Fault::Deadline(Ran::Yes),
             Exit::Trapped { reason, .. } => Fault::Trapped(reason.clone()),
         });
@@ -131,8 +144,12 @@ async fn side_by_side(
     let mut running = FuturesUnordered::new();
     let mut open = true;
     while open || !running.is_empty() {
-        // An instance with a turn that will not end takes no new ones, and is dropped when the others are done.
-        let admits = open && running.len() < concurrency && !in_flight.is_retiring();
+        // An instance with a turn that overran takes no new ones, and is dropped when the others are done.
+        let retiring = in_flight.is_retiring();
+        if retiring && running.is_empty() {
+            return Ok(());
+        }
+        let admits = open && running.len() < concurrency && !retiring;
         tokio::select! {
             done = running.next(), if !running.is_empty() => {
                 if let Some(done) = done {

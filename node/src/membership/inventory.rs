@@ -44,11 +44,11 @@ impl Inventory {
         self.record.borrow().actors.clone()
     }
 
-    /// Waits until nothing runs here any more.
+    /// Waits until nothing runs here any more, and every turn that was begun here has been answered.
     pub async fn emptied(&self) {
         let mut record = self.record.subscribe();
         // The sender lives as long as this handle does.
-        let _ = record.wait_for(|record| record.actors.values().all(|running| running.ready == 0)).await;
+        let _ = record.wait_for(|record| record.actors.is_empty()).await;
     }
 
     /// Writes the record now, on every change, and after every reconnection, for as long as the node runs.

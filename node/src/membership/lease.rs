@@ -3,8 +3,8 @@
 //! Rules:
 //! 1. Every write is a compare-and-set on the lease's own key.
 //! 2. A lease is counted from the moment its last acknowledged renewal was *sent*, by a clock that runs through suspend.
-//! 3. A refused renewal is no proof of loss: an earlier one without an answer may have been stored. It is read back and
-//!    told by its nonce.
+//! 3. A refused renewal is no proof of loss: an earlier one without an answer may have been stored. It is read back,
+//!    and told from a stale read by its revision.
 
 use std::time::Duration;
 
@@ -88,9 +88,15 @@ impl Keeper {
         let entry = self.space.get(&self.key).await?;
         match holder(entry.as_ref()) {
             Some(lease) if lease.incarnation == self.lease.incarnation => {
-                // One of this node's own renewals was stored although its answer was lost.
+                let revision = entry.map_or(0, |entry| entry.revision);
+                if revision <= self.revision {
+                    // A stale read of what was acknowledged before: it says nothing about what was refused.
+                    return Ok(Renewal::Unclear);
+                }
+                // One of this node's own renewals was stored although its answer was lost. Which of those without an
+                // answer it was is not asked: the oldest gives the earliest end.
                 let sent = self.unanswered.unwrap_or(self.expires.saturating_sub(LEASE));
-                self.acknowledged(entry.map_or(0, |entry| entry.revision), sent);
+                self.acknowledged(revision, sent);
                 Ok(Renewal::Kept)
             }
             Some(lease) => Ok(Renewal::Lost(lease)),
@@ -109,9 +115,9 @@ impl Keeper {
         self.unanswered = None;
     }
 
-    /// Whether it is surely still held.
-    pub fn is_valid(&self) -> bool {
-        clock::boottime() < self.expires
+    /// Until when it is surely held, by `CLOCK_BOOTTIME`.
+    pub fn expires(&self) -> Duration {
+        self.expires
     }
 
     /// Gives it back, so that others need not wait for its end.

@@ -64,7 +64,7 @@ impl InFlight {
     /// Gives the instance up when nothing but overrun turns is left in it, and retires it when some are.
     pub(super) fn check(&self, now: Instant, grace: Duration) {
         let turns = self.turns();
-        let overrun = turns.values().filter(|(context, _)| now > context.deadline + grace).count();
+        let overrun = turns.values().filter(|(context, _)| context.has_overrun(now, grace)).count();
         if overrun == 0 {
             return;
         }

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use dashmap::DashMap;
 use lattice_proto::ActorName;
 
-use super::{Replica, Turn};
+use super::{Replica, Turn, WATCH};
 use crate::engine::Home;
-
-/// How often the watchdog looks at the turns in flight.
-const WATCH: Duration = Duration::from_millis(100);
 
 /// Why a turn was not taken. All of them mean that it surely did not run.
 pub enum Refusal {
@@ -51,6 +48,14 @@ impl LocalActor {
         self.replicas.write().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
+    /// Takes out those whose loop has ended although nobody stopped them, so that others are made in their place.
+    pub fn bury(&self) -> usize {
+        let mut replicas = self.replicas.write().unwrap_or_else(PoisonError::into_inner);
+        let before = replicas.len();
+        replicas.retain(|replica| replica.is_alive());
+        before - replicas.len()
+    }
+
     /// How many take messages.
     pub fn count(&self) -> usize {
         self.replicas.read().unwrap_or_else(PoisonError::into_inner).len()
@@ -62,20 +67,14 @@ impl LocalActor {
         replicas.iter().map(|replica| replica.load()).sum()
     }
 
-    /// Offers a turn to the less loaded of two random replicas, then to the others.
+    /// Offers a turn to the least loaded replica, then to the others.
     pub fn admit(&self, turn: Turn) -> Result<(), Refusal> {
         let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
         let count = replicas.len();
         if count == 0 {
             return Err(Refusal::NotHere(turn));
         }
-        let first = match count {
-            1 => 0,
-            _ => {
-                let (a, b) = (fastrand::usize(..count), fastrand::usize(..count));
-                if replicas[a].load() <= replicas[b].load() { a } else { b }
-            }
-        };
+        let first = least_loaded(&replicas);
         let mut refused = match replicas[first].admit(turn) {
             Ok(()) => return Ok(()),
             Err(refused) => refused,
@@ -89,6 +88,17 @@ impl LocalActor {
         }
         Err(refused)
     }
+}
+
+/// The replica with the fewest messages; of many, the best of a random stretch.
+fn least_loaded(replicas: &[Arc<Replica>]) -> usize {
+    // Looking at a load costs a nanosecond, and an idle replica that is not found costs a whole turn.
+    const LOOK_AT: usize = 32;
+    let count = replicas.len();
+    // A random start keeps equally loaded replicas equally busy.
+    let start = if count == 1 { 0 } else { fastrand::usize(..count) };
+    let stretch = (0..count.min(LOOK_AT)).map(|step| (start + step) % count);
+    stretch.min_by_key(|index| replicas[*index].load()).unwrap_or(start)
 }
 
 impl Local {

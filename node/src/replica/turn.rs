@@ -1,8 +1,8 @@
 //! One message on its way through one replica, and the caller who waits for it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lattice_proto::envelope::{ContentType, Hop, TraceContext};
@@ -34,6 +34,19 @@ pub struct TurnContext {
     /// Set when the caller gave up.
     pub cancelled: CancellationToken,
     phase: AtomicU8,
+    /// When the watchdog first saw that the caller had given up.
+    seen_cancelled: OnceLock<Instant>,
+}
+
+impl TurnContext {
+    /// Whether the turn should have ended by now, with some grace.
+    pub(super) fn has_overrun(&self, now: Instant, grace: Duration) -> bool {
+        let ended = match self.cancelled.is_cancelled() {
+            true => self.deadline.min(*self.seen_cancelled.get_or_init(|| now)),
+            false => self.deadline,
+        };
+        now > ended + grace
+    }
 }
 
 /// What the guest gets to see.
@@ -102,6 +115,7 @@ impl Turn {
             trace: span.context(),
             cancelled: CancellationToken::new(),
             phase: AtomicU8::new(QUEUED),
+            seen_cancelled: OnceLock::new(),
         });
         let (sender, receiver) = oneshot::channel();
         let pending = Pending { context: context.clone(), reply: receiver, done: false };
@@ -116,6 +130,10 @@ impl Turn {
 
     /// Called when it leaves the mailbox: gives it back if it is still worth running.
     pub fn begin(self) -> Option<Self> {
+        if self.context.cancelled.is_cancelled() {
+            self.waiting.answer(Err(Fault::Cancelled(Ran::No)));
+            return None;
+        }
         if Instant::now() >= self.context.deadline {
             self.waiting.answer(Err(Fault::Deadline(Ran::No)));
             return None;
@@ -126,11 +144,6 @@ impl Turn {
             return None;
         }
         Some(self)
-    }
-
-    /// The parts of a turn that no replica took, to be offered to another.
-    pub fn into_message(self) -> Message {
-        self.message
     }
 }
 

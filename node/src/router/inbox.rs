@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use futures::StreamExt;
 use lattice_proto::envelope::{Call, Cancel, Reply, Suspicion};
 use lattice_proto::subject::Inbox;
 use lattice_proto::{Fault, Incarnation, MessageId, Ran};
@@ -13,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Router;
-use crate::bus::{Arrived, Error};
+use crate::bus::{Arrived, Error, Subscription};
 use crate::replica::{LocalActor, Message, Pending};
 
 /// What is left for the envelope around the largest payload.
@@ -39,13 +38,13 @@ impl Inboxes {
     ///
     /// # Errors
     /// When the client is closed.
-    pub async fn open(&self) -> Result<impl futures::Stream<Item = Arrived> + Send + Unpin + 'static, Error> {
+    pub async fn open(&self) -> Result<Subscription, Error> {
         let shared = &self.router.shared;
         shared.bus.subscribe(shared.subjects.inbox_filter(&shared.incarnation), None).await
     }
 
     /// Serves until the subscription ends.
-    pub async fn serve(self, mut messages: impl futures::Stream<Item = Arrived> + Send + Unpin) {
+    pub async fn serve(self, mut messages: Subscription) {
         while let Some(message) = messages.next().await {
             let counters = &self.router.shared.counters;
             match self.router.shared.subjects.parse_inbox(&message.subject) {
@@ -99,7 +98,7 @@ impl Inboxes {
         shared.counters.calls_received();
         self.handling.insert(key.clone(), pending.canceller());
         let (router, handling) = (self.router.clone(), self.handling.clone());
-        tokio::spawn(async move {
+        shared.answers.spawn(async move {
             let outcome = pending.answer().await;
             handling.remove(&key);
             let bus = &router.shared.bus;

@@ -15,14 +15,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::StreamExt;
 use lattice_proto::envelope::{ContentType, TraceContext};
 use lattice_proto::manifest::Ingress as Way;
 use lattice_proto::{ActorName, Fault};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::{Ask, Router};
-use crate::bus::{Arrived, Error};
+use crate::bus::{Arrived, Error, Subscription};
 
 /// What a client gets that does not say how long it waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,14 +46,24 @@ impl Ingress {
     ///
     /// # Errors
     /// When the client is closed.
-    pub async fn open(&self) -> Result<impl futures::Stream<Item = Arrived> + Send + Unpin + 'static, Error> {
+    pub async fn open(&self) -> Result<Subscription, Error> {
         let shared = &self.router.shared;
         shared.bus.subscribe(shared.subjects.ingress_filter(), Some("lattice")).await
     }
 
-    /// Serves until the subscription ends.
-    pub async fn serve(self, mut messages: impl futures::Stream<Item = Arrived> + Send + Unpin) {
-        while let Some(message) = messages.next().await {
+    /// Serves until told to stop, and then what has arrived before.
+    pub async fn serve(self, mut messages: Subscription, stop: CancellationToken) {
+        let mut stopped = false;
+        loop {
+            let message = tokio::select! {
+                message = messages.next() => message,
+                () = stop.cancelled(), if !stopped => {
+                    stopped = true;
+                    messages.close().await;
+                    continue;
+                }
+            };
+            let Some(message) = message else { return };
             let Some(reply) = message.reply.clone() else {
                 // A client that waits for nothing cannot be told anything either.
                 self.router.shared.counters.malformed_envelopes();
@@ -63,7 +73,7 @@ impl Ingress {
             let router = self.router.clone();
             match room {
                 Ok(room) => {
-                    tokio::spawn(async move {
+                    self.router.shared.answers.spawn(async move {
                         let outcome = handle(&router, message).await;
                         answer(&router, reply, outcome).await;
                         drop(room);

@@ -64,6 +64,8 @@ pub(super) struct Peer {
     cancels: String,
     pending: AtomicU32,
     strikes: AtomicU32,
+    /// A call found nobody there, so it is worth asking.
+    doubted: AtomicBool,
     pinging: AtomicBool,
     /// In milliseconds after `Shared::started`; 0 means not avoided.
     avoided_until: AtomicU64,
@@ -93,6 +95,7 @@ impl Peers {
             cancels: inbox(Inbox::Cancel),
             pending: AtomicU32::new(0),
             strikes: AtomicU32::new(0),
+            doubted: AtomicBool::new(false),
             pinging: AtomicBool::new(false),
             avoided_until: AtomicU64::new(0),
             lost: Notify::new(),
@@ -110,8 +113,9 @@ impl Peers {
             let mut busy = Vec::new();
             self.shared.peers.retain(|_, peer| match peer.upgrade() {
                 Some(peer) => {
-                    let wanted =
-                        peer.pending.load(Ordering::Relaxed) > 0 || peer.strikes.load(Ordering::Relaxed) > 0;
+                    let wanted = peer.pending.load(Ordering::Relaxed) > 0
+                        || peer.strikes.load(Ordering::Relaxed) > 0
+                        || peer.doubted.load(Ordering::Relaxed);
                     // One ping at a time: a hung peer is found by the one that stays out.
                     if wanted && !peer.pinging.swap(true, Ordering::AcqRel) {
                         busy.push(peer);
@@ -165,7 +169,10 @@ impl Peer {
         match outcome {
             Ok(reply) => match Reply::decode(reply) {
                 Ok(reply) => {
-                    load.store(reply.load, Ordering::Relaxed);
+                    // A refusal comes from before a mailbox, and knows nothing of what waits in it.
+                    if reply.load > 0 || reply.outcome.is_ok() {
+                        load.store(reply.load, Ordering::Relaxed);
+                    }
                     self.avoided_until.store(0, Ordering::Relaxed);
                     reply.outcome
                 }
@@ -176,8 +183,8 @@ impl Peer {
             },
             Err(RequestError::NoResponders) => {
                 self.avoid();
-                // Makes the watch look at it even though nothing is pending.
-                self.strikes.fetch_max(1, Ordering::Relaxed);
+                // Makes the watch look at it even though nothing is pending. It is no strike: those are 200 ms apart.
+                self.doubted.store(true, Ordering::Relaxed);
                 Err(Fault::NoReplica(format!("the node that ran `{}` is gone", call.target.name)))
             }
             Err(RequestError::NotConnected) => Err(Fault::NoReplica(format!(
@@ -188,10 +195,14 @@ impl Peer {
                 Err(Fault::TooLarge { limit: limit as u64, size: size as u64, ran: Ran::No })
             }
             Err(RequestError::TimedOut) => Err(Fault::Deadline(Ran::Maybe)),
+            Err(RequestError::Broken) => Err(Fault::Unknown(
+                "the connection to NATS broke while the message was on its way".to_owned(),
+            )),
         }
     }
 
     async fn ping(&self) {
+        self.doubted.store(false, Ordering::Relaxed);
         let outcome = self.shared.bus.request(self.pings.clone(), Bytes::new(), HUNG).await;
         match outcome {
             Ok(_) => {
@@ -215,7 +226,7 @@ impl Peer {
                 let _ = self.shared.suspicions.try_send(self.incarnation.clone());
             }
             // Nothing is known of a peer while this node itself is cut off.
-            Err(RequestError::NotConnected | RequestError::TooLarge { .. }) => {}
+            Err(RequestError::NotConnected | RequestError::Broken | RequestError::TooLarge { .. }) => {}
         }
         self.pinging.store(false, Ordering::Release);
     }

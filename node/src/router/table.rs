@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use dashmap::DashMap;
-use futures::StreamExt;
 use lattice_proto::record::{self, Route};
 use lattice_proto::subject::Subjects;
 use lattice_proto::{ActorName, Incarnation};
@@ -117,18 +116,18 @@ impl Table {
         }
     }
 
-    /// Waits for a route that is newer than `revision`, looking again after `pause` at the latest.
+    /// Looks again, and waits for a route that is newer than `revision`, at most for `pause`.
     pub(super) async fn newer(&self, actor: &ActorName, revision: u64, pause: Duration) {
         let Some(watched) = self.shared.watched.get(actor).map(|entry| entry.value().clone()) else { return };
+        watched.doubt.notify_one();
         let mut state = watched.state.clone();
         let changed = state.wait_for(|state| match state {
             Some(Some(known)) => known.revision > revision,
             Some(None) => true,
             None => false,
         });
-        if tokio::time::timeout(pause, changed).await.is_err() {
-            watched.doubt.notify_one();
-        }
+        // The caller looks at what is known then, newer or not.
+        let _ = tokio::time::timeout(pause, changed).await;
     }
 
     /// The revision that this node knows; 0 when it knows none.
@@ -160,10 +159,16 @@ async fn follow(table: Table, actor: ActorName, state: watch::Sender<State>, dou
         // Subscribed before it is read, so that no change falls between.
         let Ok(mut changes) = shared.bus.control.subscribe(subject.clone(), None).await else { break };
         let generation = link.borrow().generation;
+        let mut announced: Option<u64> = None;
         loop {
             match shared.bus.routes.get(actor.as_str()).await {
                 Ok(entry) => {
                     let route = entry.as_ref().and_then(|entry| parse(shared, entry));
+                    let read = entry.as_ref().map_or(0, |entry| entry.revision);
+                    if announced.take().is_some_and(|announced| read < announced) {
+                        tokio::time::sleep(Duration::from_millis(fastrand::u64(5..25))).await;
+                        continue;
+                    }
                     let gone = route.is_none();
                     publish(&state, route);
                     if gone {
@@ -183,7 +188,11 @@ async fn follow(table: Table, actor: ActorName, state: watch::Sender<State>, dou
             }
             let resync = RESYNC + Duration::from_millis(fastrand::u64(0..10_000));
             tokio::select! {
-                change = changes.next() => if change.is_none() { break },
+                change = changes.next() => match change {
+                    // A read may be older than what was just republished: then it is read once more.
+                    Some(change) => announced = change.headers.get("Nats-Sequence").and_then(|text| text.parse().ok()),
+                    None => break,
+                },
                 () = doubt.notified() => {}
                 () = tokio::time::sleep(resync) => {}
                 changed = link.wait_for(|link| link.up && link.generation != generation) => {

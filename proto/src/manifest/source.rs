@@ -79,6 +79,12 @@ struct SourceGrants {
     log: Option<bool>,
 }
 
+fn printable(c: char) -> impl Iterator<Item = char> {
+    let control = c.is_control().then(|| c.escape_default());
+    let plain = (!c.is_control()).then_some(c);
+    control.into_iter().flatten().chain(plain)
+}
+
 /// The text, to turn places into lines.
 struct Text<'a> {
     text: &'a str,
@@ -95,11 +101,13 @@ impl Text<'_> {
     }
 
     fn error_at(&self, field: &str, at: usize, message: impl ToString) -> Error {
+        // Hostile text ends up in replies and terminals, so little of it is repeated.
+        let short = |text: &str| text.chars().take(300).flat_map(printable).collect::<String>();
         Error {
-            file: self.file.to_owned(),
+            file: short(self.file),
             line: self.line(at),
-            field: field.to_owned(),
-            message: message.to_string(),
+            field: short(field),
+            message: short(&message.to_string()),
         }
     }
 
