@@ -79,7 +79,8 @@ async fn serve(
         name: format!("lattice node {}", me.name),
         copies: config.nats_replicas,
     };
-    let waiting = |reason: &str| eprintln!("waiting for NATS at {}: {reason}", servers.join(", "));
+    let shown = servers.iter().map(|server| without_password(server)).collect::<Vec<_>>().join(",");
+    let waiting = |reason: &str| eprintln!("waiting for NATS at {shown}: {reason}");
     let bus = tokio::select! {
         bus = Bus::connect(&options, &subjects, waiting) => bus?,
         () = signals.first() => return Ok(()),
@@ -170,7 +171,7 @@ async fn serve(
         me.name,
         me.incarnation,
         config.lattice,
-        if servers.is_empty() { server } else { servers.join(",") },
+        if servers.is_empty() { server } else { shown },
     );
 
     let mut name_ended = false;
@@ -218,6 +219,15 @@ async fn serve(
     bus.calls.flush().await;
     tasks.shutdown().await;
     outcome
+}
+
+/// A server's URL as it may be shown.
+fn without_password(server: &str) -> String {
+    match (server.split_once("://"), server.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => server.to_owned(),
+    }
 }
 
 /// Whether there is another node to take over.

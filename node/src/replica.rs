@@ -66,6 +66,10 @@ impl Replica {
     ///
     /// # Errors
     /// Why not, with the turn, so that it can be offered elsewhere.
+    #[allow(
+        clippy::result_large_err,
+        reason = "what is given back is what was given, and boxing it would cost every call"
+    )]
     pub fn admit(&self, mut turn: Turn) -> Result<(), Refusal> {
         turn.count_in(&self.load);
         // The lock is held for one try_send only, which never waits.

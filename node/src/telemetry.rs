@@ -105,7 +105,8 @@ pub struct Subject<'a> {
 
 /// One hop of a message, ended when it is dropped. Holds nothing when spans are not exported.
 pub struct Span {
-    live: Option<opentelemetry_sdk::trace::Span>,
+    /// Boxed, since a message carries its span through every queue.
+    live: Option<Box<opentelemetry_sdk::trace::Span>>,
     /// What is passed on when there is no span.
     parent: Option<TraceContext>,
 }
@@ -142,7 +143,7 @@ impl Span {
             Some(parent) => Context::new().with_remote_span_context(remote(parent)),
             None => Context::new(),
         };
-        Self { live: Some(tracer.build_with_context(builder, &context)), parent }
+        Self { live: Some(Box::new(tracer.build_with_context(builder, &context))), parent }
     }
 
     /// What the next hop hangs under.

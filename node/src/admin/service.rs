@@ -246,7 +246,7 @@ impl admin_server::Admin for Service {
         let ask = Ask {
             target,
             operation,
-            payload: request.payload.into(),
+            payload: request.payload,
             content_type,
             deadline: Instant::now() + timeout,
             caller: None,
@@ -254,11 +254,9 @@ impl admin_server::Admin for Service {
             trace,
         };
         match self.parts.router.call(ask).await {
-            Ok(payload) => Ok(Response::new(CallResponse {
-                payload: payload.into(),
-                content_type: request.content_type,
-                trace_id,
-            })),
+            Ok(payload) => {
+                Ok(Response::new(CallResponse { payload, content_type: request.content_type, trace_id }))
+            }
             Err(fault) => {
                 span.fail(&fault);
                 Err(error::from_fault(&fault))

@@ -242,7 +242,7 @@ impl Subscription {
         let message = self.0.next().await?;
         Some(Arrived {
             subject: message.subject.into_string(),
-            reply: message.reply,
+            reply: message.reply.filter(is_inbox),
             payload: message.payload,
             headers: Headers(message.headers),
         })
@@ -253,6 +253,12 @@ impl Subscription {
         // The only error is a connection that has ended, and the subscription with it.
         let _ = self.0.unsubscribe().await;
     }
+}
+
+/// Whether an answer may go there. A client could name a bucket's key or a node's inbox as the place for its answer, and
+/// the node would write there with its own rights.
+fn is_inbox(reply: &async_nats::Subject) -> bool {
+    !reply.starts_with('$') && !reply.starts_with("lat.")
 }
 
 async fn connect_options(
@@ -296,6 +302,17 @@ async fn connect_options(
                 }
             }
         });
+    // The library leaves out what a URL says of user and password.
+    let named = options
+        .servers
+        .iter()
+        .find_map(|server| server.parse::<async_nats::ServerAddr>().ok())
+        .filter(|server| server.has_user_pass());
+    if let Some(server) = named
+        && let (Some(user), Some(password)) = (server.username(), server.password())
+    {
+        connect = connect.user_and_password(user.to_owned(), password.to_owned());
+    }
     if let Some(path) = &options.credentials {
         connect = connect.credentials_file(path).await.map_err(|error| {
             Error::Options(format!("cannot read the NATS credentials {}: {error}", path.display()))

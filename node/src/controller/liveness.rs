@@ -140,7 +140,7 @@ impl Liveness {
     }
 
     /// The nodes to ask now.
-    pub(super) fn to_ask(&mut self, now: Instant) -> Vec<Incarnation> {
+    pub(super) fn ask_now(&mut self, now: Instant) -> Vec<Incarnation> {
         let silent = self.nodes.values_mut().filter(|watched| {
             let quiet = now.duration_since(watched.renewed) > SILENT;
             let due = watched.asked.is_none_or(|asked| now.duration_since(asked) > ASK_AGAIN);
@@ -214,10 +214,10 @@ mod tests {
         let name = "a".parse().unwrap();
         let mut liveness = Liveness::new(now);
         liveness.renewed(&lease("a", &id), now);
-        assert!(liveness.to_ask(now).is_empty());
+        assert!(liveness.ask_now(now).is_empty());
         let later = now + Duration::from_secs(1);
-        assert_eq!(liveness.to_ask(later), std::slice::from_ref(&id));
-        assert!(liveness.to_ask(later).is_empty(), "asked already");
+        assert_eq!(liveness.ask_now(later), std::slice::from_ref(&id));
+        assert!(liveness.ask_now(later).is_empty(), "asked already");
         liveness.told(&id, Verdict::Silent);
         assert_eq!(liveness.state(&name, &id, later), Some(NodeState::Suspect));
         liveness.told(&id, Verdict::Gone);

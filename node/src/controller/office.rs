@@ -120,7 +120,7 @@ pub(super) async fn hold(
             }
             _ = look.tick() => {
                 let now = Instant::now();
-                for silent in office.liveness.to_ask(now) {
+                for silent in office.liveness.ask_now(now) {
                     ask(context, silent, &verdicts);
                 }
                 // Time alone changes little, so nothing is planned anew that did not change.
@@ -163,10 +163,11 @@ pub(super) async fn hold(
             match acted {
                 Ok(()) => {}
                 // Either the mirrors are a moment behind, which mends itself, or another leader has begun its term.
-                Err(Error::Conflict) => match office.is_deposed().await {
-                    Ok(true) => return "another leader has begun its term",
-                    Ok(false) | Err(_) => {}
-                },
+                Err(Error::Conflict) => {
+                    if matches!(office.is_deposed().await, Ok(true)) {
+                        return "another leader has begun its term";
+                    }
+                }
                 Err(error) => tracing::debug!(%error, "a plan was not written; it is made again"),
             }
         }

@@ -82,7 +82,7 @@ pub fn describe(me: &super::Identity, labels: BTreeMap<String, String>, admin: S
         incarnation: me.incarnation.clone(),
         labels,
         cpus,
-        memory_bytes: u64::try_from(system.totalram).unwrap_or(0) * u64::from(system.mem_unit),
+        memory_bytes: system.totalram * u64::from(system.mem_unit),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         admin,
         draining: false,

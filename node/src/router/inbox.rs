@@ -21,6 +21,13 @@ pub const ENVELOPE_ROOM: usize = 64 << 10;
 /// The calls from other nodes that are being handled, so that their callers can give up on them.
 type Cancellable = Arc<DashMap<(MessageId, u32), CancellationToken>>;
 
+/// A call that a mailbox of this node took.
+struct Admitted {
+    pending: Pending,
+    local: Arc<LocalActor>,
+    key: (MessageId, u32),
+}
+
 /// Serves this node's inbox.
 pub struct Inboxes {
     router: Router,
@@ -88,7 +95,7 @@ impl Inboxes {
             shared.counters.malformed_envelopes();
             return;
         };
-        let (pending, local, key) = match self.admit(message.payload) {
+        let Admitted { pending, local, key } = match self.admit(message.payload) {
             Ok(admitted) => admitted,
             Err(fault) => {
                 shared.bus.publish(reply, Reply { outcome: Err(fault), load: 0 }.encode()).await;
@@ -112,7 +119,7 @@ impl Inboxes {
         });
     }
 
-    fn admit(&self, payload: Bytes) -> Result<(Pending, Arc<LocalActor>, (MessageId, u32)), Fault> {
+    fn admit(&self, payload: Bytes) -> Result<Admitted, Fault> {
         let shared = &self.router.shared;
         let call = Call::decode(payload).map_err(|error| {
             shared.counters.malformed_envelopes();
@@ -133,7 +140,7 @@ impl Inboxes {
         };
         let pending =
             self.router.admit(&local, call.id, &call.target, call.chain, deadline, message, call.trace)?;
-        Ok((pending, local, key))
+        Ok(Admitted { pending, local, key })
     }
 
     /// When the caller stops waiting, by the nearer of its two ways to say so; none when that has passed.

@@ -13,6 +13,7 @@ use wasmtime::component::{
 use wasmtime::{Config, Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+#[allow(dead_code, reason = "the derived `Lift` makes them by number")]
 #[derive(ComponentType, Lift, Lower, Clone, Copy, Debug)]
 #[component(enum)]
 #[repr(u8)]
@@ -90,6 +91,7 @@ struct Message {
     attempt: u32,
 }
 
+#[allow(dead_code, reason = "the floor passes them on to nobody; their shape is what the guest gives")]
 #[derive(ComponentType, Lift)]
 #[component(record)]
 struct CallOptions {

@@ -78,7 +78,7 @@ fn spread(values: &[f64]) -> String {
 /// All of them for people.
 pub fn table(figures: &[Figure]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header([
         "figure",
         "unit",

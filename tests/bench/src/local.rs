@@ -73,7 +73,7 @@ pub async fn measure(runs: usize) -> anyhow::Result<Vec<Figure>> {
     );
     // One round to warm up, uncounted.
     for counted in (0..=runs).map(|run| run > 0) {
-        let mut note = |figure: &mut Figure, lattice: Duration, floor: Duration| {
+        let note = |figure: &mut Figure, lattice: Duration, floor: Duration| {
             if counted {
                 figure.lattice.push(lattice.as_secs_f64() * 1e6);
                 figure.floor.push(floor.as_secs_f64() * 1e6);

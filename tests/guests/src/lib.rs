@@ -115,7 +115,7 @@ impl Misfit {
                 ctx.call::<String>(to.as_str(), "echo", &arguments).await?;
                 replies += 1;
             }
-            Result::Ok(replies)
+            Result::<u32>::Ok(replies)
         });
         let mut replies = 0;
         for lane in join_all(lanes).await {

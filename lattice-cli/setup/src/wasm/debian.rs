@@ -166,8 +166,8 @@ mod tests {
 
     #[test]
     fn debians_programs_come_before_rustups() {
-        let path = BuildStd::pretend().search_path(Some("/root/.cargo/bin:/bin".into()));
-        assert_eq!(path, "/tools/gcc-ld:/usr/bin:/root/.cargo/bin:/bin");
+        let path = BuildStd::pretend().search_path(Some("/rustup/bin:/bin".into()));
+        assert_eq!(path, "/tools/gcc-ld:/usr/bin:/rustup/bin:/bin");
     }
 
     #[test]
