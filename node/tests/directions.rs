@@ -29,7 +29,7 @@ fn trespassers(root: &str, word: &str, rooms: &[&str]) -> Vec<PathBuf> {
         rooms.iter().any(|room| inside.starts_with(room) || inside == Path::new(&format!("{room}.rs")))
     };
     let all = sources(&root);
-    assert!(all.len() > 5, "{} has no sources to check", root.display());
+    assert!(!all.is_empty(), "{} has no sources to check", root.display());
     all.into_iter()
         .filter(|(path, text)| text.contains(word) && !allowed(path))
         .map(|(path, _)| path)
