@@ -68,7 +68,7 @@ impl Context {
         self.mesh.self_id()
     }
 
-    /// The calling actor's ID, or none when the caller is no actor.
+    /// Who calls: an actor's ID, `external` for a plain NATS client, or none for a call through the admin API.
     pub fn caller(&self) -> Option<&str> {
         self.origin.caller.as_deref()
     }

@@ -1,8 +1,9 @@
 //! The elected node's loop: watch, plan, write assignments and routes, report. It never touches Wasm.
 //!
 //! ```text
-//! specs, node records, leases ─▶ plan (pure placement) ─▶ assignments   (one batch, guarded by the term)
-//!                               └▶ routes and node states               (compare-and-set each)
+//! specs, node records, leases ─▶ plan (pure placement) ─▶ assignments   (batches, guarded by the term)
+//!                  │                       └────────────▶ routes        (compare-and-set each)
+//!                  └────────────────────────────────────▶ node states   (plain writes)
 //! ```
 //!
 //! Every node is a candidate; `election` says when this one holds office. Nothing that runs depends on there being a

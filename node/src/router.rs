@@ -226,6 +226,8 @@ impl Router {
             {
                 return Ok(Found::There(known, index));
             }
+            // A route that names this node is out of date when nothing runs here.
+            search.moved |= known.names_this_node && shared.local.get(&ask.target.name).is_none();
             // Every replica was tried. A node that no longer had it means that it moved: the route will say where to.
             if std::mem::take(&mut search.gone) && !search.moved {
                 // One look at the route, and no more: when there is nobody the caller should know at once.

@@ -205,7 +205,8 @@ pub struct Assignment {
     pub actors: BTreeMap<ActorName, Assigned>,
 }
 
-/// What one node is to run of one actor: all that it needs to know, so that it can also start without NATS.
+/// What one node is to run of one actor: all that it needs to know, but for the artifact's bytes. Nothing of it is kept
+/// on a node's disk yet, so a node that starts without NATS waits for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assigned {
     /// The app that owns it.

@@ -95,3 +95,17 @@ async fn an_actors_own_error_arrives_whole() {
         assert_eq!(fault.details, "{\"code\":\"out-of-luck\"}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_that_serves_for_long_needs_no_more_memory() {
+    let lattice = Lattice::start(1).await;
+    // A guest that kept a hundred bytes of each message would be at its limit long before the last one.
+    let manifest = "[app]\nname = \"long\"\n\n\
+        [actors.caller]\nartifact = \"misfit.wasm\"\ngrants = { call = [\"callee\"] }\nlimits = { memory = \"4MiB\" }\n\n\
+        [actors.callee]\nartifact = \"misfit.wasm\"\nlimits = { memory = \"4MiB\" }\n";
+    lattice.apply(manifest).await;
+    let calls = 60_000;
+    let storm = json!({ "to": "callee", "n": calls, "at_once": 16, "bytes": 64 });
+    let replies = lattice.call_within(0, "caller", "storm", storm, Duration::from_secs(60)).await;
+    assert_eq!(replies, Ok(json!(calls)));
+}

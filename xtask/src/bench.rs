@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: everything in release, then the benchmark program of the test package.
+//! `cargo xtask bench`: everything in release, then the benchmark program, `lattice-bench`.
 
 use std::process::Command;
 

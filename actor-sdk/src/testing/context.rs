@@ -45,7 +45,8 @@ impl TestContext {
         self
     }
 
-    /// Sets the calling actor.
+    /// Sets who calls: an actor's ID, or `external` for a plain NATS client. Without it the call is one through the
+    /// admin API.
     #[must_use]
     pub fn with_caller(mut self, caller: impl Into<String>) -> Self {
         self.0.origin.caller = Some(caller.into());

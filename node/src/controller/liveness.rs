@@ -131,6 +131,14 @@ impl Liveness {
         }
     }
 
+    /// Surely lost, whenever its last renewal was: it lost the leadership that way.
+    pub(super) fn lost(&mut self, incarnation: &Incarnation, now: Instant) {
+        for watched in self.nodes.values_mut().filter(|watched| watched.incarnation == *incarnation) {
+            watched.renewed = now.checked_sub(SILENT * 2).unwrap_or(now);
+        }
+        self.told(incarnation, Verdict::Gone);
+    }
+
     /// A ping was answered, or not.
     pub(super) fn told(&mut self, incarnation: &Incarnation, verdict: Verdict) {
         self.changed |= verdict != Verdict::Alive;
@@ -158,8 +166,11 @@ impl Liveness {
 
     /// Whether answers may differ from those at the last time that this was asked.
     pub(super) fn take_changed(&mut self, now: Instant) -> bool {
-        // Within the grace time any answer may change by time alone.
-        std::mem::replace(&mut self.changed, now < self.grace_until)
+        // Within the grace time any answer may change by time alone, and so may one that waits for a renewal's end.
+        let gone = |watched: &Watched| watched.verdict == Some(Verdict::Gone);
+        let open = |watched: &Watched| gone(watched) && now.duration_since(watched.renewed) <= SILENT;
+        let waits = now < self.grace_until || self.nodes.values().any(open);
+        std::mem::replace(&mut self.changed, waits)
     }
 
     /// What to make of a node whose record names this incarnation; none while nothing can be said.

@@ -152,7 +152,7 @@ pub(super) async fn hold(
             dirty |= more;
         }
         if let Some(gone) = deposed.take_if(|_| office.leases_complete) {
-            office.liveness.told(&gone, Verdict::Gone);
+            office.liveness.lost(&gone, Instant::now());
         }
         if !held.is_valid() {
             return "its lease was not renewed in time, or another node took over";
@@ -361,6 +361,12 @@ impl Office<'_> {
             .collect();
         let world = World { apps: self.current_apps(), nodes: &seen, assigned: &assigned };
         let plan = plan::plan(&world, self.term);
+        // Routes say what is there, assignments what should be. Routes go first: a node that loses a replica because
+        // another one has it must not do so before callers can know of the other.
+        let mut routes = plan.routes;
+        self.keep_leaving(&seen, &mut routes);
+        let routed = self.write_routes(routes).await;
+
         let changed: Vec<(String, Bytes)> = plan
             .assignments
             .iter()
@@ -374,9 +380,7 @@ impl Office<'_> {
             let guard = Guard { key: &key, revision: self.term_revision };
             self.context.bus.decisions.put_all_guarded(&guard, &changed).await?;
         }
-        let mut routes = plan.routes;
-        self.keep_leaving(&seen, &mut routes);
-        self.write_routes(routes).await
+        routed
     }
 
     /// The current revision of every app that is not deleted.

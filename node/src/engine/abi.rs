@@ -75,7 +75,6 @@ pub(crate) enum Failure {
 #[component(record)]
 pub(crate) struct Message {
     pub id: Arc<str>,
-    pub key: Option<Arc<str>>,
     pub operation: Arc<str>,
     pub payload: Vec<u8>,
     #[component(name = "content-type")]

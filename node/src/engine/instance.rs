@@ -181,7 +181,6 @@ async fn run(
     let remaining = context.deadline.saturating_duration_since(Instant::now());
     let message = abi::Message {
         id: context.id.shared(),
-        key: context.actor.key.clone(),
         operation: message.operation.shared(),
         payload: message.payload.into(),
         content_type: message.content_type.as_str().to_owned(),

@@ -36,6 +36,8 @@ pub(super) struct Known {
     pub route: Route,
     /// The nodes with replicas, except this one.
     pub targets: Vec<KnownTarget>,
+    /// Whether it names this node as well.
+    pub names_this_node: bool,
 }
 
 pub(super) struct KnownTarget {
@@ -218,7 +220,8 @@ fn parse(shared: &Shared, entry: &Entry) -> Option<Arc<Known>> {
                 load: AtomicU32::new(0),
             });
             let targets = targets.collect();
-            Some(Arc::new(Known { revision: entry.revision, route, targets }))
+            let names_this_node = route.targets.iter().any(|target| target.incarnation == shared.own);
+            Some(Arc::new(Known { revision: entry.revision, route, targets, names_this_node }))
         }
         Err(error) => {
             shared.counters.malformed_records();

@@ -79,7 +79,6 @@ enum Failure {
 #[component(record)]
 struct Message {
     id: String,
-    key: Option<String>,
     operation: String,
     payload: Vec<u8>,
     #[component(name = "content-type")]
@@ -196,7 +195,6 @@ impl Bare {
                 while let Some(turn) = turns.recv().await {
                     let message = Message {
                         id: "1".to_owned(),
-                        key: None,
                         operation: turn.operation,
                         payload: turn.payload,
                         content_type: "application/json".to_owned(),

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const LONGEST_INFO: u64 = 64 << 10;
 
 /// What a node needs for the default payload limit and the envelope around it.
-const LEAST_PAYLOAD: u64 = (1 << 20) + (64 << 10);
+const LEAST_PAYLOAD: u64 = 1 << 20;
 
 pub async fn program(repair: Repair, output: Format) -> Finding {
     const CHECK: &str = "nats-server";
