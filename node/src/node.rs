@@ -123,7 +123,7 @@ async fn serve(
     let ingress = Ingress::new(router.clone());
     let from_outside = ingress.open().await?;
     let outside = CancellationToken::new();
-    tasks.spawn(ingress.serve(from_outside, outside.clone()));
+    let from_outside = tokio::spawn(ingress.serve(from_outside, outside.clone()));
 
     // Calls out.
     tasks.spawn(peers.watch());
@@ -189,21 +189,17 @@ async fn serve(
         Some(_) = tasks.join_next() => Err(Error::Task("a part of the node")),
     };
     if outcome.is_ok() {
-        let drained = async {
-            if inventory.actors().values().any(|running| running.ready > 0)
-                && has_others(&observer, &me).await
-            {
-                eprintln!("draining; a second signal stops at once");
-                inventory.drain();
-                inventory.emptied().await;
-            }
-            outside.cancel();
-            stop.cancel();
-            router.all_answered().await;
-        };
         tokio::select! {
-            drained = tokio::time::timeout(DRAIN, drained) => if drained.is_err() {
-                tracing::warn!("not everything was taken over and answered in time; stopping all the same");
+            () = drain(&inventory, &observer, &me) => {}
+            () = signals.second() => {}
+        }
+        // Each step has a bound of its own: what cannot be taken over must not cost what can be answered.
+        outside.cancel();
+        let _ = tokio::time::timeout(LAST_REQUESTS, from_outside).await;
+        stop.cancel();
+        tokio::select! {
+            answered = tokio::time::timeout(DRAIN, router.all_answered()) => if answered.is_err() {
+                tracing::warn!("not everything was answered in time; stopping all the same");
             },
             () = signals.second() => {}
         }
@@ -219,6 +215,19 @@ async fn serve(
     bus.calls.flush().await;
     tasks.shutdown().await;
     outcome
+}
+
+/// Asks to be emptied, and waits until others have taken over, where there are others.
+async fn drain(inventory: &Inventory, observer: &Observer, me: &Identity) {
+    let serves = inventory.actors().values().any(|running| running.ready > 0);
+    if !serves || !has_others(observer, me).await {
+        return;
+    }
+    eprintln!("draining; a second signal stops at once");
+    inventory.drain();
+    if tokio::time::timeout(DRAIN, inventory.emptied()).await.is_err() {
+        tracing::warn!("not everything was taken over in time; stopping all the same");
+    }
 }
 
 /// A server's URL as it may be shown.

@@ -138,6 +138,10 @@ async fn serve(
                 tracing::warn!(actor = %home.actor, reason, "a replica cannot be made again; it will be tried again");
                 failures += 1;
                 tokio::time::sleep(backoff(failures)).await;
+                if turns.is_closed() {
+                    // Nobody wants it any more; what waits is told so when the mailbox goes.
+                    return;
+                }
                 continue;
             }
         };

@@ -169,8 +169,15 @@ impl Router {
         if ask.chain.len() >= MAX_CHAIN {
             return Err(Fault::Deadlock(format!("{} (after {MAX_CHAIN} calls in one chain)", ask.target)));
         }
-        let mut search =
-            Search { attempt: 0, spent: 0, tried: BTreeSet::new(), moved: false, gone: false, last: None };
+        let mut search = Search {
+            attempt: 0,
+            spent: 0,
+            tried: BTreeSet::new(),
+            moved: false,
+            gone: false,
+            maybe: false,
+            last: None,
+        };
         loop {
             search.attempt += 1;
             search.spent += 1;
@@ -189,11 +196,15 @@ impl Router {
                 Tried::Refused(fault) => {
                     search.moved |= matches!(fault, Fault::NotHere { .. });
                     search.gone |= matches!(fault, Fault::NoReplica(_));
-                    search.last = Some(fault);
+                    // A try that may have run outweighs every later one that surely did not.
+                    search.maybe |= fault.ran() != Ran::No;
+                    if !search.maybe || fault.ran() != Ran::No {
+                        search.last = Some(fault);
+                    }
                 }
             }
             if Instant::now() >= ask.deadline {
-                return Err(Fault::Deadline(Ran::No));
+                return Err(Fault::Deadline(search.ran()));
             }
         }
     }
@@ -218,7 +229,7 @@ impl Router {
                     let name = &ask.target.name;
                     return Err(Fault::NoReplica(format!("`{name}` does not run here, and {reason}")));
                 }
-                Err(_) => return Err(Fault::Deadline(Ran::No)),
+                Err(_) => return Err(Fault::Deadline(search.ran())),
             };
             let budget = search.spent <= RETRIES + 1;
             if budget
@@ -248,7 +259,7 @@ impl Router {
             let pause = STALE_ROUTE + Duration::from_millis(fastrand::u64(0..20));
             let newer = shared.table.newer(&ask.target.name, known.revision, pause);
             if tokio::time::timeout_at(ask.deadline.into(), newer).await.is_err() {
-                return Err(Fault::Deadline(Ran::No));
+                return Err(Fault::Deadline(search.ran()));
             }
             search.moved = false;
             search.spent = 1;
@@ -398,9 +409,17 @@ struct Search {
     tried: BTreeSet<Incarnation>,
     /// Whether one of them no longer had the actor.
     moved: bool,
+    /// Whether one of the tries may have run.
+    maybe: bool,
     /// Whether one of them is gone, which may be news to this node's table.
     gone: bool,
     last: Option<Fault>,
+}
+
+impl Search {
+    fn ran(&self) -> Ran {
+        if self.maybe { Ran::Maybe } else { Ran::No }
+    }
 }
 
 enum Found {

@@ -90,12 +90,7 @@ impl Watched {
     /// None when there never was such a declaration.
     pub(super) async fn start(observer: &Observer, id: Id) -> Result<Option<Self>, crate::bus::Error> {
         let following = observer.follow(&id.app, id.revision).await?;
-        Ok(following.map(|following| {
-            // Whoever asks late is not told to wait once more.
-            let now = Instant::now();
-            let moved = now.checked_sub(following.age()).unwrap_or(now);
-            Self { id, following, last: None, moved }
-        }))
+        Ok(following.map(|following| Self { id, following, last: None, moved: Instant::now() }))
     }
 
     /// Waits for a change, and tells how far it is.

@@ -45,10 +45,12 @@ pub(super) async fn run(actor: ActorName, mut orders: watch::Receiver<Option<Ass
                 let same_work = |latest: &Option<Assigned>| {
                     latest.as_ref().is_some_and(|latest| latest.spec.digest == wanted.spec.digest)
                 };
+                // A receiver of its own: looking for an order must not count as having seen it.
+                let mut latest = orders.clone();
                 tokio::select! {
                     outcome = converge(&actor, &mut now, wanted, &tools, &mut finishing) => outcome,
                     // What is being fetched is left only when something else is wanted.
-                    changed = orders.wait_for(|latest| !same_work(latest)) => match changed.map(|_| ()) {
+                    changed = latest.wait_for(|latest| !same_work(latest)) => match changed.map(|_| ()) {
                         Ok(()) => continue,
                         Err(_) => return,
                     },

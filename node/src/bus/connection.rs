@@ -251,7 +251,7 @@ impl Subscription {
     /// Takes no more messages. Those that have arrived already are still given.
     pub async fn close(&mut self) {
         // The only error is a connection that has ended, and the subscription with it.
-        let _ = self.0.unsubscribe().await;
+        let _ = self.0.drain().await;
     }
 }
 

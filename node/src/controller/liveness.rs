@@ -141,8 +141,8 @@ impl Liveness {
 
     /// A ping was answered, or not.
     pub(super) fn told(&mut self, incarnation: &Incarnation, verdict: Verdict) {
-        self.changed |= verdict != Verdict::Alive;
         for watched in self.nodes.values_mut().filter(|watched| watched.incarnation == *incarnation) {
+            self.changed |= watched.verdict.unwrap_or(Verdict::Alive) != verdict;
             watched.verdict = Some(verdict);
         }
     }

@@ -9,7 +9,6 @@ use lattice_proto::{ActorName, AppName, NodeName};
 use serde::de::DeserializeOwned;
 
 use crate::bus::{Bus, Change, Entry, Error, Mirror, Space, Watch};
-use crate::clock;
 use crate::membership::{LEADER, state_key};
 
 /// How long reading a whole space may take.
@@ -174,7 +173,6 @@ impl Observer {
             spec: decode(&entry)?,
             routes: self.bus.routes.watch(">"),
             known: Mirror::new(|entry| record::decode(entry.value.as_deref()?).ok()),
-            stored_ms: entry.stored_ms,
         }))
     }
 }
@@ -187,18 +185,12 @@ pub struct Following {
     spec: App,
     routes: Watch,
     known: Mirror<Route>,
-    stored_ms: i64,
 }
 
 /// How often the catalog is looked at, to notice that a declaration was superseded.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Following {
-    /// How long ago it was declared.
-    pub fn age(&self) -> Duration {
-        Duration::from_millis(u64::try_from(clock::wall_ms() - self.stored_ms).unwrap_or(0))
-    }
-
     /// How far it is now, after the next change or look.
     pub async fn next(&mut self) -> Result<Progress, Error> {
         let looked = tokio::time::timeout(LOOK, async {

@@ -44,8 +44,9 @@ enum Decision {
 
 /// What the nodes bucket holds.
 enum NodeEntry {
-    Record(Node),
+    Record(Box<Node>),
     Status(NodeStatus),
+    /// Damaged, or written by a later version. The node lives on, and is left alone.
     Unreadable,
 }
 
@@ -270,7 +271,7 @@ fn parse_decision(entry: &Entry) -> Option<Decision> {
 fn parse_node(entry: &Entry) -> Option<NodeEntry> {
     let bytes = entry.value.as_deref()?;
     let parsed = match entry.key.split_once('.').map(|(kind, _)| kind) {
-        Some("node") => record::decode(bytes).map(NodeEntry::Record).ok(),
+        Some("node") => record::decode(bytes).map(|node| NodeEntry::Record(Box::new(node))).ok(),
         Some("state") => record::decode(bytes).map(NodeEntry::Status).ok(),
         _ => None,
     };
@@ -320,16 +321,25 @@ impl Office<'_> {
         Ok(entry.is_none_or(|entry| entry.revision > self.term_revision))
     }
 
-    /// Keys whose records cannot be read. While there are any nothing is planned: a plan over half of what is declared
-    /// would stop the other half.
+    /// Keys of what is declared or decided whose records cannot be read. While there are any nothing is planned: a plan
+    /// over half of what is declared would stop the other half. Revisions that are no longer current do not count, and
+    /// neither does what a single node says of itself.
     fn unreadable(&self) -> Vec<&str> {
-        let decisions = self.decisions.entries().iter();
-        let decisions =
-            decisions.filter(|(_, entry)| matches!(entry.value, Decision::Unreadable)).map(|(key, _)| key);
-        let nodes = self.nodes.entries().iter();
-        let nodes =
-            nodes.filter(|(_, entry)| matches!(entry.value, NodeEntry::Unreadable)).map(|(key, _)| key);
-        decisions.chain(nodes).map(String::as_str).collect()
+        let entries = || self.decisions.entries().iter();
+        let catalog = entries().find_map(|(_, entry)| match &entry.value {
+            Decision::Catalog(catalog) => Some(catalog),
+            _ => None,
+        });
+        let matters = |key: &str| match (self.subjects.parse_control(key), catalog) {
+            (Ok(Control::Spec(app, revision)), Some(catalog)) => {
+                catalog.apps.get(&app).is_some_and(|head| !head.deleted && head.revision == revision)
+            }
+            (Ok(_), _) => true,
+            (Err(_), _) => false,
+        };
+        let unreadable =
+            entries().filter(|(key, entry)| matches!(entry.value, Decision::Unreadable) && matters(key));
+        unreadable.map(|(key, _)| key.as_str()).collect()
     }
 
     async fn act(&mut self) -> Result<(), Error> {
@@ -367,9 +377,16 @@ impl Office<'_> {
         self.keep_leaving(&seen, &mut routes);
         let routed = self.write_routes(routes).await;
 
+        let nodes = self.nodes.entries().iter();
+        let unreadable_nodes: BTreeSet<&str> = nodes
+            .filter(|(_, entry)| matches!(entry.value, NodeEntry::Unreadable))
+            .filter_map(|(key, _)| key.strip_prefix("node."))
+            .collect();
         let changed: Vec<(String, Bytes)> = plan
             .assignments
             .iter()
+            // A node whose record cannot be read is left alone: it may be newer than this leader.
+            .filter(|(node, _)| !unreadable_nodes.contains(node.as_str()))
             .filter(|(node, assignment)| !plan::same(assigned.get(*node), assignment))
             .map(|(node, assignment)| {
                 (self.subjects.control(&Control::Assign((*node).clone())), record::encode(assignment))
@@ -410,7 +427,7 @@ impl Office<'_> {
             .entries()
             .values()
             .filter_map(|entry| match &entry.value {
-                NodeEntry::Record(record) => Some(record.clone()),
+                NodeEntry::Record(record) => Some(Node::clone(record)),
                 _ => None,
             })
             .collect();
@@ -472,7 +489,6 @@ impl Office<'_> {
                 self.context.bus.nodes.remove_if(&record_key, entry.revision).await?;
             }
             self.context.bus.nodes.remove(&state_key(&name)).await?;
-            self.context.bus.decisions.purge(&self.subjects.control(&Control::Assign(name.clone()))).await?;
         }
         Ok(())
     }

@@ -82,7 +82,7 @@ fn assignments(
         known.map(|node| (node.clone(), Assignment { term, actors: BTreeMap::new() })).collect();
     for (app, name, actor) in actors(world) {
         let Some(placed) = placed.get(name) else { continue };
-        let counts = make_before_break(world, app.revision, name, placed, actor.settings.replicas);
+        let (counts, leaving) = make_before_break(world, app.revision, name, placed, actor.settings.replicas);
         for (node, replicas) in &counts {
             if let Some(assignment) = assignments.get_mut(node) {
                 let assigned = Assigned {
@@ -95,38 +95,49 @@ fn assignments(
                 assignment.actors.insert(name.clone(), assigned);
             }
         }
+        for (node, before) in leaving {
+            if let Some(assignment) = assignments.get_mut(&node) {
+                assignment.actors.insert(name.clone(), before);
+            }
+        }
     }
     assignments
 }
 
 /// What each node is to run now: as placed, and until all of that is ready also what living nodes are about to lose.
 ///
-/// So a drain, a rebalancing and a node that comes back move replicas without a moment in which there are fewer.
+/// So a drain, a rebalancing and a node that comes back move replicas without a moment in which there are fewer. A node
+/// that is to lose all of them keeps its old order as it was: a new revision never starts where it must not.
 fn make_before_break(
     world: &World<'_>,
     revision: u64,
     actor: &ActorName,
     placed: &Placed,
     wanted: u32,
-) -> BTreeMap<NodeName, u32> {
+) -> (BTreeMap<NodeName, u32>, BTreeMap<NodeName, Assigned>) {
     let ready = |node: &NodeName| {
         let seen = world.nodes.get(node).filter(|seen| is_alive(seen));
         let running = seen.and_then(|seen| seen.record.actors.get(actor));
         running.filter(|running| running.revision == revision).map_or(0, |running| running.ready)
     };
     let made: u32 = placed.nodes.iter().map(|(node, replicas)| ready(node).min(*replicas)).sum();
-    let mut counts = placed.nodes.clone();
+    let (mut counts, mut leaving) = (placed.nodes.clone(), BTreeMap::new());
     if made >= wanted {
-        return counts;
+        return (counts, leaving);
     }
     for (node, assignment) in world.assigned {
-        let before = assignment.actors.get(actor).map_or(0, |assigned| assigned.replicas);
-        if before > 0 && world.nodes.get(node).is_some_and(is_alive) {
-            let count = counts.entry(node.clone()).or_default();
-            *count = before.max(*count);
+        let Some(before) = assignment.actors.get(actor).filter(|before| before.replicas > 0) else {
+            continue;
+        };
+        if !world.nodes.get(node).is_some_and(is_alive) {
+            continue;
+        }
+        match counts.get_mut(node) {
+            Some(count) => *count = before.replicas.max(*count),
+            None => drop(leaving.insert(node.clone(), before.clone())),
         }
     }
-    counts
+    (counts, leaving)
 }
 
 fn is_alive(seen: &Seen) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
@@ -45,6 +46,8 @@ pub(crate) struct Guest {
     turns: HashMap<GuestTaskId, Arc<TurnContext>>,
     /// Ticks of the epoch in which the guest was found computing, since it last gave way.
     ticks: u32,
+    /// When the epoch was last found to have moved.
+    last_tick: Instant,
     /// Calls to other actors that it has not got the answers of yet.
     pub(crate) calls: Arc<Semaphore>,
 }
@@ -65,9 +68,10 @@ impl Guest {
         Self {
             wasi: wasi.build(),
             table,
-            limiter: Limiter { memory, used: 0, refused: None },
+            limiter: Limiter { memory, used: 0, last_growth: 0, refused: None },
             turns: HashMap::new(),
             ticks: 0,
+            last_tick: Instant::now(),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
             home,
         }
@@ -78,8 +82,11 @@ impl Guest {
         self.turns.insert(task, turn);
     }
 
-    pub(super) fn leave(&mut self, task: GuestTaskId) {
-        self.turns.remove(&task);
+    pub(super) fn leave(&mut self, task: GuestTaskId, turn: &Arc<TurnContext>) {
+        // Task ids are used again, so only this turn's own entry goes.
+        if self.turns.get(&task).is_some_and(|current| Arc::ptr_eq(current, turn)) {
+            self.turns.remove(&task);
+        }
     }
 
     /// Called after a call that really went out and came back: the guest has given way meanwhile.
@@ -102,7 +109,13 @@ pub(crate) fn current_turn(mut store: StoreContextMut<'_, Guest>) -> Option<Arc<
 /// machine is. What a guest does outside of any turn counts as well: nobody waits for it.
 pub(super) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
     let guest = store.data_mut();
-    guest.ticks = guest.ticks.saturating_add(1);
+    // A guest that waited for something comes here late, and has not computed meanwhile.
+    let now = Instant::now();
+    if now.duration_since(std::mem::replace(&mut guest.last_tick, now)) < TICK * 3 {
+        guest.ticks = guest.ticks.saturating_add(1);
+    } else {
+        guest.ticks = 0;
+    }
     if TICK.saturating_mul(guest.ticks) > guest.home.settings.limits.turn.duration() {
         return Err(wasmtime::Error::msg(format!(
             "it computed for more than {} without giving way",
@@ -123,6 +136,8 @@ pub(super) struct Limiter {
     /// All linear memories of the store together, in bytes.
     memory: usize,
     used: usize,
+    /// Given back when the growth fails after all.
+    last_growth: usize,
     pub(super) refused: Option<usize>,
 }
 
@@ -133,10 +148,15 @@ impl ResourceLimiter for Limiter {
             self.refused = Some(total);
             return Ok(false);
         }
-        // A growth that fails after this leaves the count too high, which only makes the limit stricter.
+        self.last_growth = total - self.used;
         self.used = total;
         self.refused = None;
         Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.used = self.used.saturating_sub(std::mem::take(&mut self.last_growth));
+        Ok(())
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {

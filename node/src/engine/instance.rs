@@ -193,13 +193,13 @@ async fn run(
     let call = accessor.with(|mut access| {
         let call = handle.start_call_concurrent(access.as_context_mut(), (message,))?;
         let task = call.task();
-        access.data_mut().enter(task, context);
+        access.data_mut().enter(task, context.clone());
         wasmtime::error::Ok((task, call))
     });
     // What cannot even be started has poisoned nothing yet, but says that the store is unusable.
     let (task, call) = call?;
     let (answer,) = handle.finish_call_concurrent(accessor, call).await?;
-    accessor.with(|mut access| access.data_mut().leave(task));
+    accessor.with(|mut access| access.data_mut().leave(task, &context));
     let answer = match answer {
         Ok(payload) if payload.len() > limit => {
             Err(Fault::TooLarge { limit: limit as u64, size: payload.len() as u64, ran: Ran::Yes })

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn an_old_server_without_jetstream_fails_twice() {
-        let info = parse("INFO {\"version\":\"2.9.10\",\"max_payload\":1048576}\r\n").unwrap();
+        let info = parse("INFO {\"version\":\"2.9.10\",\"max_payload\":65536}\r\n").unwrap();
         let states: Vec<_> = judge(&info).iter().map(|finding| finding.state).collect();
         assert_eq!(states, [State::Failed, State::Failed, State::Warning]);
         let info = parse("INFO {\"version\":\"2.15.1\",\"jetstream\":true,\"max_payload\":8388608}").unwrap();
