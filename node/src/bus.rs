@@ -19,6 +19,8 @@ use async_nats::jetstream;
 use bytes::Bytes;
 use lattice_proto::subject::Subjects;
 
+use crate::causes::full;
+
 pub use connection::{Connection, Link, RequestError, Subscription};
 pub use object::Objects;
 pub use space::{Entry, Guard, Space};
@@ -205,21 +207,6 @@ impl Bus {
         }
         self.objects.ensure(self.copies).await
     }
-}
-
-/// An error with its causes, since async-nats keeps the reason in the source.
-fn full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// Where a reply is wanted.

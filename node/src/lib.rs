@@ -9,6 +9,7 @@
 
 pub mod node;
 
+mod causes;
 pub mod clock;
 pub mod config;
 mod nats_child;

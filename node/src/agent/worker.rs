@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Tools;
+use crate::causes::full;
 use crate::engine::{Compiled, Home};
 use crate::replica::{LocalActor, Replica};
 
@@ -181,18 +182,4 @@ fn withdraw(actor: &ActorName, now: Option<Deployed>, tools: &Tools, finishing: 
     let Some(now) = now else { return };
     tools.local.remove(actor);
     finish(&now.local, finishing);
-}
-
-/// An error with its causes, for the status that operators read.
-fn full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::watch;
 
-use super::{Arrived, Error, Headers, Options, full};
+use super::{Arrived, Error, Headers, Options};
+use crate::causes::full;
 
 /// The oldest server that has everything the design relies on.
 const MINIMUM: (semver_lite::Version, &str) = (semver_lite::Version(2, 14, 0), "2.14");

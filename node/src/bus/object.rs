@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::OnceCell;
 
-use super::{Connection, Error, full};
+use super::{Connection, Error};
+use crate::causes::full;
 
 /// A cheap handle on one object store.
 #[derive(Clone)]

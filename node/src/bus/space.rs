@@ -7,7 +7,8 @@ use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
-use super::{Connection, Error, Watch, full};
+use super::{Connection, Error, Watch};
+use crate::causes::full;
 
 /// What the server answers when an expected sequence is not the actual one.
 const WRONG_LAST_SEQUENCE: u64 = 10071;

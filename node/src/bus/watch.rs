@@ -14,7 +14,8 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Entry, Error, Space, full, space};
+use super::{Entry, Error, Space, space};
+use crate::causes::full;
 
 /// What happened in a watched space.
 #[derive(Debug, Clone)]

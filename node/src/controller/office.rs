@@ -1,24 +1,30 @@
 //! Holding office: keep the lease, keep up with everything, and write what the plan says.
 
+mod entry;
+mod held;
+mod route;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
-use lattice_proto::record::{self, App, Assignment, Catalog, Lease, Node, NodeState, NodeStatus, Route};
+use lattice_proto::record::{self, App, Assignment, Lease, Node, NodeState, NodeStatus, Route};
 use lattice_proto::subject::{Control, Inbox};
 use lattice_proto::{ActorName, AppName, Incarnation, NodeName};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
+use self::entry::{Decision, NodeEntry, parse_decision, parse_node};
+use self::held::Held;
+use self::route::{Write, write_route};
 use super::Context;
 use super::election::{self, Elected};
 use super::liveness::{Liveness, Verdict};
 use super::plan::{self, Seen, World};
-use crate::bus::{Change, Entry, Error, Guard, Link, Mirror, RequestError, Space};
-use crate::clock::{self, wall_ms};
-use crate::membership::{Keeper, RENEW, Renewal, state_key};
+use crate::bus::{Change, Error, Guard, Link, Mirror, RequestError};
+use crate::clock::wall_ms;
+use crate::membership::state_key;
 
 /// Writes on their way at once.
 const AT_ONCE: usize = 64;
@@ -31,24 +37,6 @@ const REMEMBER: Duration = Duration::from_secs(60);
 
 /// How long a ping may take before it says that the node hangs.
 const PING: Duration = Duration::from_millis(500);
-
-/// What the control stream holds.
-enum Decision {
-    Catalog(Catalog),
-    App(App),
-    Assignment(NodeName, Assignment),
-    Other,
-    /// Damaged, or written by a later version. It must not be taken for deleted.
-    Unreadable,
-}
-
-/// What the nodes bucket holds.
-enum NodeEntry {
-    Record(Box<Node>),
-    Status(NodeStatus),
-    /// Damaged, or written by a later version. The node lives on, and is left alone.
-    Unreadable,
-}
 
 struct Office<'a> {
     context: &'a Context,
@@ -175,53 +163,6 @@ pub(super) async fn hold(
     }
 }
 
-/// The leader's lease, being renewed.
-struct Held {
-    /// Until when it surely holds, by `CLOCK_BOOTTIME`; zero once it is lost.
-    expires: watch::Receiver<Duration>,
-    stop: CancellationToken,
-    task: AbortOnDropHandle<()>,
-}
-
-impl Held {
-    fn start(mut keeper: Keeper) -> Self {
-        let (sender, expires) = watch::channel(keeper.expires());
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let task = tokio::spawn(async move {
-            let mut renew = tokio::time::interval(RENEW);
-            renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    _ = renew.tick() => {}
-                    () = stopped.cancelled() => return keeper.release().await,
-                }
-                match keeper.renew().await {
-                    Renewal::Lost(_) => {
-                        sender.send_replace(Duration::ZERO);
-                        return;
-                    }
-                    Renewal::Kept | Renewal::Unclear => {
-                        sender.send_replace(keeper.expires());
-                    }
-                }
-            }
-        });
-        Self { expires, stop, task: AbortOnDropHandle::new(task) }
-    }
-
-    fn is_valid(&self) -> bool {
-        clock::boottime() < *self.expires.borrow()
-    }
-
-    /// Gives the lease back.
-    async fn release(self) {
-        self.stop.cancel();
-        // It ends by itself; an error means that it has ended already.
-        let _ = self.task.await;
-    }
-}
-
 /// Waits until the connection came up again.
 async fn next_generation(link: &mut watch::Receiver<Link>, known: u64) -> u64 {
     let came_up = link.wait_for(|link| link.up && link.generation != known).await.map(|link| link.generation);
@@ -247,35 +188,6 @@ fn ask(context: &Context, node: Incarnation, verdicts: &mpsc::Sender<(Incarnatio
         // The office may have ended meanwhile.
         let _ = verdicts.send((node, verdict)).await;
     });
-}
-
-/// None only for what was removed.
-fn parse_decision(entry: &Entry) -> Option<Decision> {
-    let bytes = entry.value.as_deref()?;
-    // The key is a whole subject; its tail says what it is, whatever the lattice is called.
-    let tail = entry.key.split_once(".control.").map_or("", |(_, tail)| tail);
-    let parsed = match tail.split_once('.') {
-        None if tail == "catalog" => record::decode(bytes).map(Decision::Catalog).ok(),
-        Some(("spec", _)) => record::decode(bytes).map(Decision::App).ok(),
-        Some(("assign", node)) => node
-            .parse()
-            .ok()
-            .zip(record::decode(bytes).ok())
-            .map(|(node, record)| Decision::Assignment(node, record)),
-        _ => Some(Decision::Other),
-    };
-    Some(parsed.unwrap_or(Decision::Unreadable))
-}
-
-/// None only for what was removed.
-fn parse_node(entry: &Entry) -> Option<NodeEntry> {
-    let bytes = entry.value.as_deref()?;
-    let parsed = match entry.key.split_once('.').map(|(kind, _)| kind) {
-        Some("node") => record::decode(bytes).map(|node| NodeEntry::Record(Box::new(node))).ok(),
-        Some("state") => record::decode(bytes).map(NodeEntry::Status).ok(),
-        _ => None,
-    };
-    Some(parsed.unwrap_or(NodeEntry::Unreadable))
 }
 
 impl Office<'_> {
@@ -529,22 +441,5 @@ impl Office<'_> {
         let written: Vec<Result<(), Error>> =
             futures::stream::iter(written).buffer_unordered(AT_ONCE).collect().await;
         written.into_iter().collect()
-    }
-}
-
-enum Write {
-    Put(Bytes),
-    Remove,
-}
-
-async fn write_route(space: Space, key: String, over: Option<u64>, write: Write) -> Result<(), Error> {
-    let over = match over {
-        Some(over) => over,
-        // A removed key has a revision too, which the mirror does not keep.
-        None => space.get(&key).await?.map_or(0, |entry| entry.revision),
-    };
-    match write {
-        Write::Put(route) => space.put_if(&key, route, over).await.map(|_| ()),
-        Write::Remove => space.remove_if(&key, over).await,
     }
 }
