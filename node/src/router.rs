@@ -224,7 +224,10 @@ impl Router {
                 .await
             {
                 Ok(Ok(Some(known))) => known,
-                Ok(Ok(None)) => return Err(Fault::NoSuchActor(ask.target.name.to_string())),
+                Ok(Ok(None)) => {
+                    let earlier = search.last.take().filter(|_| search.maybe);
+                    return Err(earlier.unwrap_or_else(|| Fault::NoSuchActor(ask.target.name.to_string())));
+                }
                 Ok(Err(reason)) => {
                     let name = &ask.target.name;
                     return Err(Fault::NoReplica(format!("`{name}` does not run here, and {reason}")));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
@@ -22,6 +23,9 @@ const MAX_TABLE: usize = 20_000;
 
 /// Calls that one guest may have on their way at once. Each holds its payload in the node's memory.
 const MAX_CALLS: usize = 1_024;
+
+/// A guest that computes is found at it once a tick, in milliseconds; with room for a machine that is busy.
+const WAITED: u64 = 3 * TICK.as_millis() as u64;
 
 /// Resources of WASI that one guest may hold.
 const MAX_RESOURCES: usize = 10_000;
@@ -46,8 +50,9 @@ pub(crate) struct Guest {
     turns: HashMap<GuestTaskId, Arc<TurnContext>>,
     /// Ticks of the epoch in which the guest was found computing, since it last gave way.
     ticks: u32,
-    /// When the epoch was last found to have moved.
-    last_tick: Instant,
+    born: Instant,
+    /// When it was last let in, by a message or after it had to give way: milliseconds since it was born.
+    resumed: Arc<AtomicU64>,
     /// Calls to other actors that it has not got the answers of yet.
     pub(crate) calls: Arc<Semaphore>,
 }
@@ -71,7 +76,8 @@ impl Guest {
             limiter: Limiter { memory, used: 0, last_growth: 0, refused: None },
             turns: HashMap::new(),
             ticks: 0,
-            last_tick: Instant::now(),
+            born: Instant::now(),
+            resumed: Arc::default(),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
             home,
         }
@@ -79,6 +85,7 @@ impl Guest {
 
     pub(super) fn enter(&mut self, task: GuestTaskId, turn: Arc<TurnContext>) {
         self.ticks = 0;
+        self.resumed.store(self.since_birth(), Ordering::Relaxed);
         self.turns.insert(task, turn);
     }
 
@@ -87,6 +94,10 @@ impl Guest {
         if self.turns.get(&task).is_some_and(|current| Arc::ptr_eq(current, turn)) {
             self.turns.remove(&task);
         }
+    }
+
+    fn since_birth(&self) -> u64 {
+        millis_since(self.born)
     }
 
     /// Called after a call that really went out and came back: the guest has given way meanwhile.
@@ -103,26 +114,33 @@ pub(crate) fn current_turn(mut store: StoreContextMut<'_, Guest>) -> Option<Arc<
     store.data().turns.get(&task).cloned()
 }
 
+fn millis_since(born: Instant) -> u64 {
+    u64::try_from(born.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What happens when the epoch has moved while the guest computes.
 ///
 /// Each call stands for at most one tick of computing, however long the guest waited before it and however busy the
 /// machine is. What a guest does outside of any turn counts as well: nobody waits for it.
 pub(super) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
     let guest = store.data_mut();
-    // A guest that waited for something comes here late, and has not computed meanwhile.
-    let now = Instant::now();
-    if now.duration_since(std::mem::replace(&mut guest.last_tick, now)) < TICK * 3 {
-        guest.ticks = guest.ticks.saturating_add(1);
-    } else {
-        guest.ticks = 0;
-    }
+    // A guest that comes here long after it was let in again has waited for something meanwhile, and not computed: then
+    // it would have been here before.
+    let computing = guest.since_birth().saturating_sub(guest.resumed.load(Ordering::Relaxed)) < WAITED;
+    guest.ticks = if computing { guest.ticks.saturating_add(1) } else { 0 };
     if TICK.saturating_mul(guest.ticks) > guest.home.settings.limits.turn.duration() {
         return Err(wasmtime::Error::msg(format!(
             "it computed for more than {} without giving way",
             guest.home.settings.limits.turn
         )));
     }
-    Ok(UpdateDeadline::Yield(1))
+    let (born, resumed) = (guest.born, guest.resumed.clone());
+    // How long others keep the processor is not the guest's doing, so it is let in again when this future ends.
+    let give_way = async move {
+        tokio::task::yield_now().await;
+        resumed.store(millis_since(born), Ordering::Relaxed);
+    };
+    Ok(UpdateDeadline::YieldCustom(1, Box::pin(give_way)))
 }
 
 impl WasiView for Guest {
