@@ -9,10 +9,10 @@ use bytes::Bytes;
 use lattice_proto::Digest;
 
 use crate::bus::{self, Bus};
-use crate::engine::{Compiled, Engine, Refused};
+use crate::engine::{Compiled, Engine, MAX_ARTIFACT, Refused};
 
-/// The largest artifact that is stored.
-pub const LIMIT: u64 = 64 << 20;
+/// The largest artifact that is stored: what the engine would refuse needs no room.
+pub const LIMIT: u64 = MAX_ARTIFACT;
 
 /// Why an artifact cannot be used.
 #[derive(Debug, thiserror::Error)]

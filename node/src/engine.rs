@@ -24,7 +24,7 @@ pub(crate) use abi::{CallOptions, Failure};
 pub use compile::Compiled;
 pub use guest::Home;
 pub(crate) use guest::{Guest, current_turn};
-pub use inspect::Refused;
+pub use inspect::{MAX_ARTIFACT, Refused};
 pub use instance::{Exit, Instance};
 
 /// How often running guests are asked to give way. Short enough that a spinning guest delays others little, long

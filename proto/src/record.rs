@@ -67,7 +67,7 @@ pub struct Lease {
     pub name: NodeName,
     /// The holder.
     pub incarnation: Incarnation,
-    /// Counts the renewals, so that an ambiguous one can be told from another's write.
+    /// Counts the renewals, for whoever reads the bucket; the holder tells its own writes by their revisions.
     pub nonce: u64,
 }
 

@@ -1,6 +1,5 @@
 //! Which actors run on this node, and the way into them.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -119,11 +118,6 @@ impl Local {
     /// Forgets an actor.
     pub fn remove(&self, actor: &ActorName) -> Option<Arc<LocalActor>> {
         self.actors.remove(actor).map(|(_, local)| local)
-    }
-
-    /// Everything that runs here.
-    pub fn all(&self) -> BTreeMap<ActorName, Arc<LocalActor>> {
-        self.actors.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect()
     }
 
     /// Looks after turns that never end, for as long as the node runs.
