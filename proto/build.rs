@@ -5,9 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
 
     let wire = protox::compile(["lattice/wire/v1/envelope.proto"], ["proto"])?;
-    prost_build::Config::new()
-        .bytes(["lattice.wire.v1.Call.payload", "lattice.wire.v1.Reply.payload"])
-        .compile_fds(wire)?;
+    prost_build::Config::new().bytes(["."]).compile_fds(wire)?;
 
     if std::env::var_os("CARGO_FEATURE_GRPC").is_some() {
         let admin = protox::compile(["lattice/admin/v1/admin.proto"], ["proto"])?;

@@ -67,6 +67,9 @@ pub enum Error {
     /// There is no connection at the moment.
     #[error("NATS cannot be reached at the moment; what runs goes on, and control resumes when it is back")]
     Unreachable,
+    /// Whoever asked waits no longer; what was asked may have been done.
+    #[error("NATS did not answer in time")]
+    NoAnswer,
     /// A compare-and-set found something newer.
     #[error("somebody else changed it first")]
     Conflict,
@@ -128,12 +131,21 @@ impl Bus {
     pub async fn connect(
         options: &Options,
         subjects: &Subjects,
-        waiting: impl FnMut(&str) + Send,
+        mut waiting: impl FnMut(&str) + Send,
     ) -> Result<Self, Error> {
-        let control = Connection::open(options, "control", waiting).await?;
+        let control = Connection::open(options, "control", &mut waiting).await?;
         let calls = Connection::open(options, "calls", |_| {}).await?;
         let bus = Self::over(calls, control, subjects, options.copies.max(1));
-        bus.ensure(subjects).await?;
+        let mut last = String::new();
+        // A cluster may have no leader yet, or fewer servers than copies are asked for.
+        while let Err(error) = bus.ensure(subjects).await {
+            let reason = error.to_string();
+            if reason != last {
+                waiting(&reason);
+                last = reason;
+            }
+            tokio::time::sleep(connection::RETRY).await;
+        }
         Ok(bus)
     }
 
@@ -218,6 +230,8 @@ pub struct Arrived {
     pub subject: String,
     /// Where the sender waits, if it does.
     pub reply: Option<ReplyTo>,
+    /// Whether the server says by this that nobody listens where something was sent.
+    pub no_responders: bool,
     /// What it holds.
     pub payload: Bytes,
     /// Its headers.

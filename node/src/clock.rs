@@ -18,20 +18,29 @@ pub fn wall_ms() -> i64 {
 }
 
 /// The NATS server's time, as this node knows it: the one clock by which deadlines travel.
+///
+/// It is kept as an offset to the time since this machine started, so that no step of the wall clock moves a deadline.
 #[derive(Debug, Default)]
 pub struct ServerClock {
     offset_ms: AtomicI64,
 }
 
 impl ServerClock {
-    /// Takes a reading: the server stored something at `stored_ms` that was sent and acknowledged at these local times.
-    pub fn learn(&self, sent_ms: i64, acknowledged_ms: i64, stored_ms: i64) {
-        let middle = sent_ms + (acknowledged_ms - sent_ms) / 2;
-        self.offset_ms.store(stored_ms - middle, Ordering::Relaxed);
+    /// Takes a reading: the server stored something at `stored_ms`, in milliseconds since 1970 by its own clock, that
+    /// was sent and acknowledged at these times by [`boottime`].
+    pub fn learn(&self, sent: Duration, acknowledged: Duration, stored_ms: i64) {
+        let middle = sent + acknowledged.saturating_sub(sent) / 2;
+        self.offset_ms.store(stored_ms - millis(middle), Ordering::Relaxed);
     }
 
     /// Milliseconds since 1970 by the server's clock.
     pub fn now_ms(&self) -> i64 {
-        wall_ms() + self.offset_ms.load(Ordering::Relaxed)
+        let offset = self.offset_ms.load(Ordering::Relaxed);
+        // Before the first reading this machine's own wall clock has to do.
+        if offset == 0 { wall_ms() } else { millis(boottime()) + offset }
     }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

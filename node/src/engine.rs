@@ -10,6 +10,7 @@ mod compile;
 mod guest;
 mod inspect;
 mod instance;
+mod settle;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //! The child keeps its files under the node's data folder and listens on loopback only. A server that an earlier node
 //! left behind, because it was killed, is found by its files and used again: two servers must not share one store.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,6 +33,21 @@ pub enum Error {
         /// Where its log is.
         log: PathBuf,
     },
+    /// Another node runs one from the same folder.
+    #[error(
+        "another node uses the folder {folder} for a nats-server of its own; give this node another --data, or join \
+         that server with --nats"
+    )]
+    InUse {
+        /// Which one.
+        folder: PathBuf,
+    },
+    /// It ended while the node ran.
+    #[error("the nats-server of this node ended; start the node again (its log is {log})")]
+    Ended {
+        /// Where its log is.
+        log: PathBuf,
+    },
     /// Its folder cannot be used.
     #[error("cannot use the folder {folder} for NATS: {source}")]
     Folder {
@@ -49,10 +64,17 @@ const START: Duration = Duration::from_secs(15);
 /// How long it may take to stop.
 const STOP: Duration = Duration::from_secs(5);
 
+/// How often a server that an earlier node started is looked at, which cannot be waited for.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// A running server.
 pub struct NatsChild {
     url: String,
     pid: Pid,
+    log: PathBuf,
+    /// Locked for as long as this node uses the folder: two nodes must neither run two servers over one store, nor stop
+    /// each other's.
+    _lock: File,
     /// None where an earlier node started it.
     child: Option<Child>,
 }
@@ -63,18 +85,24 @@ impl NatsChild {
         let folder = data.join("nats");
         let failed = |source| Error::Folder { folder: folder.clone(), source };
         fs::create_dir_all(folder.join("ports")).map_err(failed)?;
+        let lock = File::create(folder.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(Error::InUse { folder }),
+            Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let log = folder.join("nats.log");
         if let Some((pid, url)) = find_left_over(&folder.join("ports")) {
             tracing::info!(
                 pid = pid.as_raw_nonzero().get(),
                 url,
                 "using the nats-server that an earlier node left running"
             );
-            return Ok(Self { url, pid, child: None });
+            return Ok(Self { url, pid, log, _lock: lock, child: None });
         }
         let program = program.ok_or(Error::NoProgram)?;
         let config = folder.join("nats.conf");
         fs::write(&config, configuration(&folder)).map_err(failed)?;
-        let log = folder.join("nats.log");
         let mut command = Command::new(program);
         command.arg("-c").arg(&config).arg("-l").arg(&log).stdin(std::process::Stdio::null());
         // A Ctrl-C in the terminal is for the node, which drains first and stops its server last.
@@ -87,7 +115,7 @@ impl NatsChild {
         let started = tokio::time::Instant::now();
         loop {
             if let Some((_, url)) = find_left_over(&folder.join("ports")) {
-                return Ok(Self { url, pid, child: Some(child) });
+                return Ok(Self { url, pid, log, _lock: lock, child: Some(child) });
             }
             let exited =
                 child.try_wait().map_err(|source| Error::Start { program: program.to_owned(), source })?;
@@ -101,6 +129,19 @@ impl NatsChild {
     /// Where it listens.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Returns when it ended by itself, with the reason. Cancel safe.
+    pub async fn ended(&mut self) -> Error {
+        match &mut self.child {
+            Some(child) => drop(child.wait().await),
+            None => {
+                while rustix::process::test_kill_process(self.pid).is_ok() {
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+        }
+        Error::Ended { log: self.log.clone() }
     }
 
     /// Stops it, and returns when it is gone.
@@ -146,7 +187,8 @@ fn find_left_over(ports: &Path) -> Option<(Pid, String)> {
     }
     for entry in fs::read_dir(ports).ok()?.flatten() {
         let name = entry.file_name();
-        let pid = name.to_str()?.rsplit_once('_')?.1.strip_suffix(".ports")?.parse().ok();
+        let pid =
+            name.to_str().and_then(|name| name.strip_suffix(".ports")?.rsplit_once('_')?.1.parse().ok());
         let Some(pid) = pid.and_then(Pid::from_raw) else { continue };
         if rustix::process::test_kill_process(pid).is_err() || !is_nats_server(pid) {
             let _ = fs::remove_file(entry.path());

@@ -50,11 +50,19 @@ pub async fn run(options: Options) -> Result<(), Error> {
         .map_err(|source| Error::Data { folder: config.data.clone(), source })?;
     let engine = Engine::start(&config.data, config.pool)?;
 
-    let child = match config.nats.is_empty() {
+    let mut child = match config.nats.is_empty() {
         true => Some(NatsChild::start(config.nats_server.as_deref(), &config.data).await?),
         false => None,
     };
-    let outcome = serve(&config, me, listener, engine, child.as_ref(), signals).await;
+    let own_server = child.as_ref().map(|child| child.url().to_owned());
+    let serving = serve(&config, me, listener, engine, own_server, signals);
+    let outcome = match &mut child {
+        Some(child) => tokio::select! {
+            outcome = serving => outcome,
+            ended = child.ended() => Err(ended.into()),
+        },
+        None => serving.await,
+    };
     if let Some(child) = child {
         child.stop().await;
     }
@@ -67,11 +75,11 @@ async fn serve(
     me: Identity,
     listener: admin::Listener,
     engine: Engine,
-    child: Option<&NatsChild>,
+    own_server: Option<String>,
     mut signals: shutdown::Signals,
 ) -> Result<(), Error> {
     let subjects = Subjects::new(config.lattice.clone());
-    let servers = child.map_or_else(|| config.nats.clone(), |child| vec![child.url().to_owned()]);
+    let servers = own_server.map_or_else(|| config.nats.clone(), |url| vec![url]);
     let options = bus::Options {
         servers: servers.clone(),
         credentials: config.nats_creds.clone(),
@@ -96,7 +104,8 @@ async fn serve(
     let local = Local::default();
     let inventory = Inventory::new(membership::describe(&me, config.labels.clone(), listener.url()));
     let (leader_seen, leader) = watch::channel::<Option<Leader>>(None);
-    let (peers, lost) = Peers::new(bus.calls.clone(), subjects.clone(), counters.clone());
+    let (peers, lost) =
+        Peers::new(bus.calls.clone(), subjects.clone(), me.incarnation.clone(), counters.clone());
     let table =
         Table::new(bus.clone(), subjects.clone(), me.incarnation.clone(), peers.clone(), counters.clone());
     let router = Router::new(Parts {
@@ -107,6 +116,7 @@ async fn serve(
         clock: clock.clone(),
         local: local.clone(),
         table,
+        peers: peers.clone(),
         counters: counters.clone(),
     });
     let artifacts = Artifacts::open(bus.clone(), engine, config.data.join("artifacts"))
@@ -117,13 +127,13 @@ async fn serve(
     let mut tasks = JoinSet::new();
 
     // Calls in.
-    let inboxes = Inboxes::new(router.clone(), suspected.clone());
+    let inboxes = Inboxes::new(router.clone(), peers.clone(), suspected.clone());
     let inbox = inboxes.open().await?;
     tasks.spawn(inboxes.serve(inbox));
     let ingress = Ingress::new(router.clone());
     let from_outside = ingress.open().await?;
     let outside = CancellationToken::new();
-    let from_outside = tokio::spawn(ingress.serve(from_outside, outside.clone()));
+    let mut from_outside = tokio::spawn(ingress.serve(from_outside, outside.clone()));
 
     // Calls out.
     tasks.spawn(peers.watch());
@@ -148,7 +158,7 @@ async fn serve(
         counters: counters.clone(),
     };
     let lead = CancellationToken::new();
-    let leading = tokio::spawn(controller::run(context, suspicions, lead.clone()));
+    let mut leading = tokio::spawn(controller::run(context, suspicions, lead.clone()));
     tasks.spawn(ensure_after_outages(bus.clone(), subjects.clone()));
 
     // Operators.
@@ -162,7 +172,7 @@ async fn serve(
         artifacts,
         counters,
     };
-    let serving = tokio::spawn(listener.serve(parts, stop.clone()));
+    let mut serving = tokio::spawn(listener.serve(parts, stop.clone()));
 
     let (server_version, server) = bus.control.server();
     tracing::info!(server_version, "connected to NATS");
@@ -187,7 +197,11 @@ async fn serve(
         }
         // They run for as long as the node does: one that ends is a defect, and a deaf node must not stay.
         Some(_) = tasks.join_next() => Err(Error::Task("a part of the node")),
+        _ = &mut from_outside => Err(Error::Task("the way in for plain NATS clients")),
+        _ = &mut leading => Err(Error::Task("the controller")),
+        _ = &mut serving => Err(Error::Task("the admin API")),
     };
+    let defect = matches!(outcome, Err(Error::Task(_)));
     if outcome.is_ok() {
         tokio::select! {
             () = drain(&inventory, &observer, &me) => {}
@@ -205,9 +219,12 @@ async fn serve(
         }
     }
     stop.cancel();
-    let _ = tokio::time::timeout(LAST_REQUESTS, serving).await;
-    lead.cancel();
-    let _ = leading.await;
+    // After a defect one of these has ended, and must not be waited for again; they end with the process.
+    if !defect {
+        let _ = tokio::time::timeout(LAST_REQUESTS, serving).await;
+        lead.cancel();
+        let _ = leading.await;
+    }
     release.cancel();
     if !name_ended {
         let _ = name.await;
@@ -256,7 +273,7 @@ async fn report_lost(
     while let Some(incarnation) = lost.recv().await {
         let leader = leader.borrow().clone();
         if let Some(leader) = leader {
-            let inbox = subjects.inbox(&leader.lease.incarnation, Inbox::Suspect);
+            let inbox = subjects.inbox(&leader.lease.incarnation, &Inbox::Suspect);
             bus.calls.publish(inbox, Suspicion { incarnation }.encode()).await;
         }
     }

@@ -23,10 +23,10 @@ use crate::engine::{Compiled, Exit, Home, Instance};
 
 pub use in_flight::InFlight;
 pub use local::{Local, LocalActor, Refusal};
-pub use turn::{Answer, Message, Pending, Turn, TurnContext};
+pub use turn::{Answer, Message, Pending, Respond, Turn, TurnContext};
 
 /// How long a turn may run on after its deadline before its instance is given up. The caller has its answer by then.
-const GRACE: Duration = Duration::from_secs(1);
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 /// How often the turns in flight are looked at.
 const WATCH: Duration = Duration::from_millis(100);

@@ -14,27 +14,31 @@
 //! 2. Nothing outlives its deadline, and whoever stops waiting says so to whoever works.
 //! 3. Errors of the bus become faults here, and nowhere else.
 
+mod attempt;
 mod choice;
+mod handled;
 mod inbox;
 mod ingress;
 mod peer;
+mod post;
+mod room;
+mod search;
 mod table;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use lattice_proto::envelope::{Call, ContentType, Hop, MAX_CHAIN, TraceContext};
+use lattice_proto::envelope::{ContentType, Hop, TraceContext};
 use lattice_proto::subject::Subjects;
-use lattice_proto::{ActorId, Fault, Incarnation, MessageId, Operation, Ran};
+use lattice_proto::{ActorId, Fault, Incarnation, MessageId, Operation};
 
-use tokio_util::task::TaskTracker;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::bus::Connection;
 use crate::clock::ServerClock;
-use crate::replica::{Local, LocalActor, Message, Pending, Refusal, Turn};
+use crate::replica::Local;
 use crate::telemetry::{Counters, Span, Subject};
 
 pub use inbox::{ENVELOPE_ROOM, Inboxes};
@@ -42,16 +46,7 @@ pub use ingress::Ingress;
 pub use peer::{Peers, Suspicions};
 pub use table::Table;
 
-use table::Known;
-
-/// Attempts that may follow the first. Enough to get past a full replica, a lost node and a stale route in one call.
-const RETRIES: u32 = 8;
-
-/// The pause before a route is looked at again after the node that it names did not have the actor.
-const STALE_ROUTE: Duration = Duration::from_millis(20);
-
-/// How long a fresh look at a route may take when none of the nodes that it names is there any more.
-const LAST_LOOK: Duration = Duration::from_millis(50);
+use room::Room;
 
 /// What somebody wants from an actor.
 pub struct Ask {
@@ -88,10 +83,12 @@ struct Shared {
     local: Local,
     table: Table,
     counters: Counters,
+    /// For the payloads that wait on this node.
+    room: Room,
     /// Numbers the messages of this incarnation.
     messages: AtomicU64,
-    /// Answers on their way to other nodes and to plain NATS clients.
-    answers: TaskTracker,
+    /// The other nodes.
+    peers: Peers,
 }
 
 /// What a router is made of.
@@ -110,32 +107,37 @@ pub struct Parts {
     pub local: Local,
     /// What runs elsewhere.
     pub table: Table,
+    /// The other nodes.
+    pub peers: Peers,
     /// What is counted.
     pub counters: Counters,
-}
-
-/// How one attempt ended.
-enum Tried {
-    /// With an answer, or a fault that no other attempt could help.
-    Done(Result<Bytes, Fault>),
-    /// It surely did not run there.
-    Refused(Fault),
 }
 
 impl Router {
     /// A router over these parts.
     pub fn new(parts: Parts) -> Self {
-        let Parts { bus, subjects, incarnation, zone, clock, local, table, counters } = parts;
-        let (messages, answers) = (AtomicU64::new(0), TaskTracker::new());
+        let Parts { bus, subjects, incarnation, zone, clock, local, table, peers, counters } = parts;
+        let (messages, room) = (AtomicU64::new(0), Room::of_this_machine());
         let shared =
-            Shared { bus, subjects, incarnation, zone, clock, local, table, counters, messages, answers };
+            Shared { bus, subjects, incarnation, zone, clock, local, table, counters, room, messages, peers };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Room for the payload of one message, for as long as what is given is held; none is needed for a small one.
+    ///
+    /// # Errors
+    /// [`Fault::Overloaded`] when the payloads on this node leave no room.
+    pub fn room(&self, target: &ActorId, payload: usize) -> Result<Option<OwnedSemaphorePermit>, Fault> {
+        self.shared.room.take(payload).map_err(|()| {
+            self.shared.counters.overloaded();
+            Fault::Overloaded(format!("{} (its node holds too many large messages)", target.name))
+        })
     }
 
     /// Waits until everything that others asked of this node has been answered.
     pub async fn all_answered(&self) {
-        self.shared.answers.close();
-        self.shared.answers.wait().await;
+        self.shared.peers.tasks().close();
+        self.shared.peers.tasks().wait().await;
     }
 
     /// Calls an actor and waits for its reply, at most until the deadline.
@@ -144,288 +146,28 @@ impl Router {
     ///
     /// # Errors
     /// The fault that ended it, which says whether the message ran.
-    pub async fn call(&self, ask: Ask) -> Result<Bytes, Fault> {
-        let shared = &*self.shared;
-        shared.counters.calls();
-        let number = shared.messages.fetch_add(1, Ordering::Relaxed);
-        let id = MessageId::numbered(&shared.incarnation, number);
-        let mut span = Span::call(
-            ask.trace.clone(),
-            &Subject {
-                actor: &ask.target,
-                operation: ask.operation.as_str(),
-                message: id.as_str(),
-                attempt: 1,
-            },
-        );
-        let outcome = self.attempts(&ask, &id, &span).await;
-        if let Err(fault) = &outcome {
-            span.fail(fault);
-        }
-        outcome
-    }
-
-    async fn attempts(&self, ask: &Ask, id: &MessageId, span: &Span) -> Result<Bytes, Fault> {
-        if ask.chain.len() >= MAX_CHAIN {
-            return Err(Fault::Deadlock(format!("{} (after {MAX_CHAIN} calls in one chain)", ask.target)));
-        }
-        let mut search = Search {
-            attempt: 0,
-            spent: 0,
-            tried: BTreeSet::new(),
-            moved: false,
-            gone: false,
-            maybe: false,
-            last: None,
-        };
-        loop {
-            search.attempt += 1;
-            search.spent += 1;
-            if search.attempt > 1 {
-                self.shared.counters.retries();
+    // An `async fn` would keep its argument twice, and this future is made for every call.
+    pub fn call(&self, ask: Ask) -> impl Future<Output = Result<Bytes, Fault>> + Send + use<> {
+        let router = self.clone();
+        async move {
+            let shared = &*router.shared;
+            shared.counters.calls();
+            let number = shared.messages.fetch_add(1, Ordering::Relaxed);
+            let id = MessageId::numbered(&shared.incarnation, number);
+            let mut span = Span::call(
+                ask.trace.clone(),
+                &Subject {
+                    actor: &ask.target,
+                    operation: ask.operation.as_str(),
+                    message: id.as_str(),
+                    attempt: 1,
+                },
+            );
+            let outcome = router.attempts(&ask, &id, &span).await;
+            if let Err(fault) = &outcome {
+                span.fail(fault);
             }
-            let tried = match self.find(ask, &mut search).await? {
-                Found::Here(local) => self.attempt_here(&local, ask, id, search.attempt, span).await,
-                Found::There(known, index) => {
-                    search.tried.insert(known.targets[index].peer.incarnation().clone());
-                    self.attempt_there(&known, index, ask, id, search.attempt, span).await
-                }
-            };
-            match tried {
-                Tried::Done(outcome) => return outcome,
-                Tried::Refused(fault) => {
-                    search.moved |= matches!(fault, Fault::NotHere { .. });
-                    search.gone |= matches!(fault, Fault::NoReplica(_));
-                    // A try that may have run outweighs every later one that surely did not.
-                    search.maybe |= fault.ran() != Ran::No;
-                    if !search.maybe || fault.ran() != Ran::No {
-                        search.last = Some(fault);
-                    }
-                }
-            }
-            if Instant::now() >= ask.deadline {
-                return Err(Fault::Deadline(search.ran()));
-            }
+            outcome
         }
     }
-
-    /// Where the next attempt goes; an error when there is nowhere left.
-    async fn find(&self, ask: &Ask, search: &mut Search) -> Result<Found, Fault> {
-        let shared = &*self.shared;
-        // This node first, and without looking anything up. It is tried once in a call, unless routes changed.
-        if let Some(local) = shared.local.get(&ask.target.name)
-            && local.count() > 0
-            && search.tried.insert(shared.incarnation.clone())
-        {
-            return Ok(Found::Here(local));
-        }
-        loop {
-            let known = match tokio::time::timeout_at(ask.deadline.into(), shared.table.get(&ask.target.name))
-                .await
-            {
-                Ok(Ok(Some(known))) => known,
-                Ok(Ok(None)) => {
-                    let earlier = search.last.take().filter(|_| search.maybe);
-                    return Err(earlier.unwrap_or_else(|| Fault::NoSuchActor(ask.target.name.to_string())));
-                }
-                Ok(Err(reason)) => {
-                    let name = &ask.target.name;
-                    return Err(Fault::NoReplica(format!("`{name}` does not run here, and {reason}")));
-                }
-                Err(_) => return Err(Fault::Deadline(search.ran())),
-            };
-            let budget = search.spent <= RETRIES + 1;
-            if budget
-                && let Some(index) = choice::pick(&known.candidates(shared.zone.as_deref(), &search.tried))
-            {
-                return Ok(Found::There(known, index));
-            }
-            // A route that names this node is out of date when nothing runs here.
-            search.moved |= known.names_this_node && shared.local.get(&ask.target.name).is_none();
-            // Every replica was tried. A node that no longer had it means that it moved: the route will say where to.
-            if std::mem::take(&mut search.gone) && !search.moved {
-                // One look at the route, and no more: when there is nobody the caller should know at once.
-                shared.table.newer(&ask.target.name, known.revision, LAST_LOOK).await;
-                if shared.table.revision(&ask.target.name) > known.revision {
-                    search.tried.clear();
-                }
-                continue;
-            }
-            if !search.moved {
-                return Err(search.last.take().unwrap_or_else(|| {
-                    let name = &ask.target.name;
-                    Fault::NoReplica(format!(
-                        "`{name}` is deployed, and none of its replicas is running at the moment"
-                    ))
-                }));
-            }
-            let pause = STALE_ROUTE + Duration::from_millis(fastrand::u64(0..20));
-            let newer = shared.table.newer(&ask.target.name, known.revision, pause);
-            if tokio::time::timeout_at(ask.deadline.into(), newer).await.is_err() {
-                return Err(Fault::Deadline(search.ran()));
-            }
-            search.moved = false;
-            search.spent = 1;
-            search.tried.clear();
-            if let Some(local) = shared.local.get(&ask.target.name)
-                && local.count() > 0
-                && search.tried.insert(shared.incarnation.clone())
-            {
-                return Ok(Found::Here(local));
-            }
-        }
-    }
-
-    async fn attempt_here(
-        &self,
-        local: &LocalActor,
-        ask: &Ask,
-        id: &MessageId,
-        attempt: u32,
-        span: &Span,
-    ) -> Tried {
-        let message = Message {
-            operation: ask.operation.clone(),
-            payload: ask.payload.clone(),
-            content_type: ask.content_type.clone(),
-            caller: ask.caller.clone(),
-            attempt,
-        };
-        let admitted = self.admit(
-            local,
-            id.clone(),
-            &ask.target,
-            ask.chain.clone(),
-            ask.deadline,
-            message,
-            span.context(),
-        );
-        match admitted {
-            Ok(pending) => Tried::Done(pending.answer().await),
-            Err(fault @ Fault::TooLarge { .. }) => Tried::Done(Err(fault)),
-            Err(fault) => Tried::Refused(fault),
-        }
-    }
-
-    /// Puts a message into a mailbox of this node, or says why not.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "these are the parts of one message, and a struct would only list them twice"
-    )]
-    fn admit(
-        &self,
-        local: &LocalActor,
-        id: MessageId,
-        target: &ActorId,
-        chain: Vec<Hop>,
-        deadline: Instant,
-        message: Message,
-        trace: Option<TraceContext>,
-    ) -> Result<Pending, Fault> {
-        let limit = local.home.settings.limits.payload.0;
-        let size = message.payload.len() as u64;
-        if size > limit {
-            return Err(Fault::TooLarge { limit, size, ran: Ran::No });
-        }
-        let handled = Span::handle(
-            trace,
-            &Subject {
-                actor: target,
-                operation: message.operation.as_str(),
-                message: id.as_str(),
-                attempt: message.attempt,
-            },
-        );
-        let (turn, pending) = Turn::new(id, target.clone(), chain, deadline, message, handled);
-        match local.admit(turn) {
-            Ok(()) => Ok(pending),
-            Err(Refusal::Overloaded(turn)) => {
-                self.shared.counters.overloaded();
-                let fault = Fault::Overloaded(target.name.to_string());
-                turn.waiting.answer(Err(fault.clone()));
-                Err(fault)
-            }
-            Err(Refusal::NotHere(turn)) => {
-                let fault = self.not_here(target);
-                turn.waiting.answer(Err(fault.clone()));
-                Err(fault)
-            }
-        }
-    }
-
-    fn not_here(&self, target: &ActorId) -> Fault {
-        Fault::NotHere { actor: target.to_string(), revision: self.shared.table.revision(&target.name) }
-    }
-
-    async fn attempt_there(
-        &self,
-        known: &Known,
-        index: usize,
-        ask: &Ask,
-        id: &MessageId,
-        attempt: u32,
-        span: &Span,
-    ) -> Tried {
-        let shared = &*self.shared;
-        shared.counters.calls_remote();
-        let target = &known.targets[index];
-        let remaining = ask.deadline.saturating_duration_since(Instant::now());
-        let deadline_ms =
-            shared.clock.now_ms().saturating_add(i64::try_from(remaining.as_millis()).unwrap_or(i64::MAX));
-        let call = Call {
-            id: id.clone(),
-            target: ask.target.clone(),
-            operation: ask.operation.clone(),
-            payload: ask.payload.clone(),
-            content_type: ask.content_type.clone(),
-            deadline_ms: u64::try_from(deadline_ms).unwrap_or(0),
-            remaining,
-            retry_budget: RETRIES.saturating_sub(attempt.saturating_sub(1)),
-            chain: ask.chain.clone(),
-            trace: span.context(),
-            attempt,
-            caller: ask.caller.as_deref().and_then(|caller| caller.parse().ok()),
-            origin: shared.incarnation.clone(),
-        };
-        let outcome = target.peer.call(&call, ask.deadline, &target.load).await;
-        match outcome {
-            Ok(payload) => Tried::Done(Ok(payload)),
-            Err(fault @ (Fault::NotHere { .. } | Fault::Overloaded(_) | Fault::NoReplica(_))) => {
-                Tried::Refused(fault)
-            }
-            // Declared idempotent: running it twice does no more than running it once.
-            Err(fault @ Fault::Unknown(_)) if known.route.idempotent.contains(&ask.operation) => {
-                Tried::Refused(fault)
-            }
-            Err(fault) => Tried::Done(Err(fault)),
-        }
-    }
-}
-
-/// What a call has been through so far.
-struct Search {
-    /// Grows with each try, so that no two tries of one message are taken for the same.
-    attempt: u32,
-    /// Tries since the route was last new.
-    spent: u32,
-    /// Nodes that this call has been to, since the route was last new.
-    tried: BTreeSet<Incarnation>,
-    /// Whether one of them no longer had the actor.
-    moved: bool,
-    /// Whether one of the tries may have run.
-    maybe: bool,
-    /// Whether one of them is gone, which may be news to this node's table.
-    gone: bool,
-    last: Option<Fault>,
-}
-
-impl Search {
-    fn ran(&self) -> Ran {
-        if self.maybe { Ran::Maybe } else { Ran::No }
-    }
-}
-
-enum Found {
-    Here(Arc<LocalActor>),
-    There(Arc<Known>, usize),
 }

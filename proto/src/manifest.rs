@@ -105,6 +105,8 @@ pub mod bound {
     pub const MAILBOX: u32 = 1_000_000;
     /// Actors in one app.
     pub const ACTORS: usize = 1_000;
+    /// Names and values of one actor's environment together, in bytes.
+    pub const ENV: usize = 64 << 10;
     /// The text of a manifest, in bytes.
     pub const TEXT: usize = 1 << 20;
 }

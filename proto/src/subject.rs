@@ -1,7 +1,7 @@
 //! Every NATS subject, bucket and stream name of a lattice, built and parsed in one place.
 //!
 //! ```text
-//! lat.<lattice>.node.<incarnation>.<call|ping|cancel|suspect>   the inbox of one node
+//! lat.<lattice>.node.<incarnation>.<call|reply|cancel|…>         the inbox of one node
 //! lat.<lattice>.call.<actor>[.<key>].<operation>                 programs that are not actors
 //! lat.<lattice>.control.<term|catalog|spec.…|assign.…>           what is declared and decided
 //! lat.<lattice>.route.<actor>                                    routes, republished as they change
@@ -16,30 +16,32 @@ use crate::id::{ActorId, ActorName, AppName, Incarnation, LatticeId, MAX_KEY_BYT
 #[error("malformed subject: {0}")]
 pub struct Malformed(&'static str);
 
-/// What arrives in a node's inbox, told apart by the last token of the subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What arrives in a node's inbox, told apart by what follows the node in the subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inbox {
-    /// An encoded [`crate::envelope::Call`]; answered with a reply.
+    /// Encoded [`crate::envelope::Calls`].
     Call,
+    /// Encoded [`crate::envelope::Replies`].
+    Reply,
+    /// Where NATS says that nobody got some calls.
+    Refused(Refused),
+    /// An encoded [`crate::envelope::Cancel`].
+    Cancel,
     /// Empty; answered at once and empty.
     Ping,
-    /// An encoded [`crate::envelope::Cancel`]; not answered.
-    Cancel,
-    /// An encoded [`crate::envelope::Suspicion`]; not answered.
+    /// An encoded [`crate::envelope::Suspicion`].
     Suspect,
 }
 
-impl Inbox {
-    const ALL: [Inbox; 4] = [Inbox::Call, Inbox::Ping, Inbox::Cancel, Inbox::Suspect];
-
-    fn token(self) -> &'static str {
-        match self {
-            Inbox::Call => "call",
-            Inbox::Ping => "ping",
-            Inbox::Cancel => "cancel",
-            Inbox::Suspect => "suspect",
-        }
-    }
+/// Calls that were sent together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// To whom.
+    pub peer: Incarnation,
+    /// The number of the first.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
 }
 
 /// A key of the control stream.
@@ -75,8 +77,18 @@ impl Subjects {
     }
 
     /// One box of a node's inbox.
-    pub fn inbox(&self, node: &Incarnation, inbox: Inbox) -> String {
-        format!("{}node.{node}.{}", self.prefix, inbox.token())
+    pub fn inbox(&self, node: &Incarnation, inbox: &Inbox) -> String {
+        let prefix = &self.prefix;
+        match inbox {
+            Inbox::Call => format!("{prefix}node.{node}.call"),
+            Inbox::Reply => format!("{prefix}node.{node}.reply"),
+            Inbox::Refused(Refused { peer, first, count }) => {
+                format!("{prefix}node.{node}.refused.{peer}.{first}.{count}")
+            }
+            Inbox::Cancel => format!("{prefix}node.{node}.cancel"),
+            Inbox::Ping => format!("{prefix}node.{node}.ping"),
+            Inbox::Suspect => format!("{prefix}node.{node}.suspect"),
+        }
     }
 
     /// What a node subscribes to, to get its whole inbox.
@@ -87,15 +99,31 @@ impl Subjects {
     /// Which box a subject under [`Self::inbox_filter`] names.
     ///
     /// # Errors
-    /// When the last token names none.
+    /// When what follows the node names none.
     pub fn parse_inbox(&self, subject: &str) -> Result<Inbox, Malformed> {
-        let token = subject
+        let (_, box_) = subject
             .strip_prefix(&self.prefix)
             .and_then(|rest| rest.strip_prefix("node."))
             .and_then(|rest| rest.split_once('.'))
-            .map(|(_, token)| token)
             .ok_or(Malformed("not an inbox"))?;
-        Inbox::ALL.into_iter().find(|inbox| inbox.token() == token).ok_or(Malformed("unknown inbox"))
+        match box_ {
+            "call" => return Ok(Inbox::Call),
+            "reply" => return Ok(Inbox::Reply),
+            "cancel" => return Ok(Inbox::Cancel),
+            "ping" => return Ok(Inbox::Ping),
+            "suspect" => return Ok(Inbox::Suspect),
+            _ => {}
+        }
+        let refused = box_.strip_prefix("refused.").ok_or(Malformed("unknown inbox"))?;
+        let mut tokens = refused.split('.');
+        let (Some(peer), Some(first), Some(count), None) =
+            (tokens.next(), tokens.next(), tokens.next(), tokens.next())
+        else {
+            return Err(Malformed("expected `refused.<node>.<first>.<count>`"));
+        };
+        let number = |text: &str| text.parse().map_err(|_| Malformed("invalid number"));
+        let peer = peer.parse().map_err(|_| Malformed("invalid incarnation"))?;
+        Ok(Inbox::Refused(Refused { peer, first: number(first)?, count: number(count)? }))
     }
 
     /// Where plain NATS clients call an actor.
@@ -294,8 +322,12 @@ mod tests {
     #[test]
     fn inboxes_and_control_keys_round_trip() {
         let (subjects, node) = (subjects(), Incarnation::generate());
-        for inbox in Inbox::ALL {
-            assert_eq!(subjects.parse_inbox(&subjects.inbox(&node, inbox)), Ok(inbox));
+        let refused = Inbox::Refused(Refused { peer: Incarnation::generate(), first: 7, count: 2 });
+        for inbox in [Inbox::Call, Inbox::Reply, Inbox::Cancel, Inbox::Ping, Inbox::Suspect, refused] {
+            assert_eq!(subjects.parse_inbox(&subjects.inbox(&node, &inbox)), Ok(inbox));
+        }
+        for bad in ["x", "refused", "refused.a.1", "refused.a.1.x", "refused.a.1.2.3", "call.x"] {
+            assert!(subjects.parse_inbox(&format!("lat.shop.node.{node}.{bad}")).is_err(), "{bad}");
         }
         for key in [
             Control::Term,

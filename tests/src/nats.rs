@@ -22,6 +22,20 @@ pub struct NatsServer {
     monitor: u16,
     folder: TempDir,
     process: Option<Process>,
+    special: Special,
+}
+
+/// What a server has that an ordinary one has not.
+#[derive(Debug, Default, Clone)]
+pub struct Special {
+    /// Further lines of its configuration; `{folder}` there is where its files are.
+    pub lines: String,
+    /// Further files beside its configuration, by name.
+    pub files: Vec<(String, String)>,
+    /// Its environment.
+    pub env: Vec<(String, String)>,
+    /// `user:password` for the URL that nodes get.
+    pub login: Option<String>,
 }
 
 impl NatsServer {
@@ -30,9 +44,17 @@ impl NatsServer {
         Self::start_program(&program()).await
     }
 
+    /// Starts one that is special.
+    pub async fn start_special(special: Special) -> Self {
+        Self::start_reserved(Self { special, ..Self::reserve(&program()) }).await
+    }
+
     /// Starts some other version.
     pub async fn start_program(program: &Path) -> Self {
-        let mut server = Self::reserve(program);
+        Self::start_reserved(Self::reserve(program)).await
+    }
+
+    async fn start_reserved(mut server: Self) -> Self {
         // Between the choice of a port and its use another test may take it.
         for _ in 0..5 {
             if server.try_start().await.is_ok() {
@@ -40,7 +62,7 @@ impl NatsServer {
             }
             (server.port, server.monitor) = (ports::free(), ports::free());
         }
-        panic!("{} does not start; it says:\n{}", program.display(), server.log())
+        panic!("{} does not start; it says:\n{}", server.program.display(), server.log())
     }
 
     /// A server that has an address already, but does not run before [`restart`](Self::restart).
@@ -56,12 +78,25 @@ impl NatsServer {
             monitor: ports::free(),
             folder,
             process: None,
+            special: Special::default(),
         }
     }
 
     /// Where clients connect.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        self.url_as(self.special.login.as_deref())
+    }
+
+    /// The same with another login, or none.
+    pub fn url_as(&self, login: Option<&str>) -> String {
+        let login = login.map_or(String::new(), |login| format!("{login}@"));
+        format!("nats://{login}127.0.0.1:{}", self.port)
+    }
+
+    /// Takes away all that JetStream has stored; only while it is stopped.
+    pub fn lose_data(&self) {
+        assert!(self.process.is_none(), "a running server writes to its store");
+        std::fs::remove_dir_all(self.folder.path().join("store")).unwrap();
     }
 
     /// The folder of this server, in which a test may keep files of its own.
@@ -124,8 +159,12 @@ impl NatsServer {
     async fn try_start(&mut self) -> Result<(), String> {
         let config = self.write_config();
         let log = self.folder.path().join("nats-server.log");
-        let mut process =
-            Process::start("nats-server", &self.program, |command| _ = command.arg("-c").arg(config), &log);
+        let mut process = Process::start(
+            "nats-server",
+            &self.program,
+            |command| _ = command.arg("-c").arg(config).envs(self.special.env.clone()),
+            &log,
+        );
         let start = Instant::now();
         while start.elapsed() < START_BOUND {
             if let Some(status) = process.ended() {
@@ -144,11 +183,15 @@ impl NatsServer {
         let file = self.folder.path().join("nats-server.conf");
         let store = self.folder.path().join("store");
         let text = format!(
-            "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\nmax_payload: 8MB\njetstream {{ store_dir: {:?} }}\n",
+            "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\nmax_payload: 8MB\njetstream {{ store_dir: {:?} }}\n{}\n",
             self.port,
             self.monitor,
             store.display().to_string(),
+            self.special.lines.replace("{folder}", &self.folder.path().display().to_string()),
         );
+        for (name, content) in &self.special.files {
+            std::fs::write(self.folder.path().join(name), content).unwrap();
+        }
         std::fs::write(&file, text).unwrap();
         file
     }

@@ -105,7 +105,7 @@ async fn an_actor_that_serves_for_long_needs_no_more_memory() {
         [actors.callee]\nartifact = \"misfit.wasm\"\nlimits = { memory = \"4MiB\" }\n";
     lattice.apply(manifest).await;
     let calls = 60_000;
-    let storm = json!({ "to": "callee", "n": calls, "at_once": 16, "bytes": 64 });
+    let storm = json!({ "to": "callee", "n": calls, "at_once": 16, "bytes": 64, "json": true });
     let replies = lattice.call_within(0, "caller", "storm", storm, Duration::from_secs(60)).await;
     assert_eq!(replies, Ok(json!(calls)));
 }

@@ -28,7 +28,9 @@ async fn garbage_on_every_subject_is_counted_and_harms_nothing() {
     let client = lattice.nats.client().await;
     for filter in listening.iter().filter(|subject| !subject.starts_with('$')) {
         let before = malformed(&lattice).await;
-        for ending in ["call", "ping", "cancel", "suspect", "x", "x.y.z.w", "GARBAGE.star"] {
+        let endings =
+            ["call", "reply", "cancel", "ping", "suspect", "refused.x.1.9999999999", "x", "x.y.z.w"];
+        for ending in endings.into_iter().chain(["GARBAGE.star"]) {
             let subject = filter.replace('>', ending).replace('*', "x");
             for payload in garbage() {
                 client.publish(subject.clone(), payload.into()).await.unwrap();

@@ -68,6 +68,10 @@ async fn after_random_faults_the_status_equals_the_spec() {
     let expected = ["unknown", "deadline", "no-replica", "overloaded"];
     let strange: Vec<_> = report.failed().filter(|(_, fault)| !expected.contains(&fault.kind())).collect();
     assert!(strange.is_empty(), "seed {seed}: {strange:?}");
+    // A run in which every first try succeeded would have shown nothing.
+    let retries = lattice.counters(0).await["retries"];
+    say(&format!("chaos: seed {seed}: {retries} retries"));
+    assert!(retries > 0 || report.failed().count() > 0, "seed {seed}: the faults hit nothing: {report}");
     assert!(
         report.answered() * 10 > report.shots.len() * 5,
         "seed {seed}: most calls must be answered: {report}"

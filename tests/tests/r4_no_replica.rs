@@ -46,6 +46,16 @@ async fn an_actor_that_does_not_exist_answers_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_for_an_actor_that_has_none_is_refused() {
+    let lattice = Lattice::builder(2).label(1, "at=greeter").start().await;
+    lattice.apply(&manifests::greeter_with("placement = { require = [\"at=greeter\"] }")).await;
+    for node in [0, 1] {
+        let fault = lattice.call(node, "greeter/alice", "hello", json!("Ada")).await.unwrap_err();
+        assert_eq!((fault.kind(), fault.ran), ("malformed", Ran::No), "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operation_that_does_not_exist_is_named() {
     let lattice = Lattice::start(1).await;
     lattice.apply(&manifests::greeter(1)).await;

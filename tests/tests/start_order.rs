@@ -59,24 +59,57 @@ async fn an_admin_port_in_use_is_refused_with_what_to_do() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_alone_starts_its_own_nats_server_and_takes_it_along() {
     let folder = tempfile::tempdir().unwrap();
-    let server = nats::program();
-    let settings = Settings {
-        name: "alone".to_owned(),
-        labels: Vec::new(),
-        lattice: format!("alone-{}", std::process::id()),
-        nats: None,
-        listen: "127.0.0.1:0".to_owned(),
-        env: [("NATS_SERVER_BIN".to_owned(), server.display().to_string())].into(),
-        args: Vec::new(),
-        folder: folder.path().to_owned(),
-    };
-    let mut node = Node::start(settings).await;
+    let mut node = Node::start(alone(folder.path())).await;
     let address = node.ready().nats.trim_start_matches("nats://").to_owned();
     assert!(tokio::net::TcpStream::connect(&address).await.is_ok(), "no server at {address}");
     let status = node.terminate().await;
     assert_eq!(status.code(), Some(0), "{}", node.output());
     let observe = async || tokio::net::TcpStream::connect(&address).await.is_ok();
     wait_until("its server is gone", LATEST, observe, |there| !there).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_node_in_the_same_folder_is_refused_and_harms_no_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::start(alone(folder.path())).await;
+    let address = node.ready().nats.trim_start_matches("nats://").to_owned();
+    let mut second = alone(folder.path());
+    "second".clone_into(&mut second.name);
+    let (status, said) = start_and_fail(second, LATEST).await;
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("--data") && said.contains("--nats"), "{said}");
+    assert!(tokio::net::TcpStream::connect(&address).await.is_ok(), "the first one's server is gone");
+    assert!(!node.has_ended());
+    node.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_a_killed_node_left_is_used_again_and_its_end_ends_the_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = Node::start(alone(folder.path())).await;
+    let address = first.ready().nats.clone();
+    first.kill();
+    let mut node = Node::start(alone(folder.path())).await;
+    assert_eq!(node.ready().nats, address, "there must be one server for one store");
+
+    let ports = std::fs::read_dir(folder.path().join("data/nats/ports")).unwrap().flatten().next().unwrap();
+    let name = ports.file_name().into_string().unwrap();
+    let pid = name.strip_suffix(".ports").unwrap().rsplit_once('_').unwrap().1.parse().unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    let status = node.ended(LATEST).await;
+    assert_eq!(status.code(), Some(1), "{}", node.output());
+    assert!(node.output().contains("nats-server of this node ended"), "{}", node.output());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lattice_may_be_called_like_a_part_of_its_subjects() {
+    let lattice = Lattice::builder(2).id("control").start().await;
+    lattice.apply(&manifests::greeter(2)).await;
+    lattice.call(0, "greeter", "hello", json!("Ada")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,6 +135,20 @@ async fn a_server_that_is_too_old_is_refused_with_the_reason() {
     let said = lattice.nodes[0].output();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("2.14") && said.contains("2.9"), "{said}");
+}
+
+/// The settings of a node that runs a server of its own in this folder.
+fn alone(folder: &Path) -> Settings {
+    Settings {
+        name: "alone".to_owned(),
+        labels: Vec::new(),
+        lattice: format!("alone-{}", std::process::id()),
+        nats: None,
+        listen: "127.0.0.1:0".to_owned(),
+        env: [("NATS_SERVER_BIN".to_owned(), nats::program().display().to_string())].into(),
+        args: Vec::new(),
+        folder: folder.to_owned(),
+    }
 }
 
 /// The settings of one more node beside those of a lattice.

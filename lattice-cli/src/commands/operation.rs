@@ -100,7 +100,7 @@ async fn follow(client: Client, first: Operation, global: &Global) -> Result<Ope
         }
         match watch(&mut client, &mut current, &mut progress, global).await {
             Ok(()) => lost_since = None,
-            Err(failure) if failure.ran == Ran::No && failure.kind != "unreachable" => return Err(failure),
+            Err(failure) if failure.ran == Ran::No && !passes(&failure) => return Err(failure),
             Err(failure) => {
                 // Watching changes nothing, so it may be asked again; the operation goes on without us.
                 let since = *lost_since.get_or_insert_with(Instant::now);
@@ -112,6 +112,11 @@ async fn follow(client: Client, first: Operation, global: &Global) -> Result<Ope
             }
         }
     }
+}
+
+/// Whether asking again may help: the node, or NATS behind it, is away for the moment.
+fn passes(failure: &Failure) -> bool {
+    matches!(failure.kind.as_str(), "unreachable" | "unavailable")
 }
 
 /// Reads one stream of changes until it ends.

@@ -32,7 +32,11 @@ fn status(code: Code, mut info: ErrorInfo) -> Status {
 }
 
 fn simple(code: Code, kind: &str, message: String) -> Status {
-    let ran = Ran::No.as_str().to_owned();
+    told(code, kind, Ran::No, message)
+}
+
+fn told(code: Code, kind: &str, ran: Ran, message: String) -> Status {
+    let ran = ran.as_str().to_owned();
     status(
         code,
         ErrorInfo { kind: kind.to_owned(), message, ran, code: String::new(), details: String::new() },
@@ -77,7 +81,12 @@ pub(super) fn from_declare(error: &DeclareError) -> Status {
         DeclareError::Busy => (Code::Aborted, "busy"),
         DeclareError::Bus(_) => (Code::Unavailable, "unavailable"),
     };
-    simple(code, kind, error.to_string())
+    // A write whose answer did not come may have been stored; everything else is found before anything is.
+    let ran = match error {
+        DeclareError::Bus(bus::Error::Failed { .. } | bus::Error::NoAnswer) => Ran::Maybe,
+        _ => Ran::No,
+    };
+    told(code, kind, ran, error.to_string())
 }
 
 pub(super) fn from_fault(fault: &Fault) -> Status {

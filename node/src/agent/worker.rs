@@ -143,13 +143,17 @@ async fn converge(
             router: tools.router.clone(),
         });
         let local = Arc::new(LocalActor::new(home));
+        let (digest, settings, revision) = (digest.clone(), settings.clone(), wanted.revision);
+        let Some(old) = now else {
+            // The first of them serve while the others are made, and if not all can be made, some are better than none.
+            tools.local.insert(actor.clone(), local.clone());
+            let new = now.insert(Deployed { local, compiled, digest, settings, revision });
+            return grow(&new.local, &new.compiled, wanted.replicas).await;
+        };
         grow(&local, &compiled, wanted.replicas).await?;
         tools.local.insert(actor.clone(), local.clone());
-        let (digest, settings) = (digest.clone(), settings.clone());
-        let new = Deployed { local, compiled, digest, settings, revision: wanted.revision };
-        if let Some(old) = now.replace(new) {
-            finish(&old.local, finishing);
-        }
+        finish(&old.local, finishing);
+        *now = Some(Deployed { local, compiled, digest, settings, revision });
         return Ok(());
     }
     if let Some(now) = now {

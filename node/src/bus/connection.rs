@@ -14,11 +14,11 @@ use crate::causes::full;
 /// The oldest server that has everything the design relies on.
 const MINIMUM: (semver_lite::Version, &str) = (semver_lite::Version(2, 14, 0), "2.14");
 
-/// How often the first connection is tried.
-const RETRY: Duration = Duration::from_millis(250);
+/// How often what is not there yet is tried again.
+pub(super) const RETRY: Duration = Duration::from_millis(250);
 
-/// How long JetStream may take to come up after the server itself.
-const JETSTREAM_START: Duration = Duration::from_secs(10);
+/// How long JetStream may take to come up after the server itself before that is worth a word.
+const JETSTREAM_START: Duration = Duration::from_secs(3);
 
 /// Whether a connection is up, and the how-many-eth it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,25 +106,26 @@ impl Connection {
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(Duration::from_secs(5));
         let connection = Self { client, jetstream, link };
-        connection.wait_for_jetstream().await?;
+        connection.wait_for_jetstream(&mut waiting).await?;
         Ok(connection)
     }
 
-    /// A server that has just started answers before its JetStream does.
-    async fn wait_for_jetstream(&self) -> Result<(), Error> {
+    /// A server that has just started answers before its JetStream does, and a cluster may have to elect first.
+    async fn wait_for_jetstream(&self, waiting: &mut impl FnMut(&str)) -> Result<(), Error> {
         let started = tokio::time::Instant::now();
+        let mut told = false;
         loop {
             match self.jetstream.query_account().await {
                 Ok(_) => return Ok(()),
-                Err(error) if started.elapsed() > JETSTREAM_START => {
+                // The server's own word that JetStream is off needs no waiting.
+                Err(error) if full(&error).contains("not enabled") => {
                     return Err(Error::NoJetStream(full(&error)));
                 }
-                Err(error) => {
-                    // The server's own word that JetStream is off needs no waiting.
-                    if full(&error).contains("not enabled") {
-                        return Err(Error::NoJetStream(full(&error)));
-                    }
+                Err(error) if !told && started.elapsed() > JETSTREAM_START => {
+                    waiting(&format!("it answers, and its JetStream does not yet: {}", full(&error)));
+                    told = true;
                 }
+                Err(_) => {}
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -197,6 +198,13 @@ impl Connection {
         }
     }
 
+    /// As [`Self::publish`]; when nobody listens there, the server says so to `refused`.
+    pub async fn publish_or_refuse(&self, subject: String, refused: String, payload: Bytes) {
+        if self.is_up() {
+            let _ = self.client.publish_with_reply(subject, refused, payload).await;
+        }
+    }
+
     /// As [`Self::publish`], with headers.
     pub async fn publish_with_headers(
         &self,
@@ -244,6 +252,7 @@ impl Subscription {
         Some(Arrived {
             subject: message.subject.into_string(),
             reply: message.reply.filter(is_inbox),
+            no_responders: message.status == Some(async_nats::StatusCode::NO_RESPONDERS),
             payload: message.payload,
             headers: Headers(message.headers),
         })

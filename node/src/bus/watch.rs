@@ -142,6 +142,9 @@ async fn pump(space: &Space, filter: &str, changes: &mpsc::Sender<Change>) -> Re
     }
 }
 
+/// Reads an entry; none leaves it out.
+type Parse<T> = Box<dyn Fn(&Entry) -> Option<T> + Send + Sync>;
+
 /// The parsed contents of a watched space.
 ///
 /// During a resync the old contents stay visible until the new ones are complete, so that a reader never takes a
@@ -150,7 +153,7 @@ pub struct Mirror<T> {
     entries: BTreeMap<String, Mirrored<T>>,
     incoming: Option<BTreeMap<String, Mirrored<T>>>,
     complete: bool,
-    parse: fn(&Entry) -> Option<T>,
+    parse: Parse<T>,
 }
 
 /// A parsed value with its revision.
@@ -164,8 +167,8 @@ pub struct Mirrored<T> {
 
 impl<T> Mirror<T> {
     /// An empty one; `parse` gives none for what cannot be read, which is then left out.
-    pub fn new(parse: fn(&Entry) -> Option<T>) -> Self {
-        Self { entries: BTreeMap::new(), incoming: None, complete: false, parse }
+    pub fn new(parse: impl Fn(&Entry) -> Option<T> + Send + Sync + 'static) -> Self {
+        Self { entries: BTreeMap::new(), incoming: None, complete: false, parse: Box::new(parse) }
     }
 
     /// Takes in a change. True when the visible contents may have changed and are complete.

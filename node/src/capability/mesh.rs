@@ -1,7 +1,9 @@
 //! `lattice:actor/mesh`: calls from one actor to another, in both worlds.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use lattice_proto::envelope::ContentType;
 use lattice_proto::{ActorId, Fault, Operation, Ran};
 use tokio::sync::OwnedSemaphorePermit;
@@ -9,7 +11,7 @@ use wasmtime::component::{Accessor, Linker};
 use wasmtime::{AsContextMut, StoreContextMut};
 
 use crate::engine::{self, CallOptions, Failure, Guest};
-use crate::router::{Ask, Router};
+use crate::router::Ask;
 
 /// What a guest passes to `call`.
 type Arguments = (String, String, Vec<u8>, CallOptions);
@@ -19,11 +21,14 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     mesh.func_wrap_concurrent("call", |accessor: &Accessor<Guest>, arguments: Arguments| {
         Box::pin(async move {
             let prepared = accessor.with(|mut access| prepare(access.as_context_mut(), arguments));
-            let went_out = prepared.is_ok();
-            let outcome = finish(prepared).await;
-            if went_out {
-                accessor.with(|mut access| access.data_mut().gave_way());
-            }
+            let outcome = match prepared {
+                Ok(prepared) => {
+                    let outcome = prepared.finish().await;
+                    accessor.with(|mut access| access.data_mut().gave_way());
+                    outcome
+                }
+                Err(fault) => Err(fault.into()),
+            };
             Ok((outcome,))
         })
     })?;
@@ -35,11 +40,14 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     mesh.func_wrap_async("call", |mut store: StoreContextMut<'_, Guest>, arguments: Arguments| {
         Box::new(async move {
             let prepared = prepare(store.as_context_mut(), arguments);
-            let went_out = prepared.is_ok();
-            let outcome = finish(prepared).await;
-            if went_out {
-                store.data_mut().gave_way();
-            }
+            let outcome = match prepared {
+                Ok(prepared) => {
+                    let outcome = prepared.finish().await;
+                    store.data_mut().gave_way();
+                    outcome
+                }
+                Err(fault) => Err(fault.into()),
+            };
             Ok((outcome,))
         })
     })?;
@@ -50,11 +58,13 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
 /// A call that may be made, with what ends it early.
 struct Prepared {
-    router: Router,
-    ask: Ask,
+    /// Boxed once and then moved about as a pointer.
+    call: Pin<Box<dyn Future<Output = Result<Bytes, Fault>> + Send>>,
     cancelled: tokio_util::sync::CancellationToken,
     /// One of the calls that this guest may have on their way.
     permit: OwnedSemaphorePermit,
+    /// For its payload, which is kept for further attempts.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// Checks what the guest asks for against its manifest and its turn.
@@ -78,42 +88,39 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
     if size > limit {
         return Err(Fault::TooLarge { limit, size, ran: Ran::No });
     }
+    let room = home.router.room(&target, payload.len())?;
     let permit = store.data().calls.clone().try_acquire_owned();
     let permit = permit
         .map_err(|_| Fault::Overloaded(format!("{} (it waits for too many calls already)", home.actor)))?;
+    turn.call();
     let wanted =
         options.timeout_ms.map(|timeout| Instant::now() + Duration::from_millis(timeout.min(MAX_TIMEOUT_MS)));
-    Ok(Prepared {
-        router: home.router.clone(),
-        ask: Ask {
-            target,
-            operation,
-            payload: payload.into(),
-            content_type,
-            deadline: wanted.map_or(turn.deadline, |wanted| wanted.min(turn.deadline)),
-            caller: Some(home.actor.shared()),
-            chain: turn.chain.clone(),
-            trace: turn.trace.clone(),
-        },
-        cancelled: turn.cancelled.clone(),
-        permit,
-    })
+    let ask = Ask {
+        target,
+        operation,
+        payload: payload.into(),
+        content_type,
+        deadline: wanted.map_or(turn.deadline, |wanted| wanted.min(turn.deadline)),
+        caller: Some(home.actor.shared()),
+        chain: turn.chain.clone(),
+        trace: turn.trace.clone(),
+    };
+    Ok(Prepared { call: Box::pin(home.router.call(ask)), cancelled: turn.cancelled.clone(), permit, room })
 }
 
 /// Longer timeouts mean the same, and an `Instant` cannot hold every number.
 const MAX_TIMEOUT_MS: u64 = 86_400_000;
 
-async fn finish(prepared: Result<Prepared, Fault>) -> Result<Vec<u8>, Failure> {
-    let Prepared { router, ask, cancelled, permit } = prepared?;
-    let _held = permit;
-    if cancelled.is_cancelled() {
-        return Err(Fault::Cancelled(Ran::No).into());
-    }
-    let outcome = tokio::select! {
-        biased;
-        outcome = router.call(ask) => outcome,
+impl Prepared {
+    /// Makes the call.
+    async fn finish(self) -> Result<Vec<u8>, Failure> {
+        let Self { call, cancelled, permit, room } = self;
+        let _held = (permit, room);
+        if cancelled.is_cancelled() {
+            return Err(Fault::Cancelled(Ran::No).into());
+        }
         // Dropping the call tells whoever runs it that nobody waits any more.
-        () = cancelled.cancelled() => Err(Fault::Cancelled(Ran::Maybe)),
-    };
-    Ok(outcome.map(Vec::from)?)
+        let outcome = cancelled.run_until_cancelled(call).await;
+        Ok(outcome.unwrap_or(Err(Fault::Cancelled(Ran::Maybe))).map(Vec::from)?)
+    }
 }

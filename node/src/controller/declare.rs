@@ -22,7 +22,7 @@ const TRIES: u32 = 10;
 /// Revisions of each app that are kept.
 const HISTORY: u64 = 10;
 
-/// Why a declaration was not taken. Nothing of it was stored.
+/// Why a declaration was not taken. Nothing of it was stored, except perhaps where the bus did not answer in time.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The manifest is wrong.

@@ -9,6 +9,7 @@ use lattice_proto::subject::{Control, Inbox};
 
 use super::Context;
 use crate::bus::{Error, LEASE, RequestError};
+use crate::clock::wall_ms;
 use crate::membership::{Keeper, LEADER};
 
 /// A leader that was not heard of for this long, which is more than one renewal, is pinged.
@@ -92,7 +93,7 @@ async fn run_for_office(context: &Context) -> Result<Option<Elected>, Error> {
 /// Whether a node's inbox has no listener, twice in a row.
 pub(super) async fn is_gone(context: &Context, node: &Incarnation) -> bool {
     for last in [false, true] {
-        let inbox = context.subjects.inbox(node, Inbox::Ping);
+        let inbox = context.subjects.inbox(node, &Inbox::Ping);
         match context.bus.control.request(inbox, Bytes::new(), PING).await {
             Err(RequestError::NoResponders) if last => return true,
             Err(RequestError::NoResponders) => tokio::time::sleep(AGAIN).await,
@@ -110,8 +111,10 @@ async fn begin_term(context: &Context) -> Result<(u64, u64), Error> {
         .as_ref()
         .and_then(|entry| entry.value.as_deref())
         .and_then(|bytes| record::decode::<Term>(bytes).ok());
-    let term =
-        Term { term: before.map_or(0, |before| before.term) + 1, leader: context.me.incarnation.clone() };
+    // The first term of a lattice is the time. Should JetStream lose its data, the nodes that run on know the old terms,
+    // and would refuse what a leader says that counts from one again.
+    let before = before.map_or_else(|| u64::try_from(wall_ms()).unwrap_or(0), |before| before.term);
+    let term = Term { term: before + 1, leader: context.me.incarnation.clone() };
     let over = entry.map_or(0, |entry| entry.revision);
     let revision = context.bus.decisions.put_if(&key, record::encode(&term), over).await?;
     Ok((term.term, revision))

@@ -131,6 +131,13 @@ impl Liveness {
         }
     }
 
+    /// Nothing more is asked about this node, unless it comes back.
+    pub(super) fn forget(&mut self, name: &NodeName) {
+        if self.nodes.get(name).is_some_and(|watched| !watched.leased) {
+            self.nodes.remove(name);
+        }
+    }
+
     /// Surely lost, whenever its last renewal was: it lost the leadership that way.
     pub(super) fn lost(&mut self, incarnation: &Incarnation, now: Instant) {
         for watched in self.nodes.values_mut().filter(|watched| watched.incarnation == *incarnation) {

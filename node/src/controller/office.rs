@@ -35,6 +35,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long a lost node stays in the list.
 const REMEMBER: Duration = Duration::from_secs(60);
 
+/// What a record's subject and headers may add to its message.
+const RECORD_HEADERS: usize = 4 << 10;
+
 /// How long a ping may take before it says that the node hangs.
 const PING: Duration = Duration::from_millis(500);
 
@@ -53,6 +56,8 @@ struct Office<'a> {
     again: bool,
     /// Whether records that cannot be read were reported already.
     complained: bool,
+    /// Nodes whose assignments were too large to be written; each is reported once in a term.
+    oversized: BTreeSet<NodeName>,
     /// The control stream's prefix, by which its keys are parsed.
     subjects: lattice_proto::subject::Subjects,
 }
@@ -72,7 +77,10 @@ pub(super) async fn hold(
         context,
         term,
         term_revision,
-        decisions: Mirror::new(parse_decision),
+        decisions: Mirror::new({
+            let subjects = context.subjects.clone();
+            move |entry| parse_decision(&subjects, entry)
+        }),
         nodes: Mirror::new(parse_node),
         routes: Mirror::new(|entry| record::decode(entry.value.as_deref()?).ok()),
         leases_complete: false,
@@ -80,6 +88,7 @@ pub(super) async fn hold(
         lost: BTreeMap::new(),
         again: false,
         complained: false,
+        oversized: BTreeSet::new(),
         subjects: context.subjects.clone(),
     };
     let filter = context.subjects.control_filter();
@@ -157,7 +166,7 @@ pub(super) async fn hold(
                         return "another leader has begun its term";
                     }
                 }
-                Err(error) => tracing::debug!(%error, "a plan was not written; it is made again"),
+                Err(error) => tracing::warn!(%error, "a plan was not written; it is made again"),
             }
         }
     }
@@ -177,7 +186,7 @@ async fn next_generation(link: &mut watch::Receiver<Link>, known: u64) -> u64 {
 fn ask(context: &Context, node: Incarnation, verdicts: &mpsc::Sender<(Incarnation, Verdict)>) {
     let (context, verdicts) = (context.clone(), verdicts.clone());
     tokio::spawn(async move {
-        let inbox = context.subjects.inbox(&node, Inbox::Ping);
+        let inbox = context.subjects.inbox(&node, &Inbox::Ping);
         let verdict = match context.bus.control.request(inbox, Bytes::new(), PING).await {
             Ok(_) => Verdict::Alive,
             Err(RequestError::NoResponders) if election::is_gone(&context, &node).await => Verdict::Gone,
@@ -294,15 +303,29 @@ impl Office<'_> {
             .filter(|(_, entry)| matches!(entry.value, NodeEntry::Unreadable))
             .filter_map(|(key, _)| key.strip_prefix("node."))
             .collect();
+        let largest = self.context.bus.control.max_payload().saturating_sub(RECORD_HEADERS);
         let changed: Vec<(String, Bytes)> = plan
             .assignments
             .iter()
             // A node whose record cannot be read is left alone: it may be newer than this leader.
             .filter(|(node, _)| !unreadable_nodes.contains(node.as_str()))
             .filter(|(node, assignment)| !plan::same(assigned.get(*node), assignment))
-            .map(|(node, assignment)| {
-                (self.subjects.control(&Control::Assign((*node).clone())), record::encode(assignment))
+            .map(|(node, assignment)| (node, record::encode(assignment)))
+            // The batch is all or nothing, and one that is too large must not keep the others from theirs.
+            .filter(|(node, assignment)| {
+                let fits = assignment.len() <= largest;
+                if !fits && self.oversized.insert((*node).clone()) {
+                    tracing::error!(
+                        %node,
+                        bytes = assignment.len(),
+                        largest,
+                        "a node's assignment is larger than a NATS message may be, and was not written: raise \
+                         `max_payload` of the NATS server, or let fewer actors run there"
+                    );
+                }
+                fits
             })
+            .map(|(node, assignment)| (self.subjects.control(&Control::Assign(node.clone())), assignment))
             .collect();
         if !changed.is_empty() {
             let key = self.subjects.control(&Control::Term);
@@ -401,6 +424,8 @@ impl Office<'_> {
                 self.context.bus.nodes.remove_if(&record_key, entry.revision).await?;
             }
             self.context.bus.nodes.remove(&state_key(&name)).await?;
+            self.context.bus.decisions.purge(&self.subjects.control(&Control::Assign(name.clone()))).await?;
+            self.liveness.forget(&name);
         }
         Ok(())
     }

@@ -147,7 +147,10 @@ impl Failure {
     ///
     /// A guest speaks for itself only. When it hands on the failure of a call that it made, that call did not run
     /// perhaps, but this message did: so all such cases become rejections, or a router would run the message again.
-    pub(crate) fn into_answer(self) -> Fault {
+    ///
+    /// Also what it says of its own message, that it could not be read or has no such operation, holds only as long as
+    /// the guest has `called` nobody: after that something was done.
+    pub(crate) fn into_answer(self, called: bool) -> Fault {
         let rejection = |code: &str, message: String| {
             let message = cut(message, MAX_TEXT);
             Fault::Rejected(Rejection { code: code.to_owned(), message, details: None })
@@ -159,6 +162,10 @@ impl Failure {
                 // Half of some JSON is none.
                 details: details.filter(|details| details.len() <= MAX_DETAILS),
             }),
+            Failure::NoSuchOperation(text) if called => {
+                rejection("no-such-operation", Fault::NoSuchOperation(text).to_string())
+            }
+            Failure::Malformed(text) if called => rejection("malformed", text),
             Failure::NoSuchOperation(text) => Fault::NoSuchOperation(cut(text, MAX_TEXT)),
             Failure::Malformed(text) => Fault::Malformed(cut(text, MAX_TEXT)),
             Failure::NoSuchActor(text) => rejection("no-such-actor", Fault::NoSuchActor(text).to_string()),

@@ -10,7 +10,7 @@
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac};
@@ -92,8 +92,18 @@ impl Cache {
     }
 }
 
+/// Makes a folder that only this user can look into, or makes sure that the one which is there is such a folder.
 fn private_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let found = fs::symlink_metadata(path)?;
+    let own = rustix::process::geteuid().as_raw();
+    if !found.is_dir() || found.uid() != own || found.mode() & 0o077 != 0 {
+        return Err(io::Error::other(format!(
+            "{} must be a folder that belongs to the user of this node and is open to nobody else (chmod 700)",
+            path.display()
+        )));
+    }
+    Ok(())
 }
 
 /// Reads the key, or makes one. Two nodes that share a data folder and race end up with the same one.

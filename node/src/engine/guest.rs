@@ -126,7 +126,10 @@ pub(super) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Resul
     let guest = store.data_mut();
     // A guest that comes here long after it was let in again has waited for something meanwhile, and not computed: then
     // it would have been here before.
-    let computing = guest.since_birth().saturating_sub(guest.resumed.load(Ordering::Relaxed)) < WAITED;
+    // Outside of any turn there is no deadline that would end it, so nothing is forgiven there.
+    let idle = guest.turns.is_empty();
+    let computing =
+        idle || guest.since_birth().saturating_sub(guest.resumed.load(Ordering::Relaxed)) < WAITED;
     guest.ticks = if computing { guest.ticks.saturating_add(1) } else { 0 };
     if TICK.saturating_mul(guest.ticks) > guest.home.settings.limits.turn.duration() {
         return Err(wasmtime::Error::msg(format!(

@@ -17,6 +17,7 @@ use wasmtime::{AsContextMut, Store};
 
 use super::guest::{self, Guest};
 use super::inspect::Shape;
+use super::settle::settle;
 use super::{Compiled, Failure, Home, abi};
 use crate::replica::{InFlight, Turn};
 
@@ -90,13 +91,13 @@ impl Instance {
     pub async fn serve(mut self, mailbox: &mut mpsc::Receiver<Turn>, in_flight: &InFlight) -> Exit {
         let (handle, concurrency, limit) = (self.handle, self.concurrency, self.payload_limit);
         let ended = tokio::select! {
-            ended = self.store.run_concurrent(async |accessor| {
+            ended = settle(self.store.run_concurrent(async |accessor| {
                 match concurrency {
                     1 => one_by_one(accessor, handle, limit, mailbox, in_flight).await,
                     _ => side_by_side(accessor, handle, limit, concurrency, mailbox, in_flight).await,
                 }
-            }) => Some(ended),
-            () = in_flight.given_up() => None,
+            })) => Some(ended),
+            () = in_flight.given_up(crate::replica::GRACE) => None,
         };
         let exit = match ended {
             Some(Ok(Ok(()))) if in_flight.is_retiring() => Exit::Retired,
@@ -125,7 +126,10 @@ async fn one_by_one(
     mailbox: &mut mpsc::Receiver<Turn>,
     in_flight: &InFlight,
 ) -> wasmtime::Result<()> {
-    while let Some(turn) = mailbox.recv().await {
+    // An instance whose turn overran and then ended after all is not trusted with another.
+    while !in_flight.is_retiring()
+        && let Some(turn) = mailbox.recv().await
+    {
         if let Some(turn) = turn.begin() {
             run(accessor, handle, limit, turn, in_flight).await?;
         }
@@ -205,7 +209,7 @@ async fn run(
             Err(Fault::TooLarge { limit: limit as u64, size: payload.len() as u64, ran: Ran::Yes })
         }
         Ok(payload) => Ok(payload.into()),
-        Err(failure) => Err(failure.into_answer()),
+        Err(failure) => Err(failure.into_answer(context.has_called())),
     };
     in_flight.answer(slot, answer);
     Ok(())

@@ -14,6 +14,10 @@ use crate::bus::Bus;
 /// The pause before a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// How often the record is written although nothing changed. The leader removes the record of a node that it took for
+/// lost, and a node whose own connection never broke does not notice.
+const AGAIN: Duration = Duration::from_secs(30);
+
 /// A cheap handle on this node's record.
 #[derive(Clone)]
 pub struct Inventory {
@@ -51,7 +55,7 @@ impl Inventory {
         let _ = record.wait_for(|record| record.actors.is_empty()).await;
     }
 
-    /// Writes the record now, on every change, and after every reconnection, for as long as the node runs.
+    /// Writes the record now, on every change, after every reconnection, and now and then, for as long as the node runs.
     pub async fn publish(self, bus: Bus) {
         let mut changes = self.record.subscribe();
         let mut link = bus.control.link();
@@ -63,7 +67,10 @@ impl Inventory {
                 continue;
             }
             let generation = link.borrow().generation;
+            // With jitter, so that a thousand nodes do not write in the same moment.
+            let again = AGAIN + AGAIN.mul_f64(fastrand::f64());
             tokio::select! {
+                () = tokio::time::sleep(again) => {}
                 changed = changes.changed() => if changed.is_err() { return },
                 changed = link.wait_for(|link| link.up && link.generation != generation) => if changed.is_err() { return },
             }

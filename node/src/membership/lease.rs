@@ -3,14 +3,16 @@
 //! Rules:
 //! 1. Every write is a compare-and-set on the lease's own key.
 //! 2. A lease is counted from the moment its last acknowledged renewal was *sent*, by a clock that runs through suspend.
-//! 3. A refused renewal is no proof of loss: an earlier one without an answer may have been stored. It is read back,
+//! 3. A renewal is given up after [`RENEW`], so that one answer that never comes does not cost the lease: the next
+//!    renewal is sent in its place.
+//! 4. A refused renewal is no proof of loss: an earlier one without an answer may have been stored. It is read back,
 //!    and told from a stale read by its revision.
 
 use std::time::Duration;
 
 use lattice_proto::record::{self, Lease};
 
-use super::Identity;
+use super::{Identity, RENEW};
 use crate::bus::{Entry, Error, LEASE, Space};
 use crate::clock;
 
@@ -19,6 +21,8 @@ use crate::clock;
 pub enum Renewal {
     /// It is held for another lease time.
     Kept,
+    /// The same, by an earlier renewal whose answer was lost.
+    KeptBefore,
     /// Somebody else holds it.
     Lost(Lease),
     /// Nobody can say; it is held until it has run out by this node's own clock.
@@ -70,7 +74,8 @@ impl Keeper {
     async fn try_renew(&mut self) -> Result<Renewal, Error> {
         let sent = clock::boottime();
         self.lease.nonce += 1;
-        match self.space.put_if(&self.key, record::encode(&self.lease), self.revision).await {
+        let write = self.space.put_if(&self.key, record::encode(&self.lease), self.revision);
+        match tokio::time::timeout(RENEW, write).await.unwrap_or(Err(Error::NoAnswer)) {
             Ok(revision) => {
                 self.acknowledged(revision, sent);
                 Ok(Renewal::Kept)
@@ -85,7 +90,8 @@ impl Keeper {
 
     /// Finds out who wrote last.
     async fn read_back(&mut self) -> Result<Renewal, Error> {
-        let entry = self.space.get(&self.key).await?;
+        let entry =
+            tokio::time::timeout(RENEW, self.space.get(&self.key)).await.unwrap_or(Err(Error::NoAnswer))?;
         match holder(entry.as_ref()) {
             Some(lease) if lease.incarnation == self.lease.incarnation => {
                 let revision = entry.map_or(0, |entry| entry.revision);
@@ -97,12 +103,12 @@ impl Keeper {
                 // answer it was is not asked: the oldest gives the earliest end.
                 let sent = self.unanswered.unwrap_or(self.expires.saturating_sub(LEASE));
                 self.acknowledged(revision, sent);
-                Ok(Renewal::Kept)
+                Ok(Renewal::KeptBefore)
             }
             Some(lease) => Ok(Renewal::Lost(lease)),
             // It expired while NATS could not be reached, and nobody has taken it.
             None => match self.take(entry.map_or(0, |entry| entry.revision)).await {
-                Ok(()) => Ok(Renewal::Kept),
+                Ok(()) => Ok(Renewal::KeptBefore),
                 Err(Error::Conflict) => Ok(Renewal::Unclear),
                 Err(error) => Err(error),
             },

@@ -11,7 +11,7 @@ use lattice_proto::subject::{Inbox, Subjects};
 use super::lease::holder;
 use super::{Identity, Keeper, RENEW, Renewal, node_key};
 use crate::bus::{self, Bus, LEASE, RequestError};
-use crate::clock::{ServerClock, wall_ms};
+use crate::clock::{ServerClock, boottime};
 
 /// Why a node cannot have its name.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +35,8 @@ pub enum Error {
 /// How long a ping to the holder of a name may take.
 const PING: Duration = Duration::from_secs(1);
 
-/// How often the server's clock is read again.
-const CLOCK: Duration = Duration::from_secs(30);
+/// How often the server's clock is read again. Clocks drift by less than a millisecond in this time.
+const CLOCK: Duration = Duration::from_secs(10);
 
 /// Takes the name. Waits for at most one lease when its holder neither answers nor is surely gone.
 ///
@@ -50,7 +50,7 @@ pub async fn take_name(bus: &Bus, subjects: &Subjects, me: &Identity) -> Result<
         let revision = entry.as_ref().map_or(0, |entry| entry.revision);
         if let Some(lease) = holder(entry.as_ref()) {
             let taken = || Error::Taken { name: me.name.clone(), holder: lease.incarnation.to_string() };
-            let inbox = subjects.inbox(&lease.incarnation, Inbox::Ping);
+            let inbox = subjects.inbox(&lease.incarnation, &Inbox::Ping);
             match bus.calls.request(inbox, Bytes::new(), PING).await {
                 Ok(_) => return Err(taken()),
                 Err(RequestError::NoResponders) => {}
@@ -91,22 +91,24 @@ pub async fn keep(
                 return None;
             }
         }
-        let sent_ms = wall_ms();
+        let sent = boottime();
         match keeper.renew().await {
             Renewal::Kept => {
                 if clock_read.is_none_or(|read| read.elapsed() > CLOCK) {
-                    let acknowledged_ms = wall_ms();
-                    // The revision tells whether what is read is what was just written.
-                    if let Ok(Some(entry)) = bus.leases.get(&node_key(&me.name)).await
+                    let acknowledged = boottime();
+                    let key = node_key(&me.name);
+                    // The revision tells whether what is read is what was just written. The next renewal is not held up
+                    // by a server that does not answer.
+                    if let Ok(Ok(Some(entry))) = tokio::time::timeout(RENEW, bus.leases.get(&key)).await
                         && entry.revision == keeper.revision()
                     {
-                        clock.learn(sent_ms, acknowledged_ms, entry.stored_ms);
+                        clock.learn(sent, acknowledged, entry.stored_ms);
                         clock_read = Some(tokio::time::Instant::now());
                     }
                 }
             }
             Renewal::Lost(lease) => return Some(lease),
-            Renewal::Unclear => {}
+            Renewal::KeptBefore | Renewal::Unclear => {}
         }
     }
 }

@@ -56,9 +56,16 @@ impl InFlight {
         self.retiring.load(Ordering::Relaxed)
     }
 
-    /// Returns when the instance is to be dropped.
-    pub async fn given_up(&self) {
-        self.give_up.notified().await;
+    /// Returns when the instance is to be dropped: nothing but turns that overran by more than `grace` is in it.
+    pub async fn given_up(&self, grace: Duration) {
+        loop {
+            self.give_up.notified().await;
+            // The turn that it was about may have ended since, and another may have begun.
+            let (turns, now) = (self.turns(), Instant::now());
+            if !turns.is_empty() && turns.values().all(|(context, _)| context.has_overrun(now, grace)) {
+                return;
+            }
+        }
     }
 
     /// Gives the instance up when nothing but overrun turns is left in it, and retires it when some are.

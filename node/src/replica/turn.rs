@@ -1,13 +1,13 @@
 //! One message on its way through one replica, and the caller who waits for it.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lattice_proto::envelope::{ContentType, Hop, TraceContext};
 use lattice_proto::{ActorId, Fault, MessageId, Operation, Ran};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Span;
@@ -34,11 +34,30 @@ pub struct TurnContext {
     /// Set when the caller gave up.
     pub cancelled: CancellationToken,
     phase: AtomicU8,
+    /// Whether the guest called others in it.
+    called: AtomicBool,
     /// When the watchdog first saw that the caller had given up.
     seen_cancelled: OnceLock<Instant>,
 }
 
 impl TurnContext {
+    /// The guest calls somebody.
+    pub fn call(&self) {
+        self.called.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it called anybody.
+    pub fn has_called(&self) -> bool {
+        self.called.load(Ordering::Relaxed)
+    }
+
+    /// Gives up on the caller's behalf, and tells whether the turn had begun.
+    pub fn abandon(&self) -> Ran {
+        self.cancelled.cancel();
+        let queued = self.phase.compare_exchange(QUEUED, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
+        if queued.is_ok() { Ran::No } else { Ran::Maybe }
+    }
+
     /// Whether the turn should have ended by now, with some grace.
     pub(super) fn has_overrun(&self, now: Instant, grace: Duration) -> bool {
         let ended = match self.cancelled.is_cancelled() {
@@ -61,6 +80,8 @@ pub struct Message {
     pub caller: Option<Arc<str>>,
     /// 1 on the first try.
     pub attempt: u32,
+    /// Its part of what this node holds in bytes of messages, until the guest has them.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 /// A turn before or in a replica.
@@ -73,9 +94,18 @@ pub struct Turn {
     pub waiting: Waiting,
 }
 
-/// The caller's end of a turn, as the replica holds it.
+/// What is done with the answer of a turn.
+pub enum Respond {
+    /// Somebody on this node waits for it.
+    Waiter(oneshot::Sender<Answer>),
+    /// It is handed on at once, on the thread of the guest. Must not wait for anything.
+    Hand(Box<dyn FnOnce(Answer) + Send>),
+}
+
+/// The caller's end of a turn, as the replica holds it. Dropped without an answer, it says that nothing is known.
 pub struct Waiting {
-    reply: oneshot::Sender<Answer>,
+    /// Taken by the answer.
+    reply: Option<Respond>,
     span: Span,
     load: Option<Load>,
 }
@@ -89,7 +119,7 @@ impl Drop for Load {
     }
 }
 
-/// A turn as its caller sees it. Dropping it before the answer cancels the turn.
+/// A turn as its caller on this node sees it. Dropping it before the answer cancels the turn.
 pub struct Pending {
     context: Arc<TurnContext>,
     reply: oneshot::Receiver<Answer>,
@@ -97,7 +127,7 @@ pub struct Pending {
 }
 
 impl Turn {
-    /// A turn with the caller's end of it. `span` ends with the turn.
+    /// A turn. `span` ends with it.
     pub fn new(
         id: MessageId,
         actor: ActorId,
@@ -105,7 +135,8 @@ impl Turn {
         deadline: Instant,
         message: Message,
         span: Span,
-    ) -> (Self, Pending) {
+        reply: Respond,
+    ) -> Self {
         chain.push(Hop { actor: actor.clone(), message: id.clone() });
         let context = Arc::new(TurnContext {
             id,
@@ -115,11 +146,10 @@ impl Turn {
             trace: span.context(),
             cancelled: CancellationToken::new(),
             phase: AtomicU8::new(QUEUED),
+            called: AtomicBool::new(false),
             seen_cancelled: OnceLock::new(),
         });
-        let (sender, receiver) = oneshot::channel();
-        let pending = Pending { context: context.clone(), reply: receiver, done: false };
-        (Self { context, message, waiting: Waiting { reply: sender, span, load: None } }, pending)
+        Self { context, message, waiting: Waiting { reply: Some(reply), span, load: None } }
     }
 
     /// Counts this turn among a replica's messages until it is answered.
@@ -150,46 +180,53 @@ impl Turn {
 impl Waiting {
     /// Answers the caller, if it still waits.
     pub fn answer(mut self, answer: Answer) {
+        self.settle(answer);
+    }
+
+    fn settle(&mut self, answer: Answer) {
+        let Some(reply) = self.reply.take() else { return };
         if let Err(fault) = &answer {
             self.span.fail(fault);
         }
-        // A caller that gave up does not read the answer.
-        let _ = self.reply.send(answer);
+        // Counted out first: the caller may be told how many are left.
+        self.load = None;
+        match reply {
+            // A caller that gave up does not read the answer.
+            Respond::Waiter(waiter) => drop(waiter.send(answer)),
+            Respond::Hand(hand) => hand(answer),
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.settle(Err(Fault::Unknown("the replica was stopped".to_owned())));
     }
 }
 
 impl Pending {
-    /// Lets somebody else give up on the caller's behalf.
-    pub fn canceller(&self) -> CancellationToken {
-        self.context.cancelled.clone()
+    /// The caller's end of a turn whose answer comes by `reply`.
+    pub fn new(turn: &Turn, reply: oneshot::Receiver<Answer>) -> Self {
+        Self { context: turn.context.clone(), reply, done: false }
     }
 
     /// Waits for the answer, at most until the deadline.
     pub async fn answer(mut self) -> Answer {
         let answer = tokio::time::timeout_at(self.context.deadline.into(), &mut self.reply).await;
+        self.done = true;
         match answer {
             Ok(answer) => {
-                self.done = true;
                 answer.unwrap_or_else(|_| Err(Fault::Unknown("the replica was stopped".to_owned())))
             }
-            Err(_) => Err(Fault::Deadline(self.abandon())),
+            Err(_) => Err(Fault::Deadline(self.context.abandon())),
         }
-    }
-
-    /// Gives up, and tells whether the turn had begun.
-    fn abandon(&mut self) -> Ran {
-        self.done = true;
-        self.context.cancelled.cancel();
-        let queued =
-            self.context.phase.compare_exchange(QUEUED, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
-        if queued.is_ok() { Ran::No } else { Ran::Maybe }
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
         if !self.done {
-            self.abandon();
+            self.context.abandon();
         }
     }
 }

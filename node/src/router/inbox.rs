@@ -1,44 +1,40 @@
-//! What other nodes send to this one: calls, pings, cancellations and suspicions, on one subscription.
+//! What other nodes send to this one: calls, replies, cancellations, pings and suspicions, on one subscription.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dashmap::DashMap;
-use lattice_proto::envelope::{Call, Cancel, Reply, Suspicion};
+use lattice_proto::envelope::{Call, Calls, Cancel, Malformed, Replies, Reply, Suspicion};
 use lattice_proto::subject::Inbox;
-use lattice_proto::{Fault, Incarnation, MessageId, Ran};
+use lattice_proto::{Fault, Incarnation, Ran};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio::time::MissedTickBehavior;
 
 use super::Router;
-use crate::bus::{Arrived, Error, Subscription};
-use crate::replica::{LocalActor, Message, Pending};
+use super::handled::Handled;
+use super::peer::{Peer, Peers};
+use super::search::refuse_key;
+use crate::bus::{Error, ReplyTo, Subscription};
+use crate::replica::{Message, Respond};
 
 /// What is left for the envelope around the largest payload.
 pub const ENVELOPE_ROOM: usize = 64 << 10;
 
-/// The calls from other nodes that are being handled, so that their callers can give up on them.
-type Cancellable = Arc<DashMap<(MessageId, u32), CancellationToken>>;
-
-/// A call that a mailbox of this node took.
-struct Admitted {
-    pending: Pending,
-    local: Arc<LocalActor>,
-    key: (MessageId, u32),
-}
+/// How often the deadlines of handled calls are looked at. Callers wait a little longer for what that finds.
+const EXPIRE: Duration = Duration::from_millis(10);
 
 /// Serves this node's inbox.
 pub struct Inboxes {
     router: Router,
+    peers: Peers,
     suspicions: mpsc::Sender<Incarnation>,
-    handling: Cancellable,
+    handled: Handled,
 }
 
 impl Inboxes {
     /// An inbox for this router; suspicions that arrive are passed on.
-    pub fn new(router: Router, suspicions: mpsc::Sender<Incarnation>) -> Self {
-        Self { router, suspicions, handling: Arc::default() }
+    pub fn new(router: Router, peers: Peers, suspicions: mpsc::Sender<Incarnation>) -> Self {
+        Self { router, peers, suspicions, handled: Handled::default() }
     }
 
     /// Subscribes. Messages that arrive before [`Self::serve`] runs wait.
@@ -52,76 +48,82 @@ impl Inboxes {
 
     /// Serves until the subscription ends.
     pub async fn serve(self, mut messages: Subscription) {
-        while let Some(message) = messages.next().await {
+        let mut expire = tokio::time::interval(EXPIRE);
+        expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let message = tokio::select! {
+                message = messages.next() => message,
+                now = expire.tick(), if !self.handled.is_empty() => {
+                    self.handled.expire(now.into_std());
+                    continue;
+                }
+            };
+            let Some(message) = message else { return };
             let counters = &self.router.shared.counters;
             match self.router.shared.subjects.parse_inbox(&message.subject) {
-                Ok(Inbox::Call) => self.call(message).await,
+                Ok(Inbox::Call) => match Calls::decode(message.payload) {
+                    Ok(calls) => {
+                        let peer = self.peers.get(&calls.origin);
+                        for (number, call) in calls.read() {
+                            self.call(&peer, number, call);
+                        }
+                    }
+                    Err(error) => {
+                        counters.malformed_envelopes();
+                        self.reject(message.reply, error.to_string()).await;
+                    }
+                },
+                Ok(Inbox::Reply) => match Replies::decode(message.payload) {
+                    Ok(replies) => self.peers.deliver(replies),
+                    Err(_) => counters.malformed_envelopes(),
+                },
+                // Whatever else arrives there says nothing of what ran.
+                Ok(Inbox::Refused(refused)) => match message.no_responders {
+                    true => self.peers.refused(&refused),
+                    false => counters.malformed_envelopes(),
+                },
+                Ok(Inbox::Cancel) => match Cancel::decode(message.payload) {
+                    Ok(Cancel { origin, numbers }) => self.handled.cancel(&origin, &numbers),
+                    Err(_) => counters.malformed_envelopes(),
+                },
                 Ok(Inbox::Ping) => {
                     if let Some(reply) = message.reply {
                         self.router.shared.bus.publish(reply, Bytes::new()).await;
                     }
                 }
-                Ok(Inbox::Cancel) => match Cancel::decode(message.payload) {
-                    Ok(cancel) => {
-                        if let Some((_, token)) = self.handling.remove(&(cancel.id, cancel.attempt)) {
-                            token.cancel();
-                        }
-                    }
-                    Err(_) => counters.malformed_envelopes(),
-                },
                 Ok(Inbox::Suspect) => match Suspicion::decode(message.payload) {
                     // A full channel means that the leader is busy with earlier reports of the same loss.
                     Ok(suspicion) => drop(self.suspicions.try_send(suspicion.incarnation)),
                     Err(_) => counters.malformed_envelopes(),
                 },
-                Err(_) => {
+                Err(error) => {
                     counters.malformed_subjects();
-                    if let Some(reply) = message.reply {
-                        let fault =
-                            Fault::Malformed("this inbox takes call, ping, cancel and suspect".to_owned());
-                        let reply_bytes = Reply { outcome: Err(fault), load: 0 }.encode();
-                        self.router.shared.bus.publish(reply, reply_bytes).await;
-                    }
+                    self.reject(message.reply, error.to_string()).await;
                 }
             }
         }
     }
 
-    /// Admits before it accepts: the loop never waits for a guest, and what is spawned was taken by a mailbox.
-    async fn call(&self, message: Arrived) {
-        let shared = &self.router.shared;
-        let Some(reply) = message.reply else {
-            // A call that nobody waits for is no call.
-            shared.counters.malformed_envelopes();
-            return;
-        };
-        let Admitted { pending, local, key } = match self.admit(message.payload) {
-            Ok(admitted) => admitted,
-            Err(fault) => {
-                shared.bus.publish(reply, Reply { outcome: Err(fault), load: 0 }.encode()).await;
-                return;
-            }
-        };
-        shared.counters.calls_received();
-        self.handling.insert(key.clone(), pending.canceller());
-        let (router, handling) = (self.router.clone(), self.handling.clone());
-        shared.answers.spawn(async move {
-            let outcome = pending.answer().await;
-            handling.remove(&key);
-            let bus = &router.shared.bus;
-            let mut bytes = Reply { outcome, load: local.load() }.encode();
-            if bytes.len() > bus.max_payload() {
-                let (limit, size) = (bus.max_payload() as u64, bytes.len() as u64);
-                let outcome = Err(Fault::TooLarge { limit, size, ran: Ran::Yes });
-                bytes = Reply { outcome, load: local.load() }.encode();
-            }
-            bus.publish(reply, bytes).await;
-        });
+    /// Answers what is no envelope, where somebody waits for an answer.
+    async fn reject(&self, reply: Option<ReplyTo>, problem: String) {
+        if let Some(reply) = reply {
+            let rejected = Reply { number: 0, outcome: Err(Fault::Malformed(problem)), load: 0 };
+            let frame = Replies::new(self.router.shared.incarnation.clone(), vec![rejected.encode()]);
+            self.router.shared.bus.publish(reply, frame.encode()).await;
+        }
     }
 
-    fn admit(&self, payload: Bytes) -> Result<Admitted, Fault> {
+    /// Admits before it accepts: nothing here waits for a guest.
+    fn call(&self, peer: &Arc<Peer>, number: u64, call: Result<Call, Malformed>) {
+        if let Err(fault) = self.admit(peer, number, call) {
+            peer.post.reply(Reply { number, outcome: Err(fault), load: 0 }.encode());
+        }
+    }
+
+    /// Hands a call to a mailbox; an error when it could not even be offered to one.
+    fn admit(&self, peer: &Arc<Peer>, number: u64, call: Result<Call, Malformed>) -> Result<(), Fault> {
         let shared = &self.router.shared;
-        let call = Call::decode(payload).map_err(|error| {
+        let call = call.map_err(|error| {
             shared.counters.malformed_envelopes();
             Fault::Malformed(error.to_string())
         })?;
@@ -129,18 +131,36 @@ impl Inboxes {
             shared.counters.expired();
             Fault::Deadline(Ran::No)
         })?;
+        refuse_key(&call.target)?;
         let local = shared.local.get(&call.target.name).ok_or_else(|| self.router.not_here(&call.target))?;
-        let key = (call.id.clone(), call.attempt);
         let message = Message {
             operation: call.operation,
             payload: call.payload,
             content_type: call.content_type,
             caller: call.caller.map(|caller| caller.shared()),
             attempt: call.attempt,
+            room: None,
         };
-        let pending =
-            self.router.admit(&local, call.id, &call.target, call.chain, deadline, message, call.trace)?;
-        Ok(Admitted { pending, local, key })
+        let answering = self.handled.answering(peer, number, local.clone(), self.peers.tasks().token());
+        let reply = {
+            let answering = answering.clone();
+            Respond::Hand(Box::new(move |answer| answering.answer(answer)))
+        };
+        let turn = self.router.turn(
+            &local,
+            call.id,
+            &call.target,
+            call.chain,
+            deadline,
+            message,
+            call.trace,
+            reply,
+        )?;
+        self.handled.insert(answering, turn.context.clone());
+        shared.counters.calls_received();
+        // A refusal has been answered by way of the turn.
+        let _ = self.router.admit(&local, turn);
+        Ok(())
     }
 
     /// When the caller stops waiting, by the nearer of its two ways to say so; none when that has passed.

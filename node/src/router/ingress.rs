@@ -73,7 +73,7 @@ impl Ingress {
             let router = self.router.clone();
             match room {
                 Ok(room) => {
-                    self.router.shared.answers.spawn(async move {
+                    self.router.shared.peers.tasks().spawn(async move {
                         let outcome = handle(&router, message).await;
                         answer(&router, reply, outcome).await;
                         drop(room);

@@ -8,17 +8,19 @@
 //! | nobody listens, twice in a row | its connection is gone | pending calls fail as `Unknown`, the leader is told |
 //! | no answer for a second | it hangs, or its machine does | it is avoided; pending calls end at their deadlines |
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use lattice_proto::envelope::{Call, Cancel, Reply};
-use lattice_proto::subject::{Inbox, Subjects};
-use lattice_proto::{Fault, Incarnation, Ran};
-use tokio::sync::{Notify, mpsc};
+use lattice_proto::envelope::{Replies, Reply};
+use lattice_proto::subject::{Inbox, Refused, Subjects};
+use lattice_proto::{ActorId, Fault, Incarnation, Ran};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
+use super::post::{Post, Sorting};
 use crate::bus::{Connection, RequestError};
 use crate::telemetry::Counters;
 
@@ -35,7 +37,10 @@ const STRIKES: u32 = 2;
 const AVOID: Duration = Duration::from_secs(3);
 
 /// A request that got no reply ends a little after its deadline, so that the typed answer of the other side wins.
-const SLACK: Duration = Duration::from_millis(20);
+const SLACK: Duration = Duration::from_millis(30);
+
+/// How long a node is remembered that nothing was sent to and no route names.
+const FORGET: Duration = Duration::from_secs(60);
 
 /// Nodes that stopped answering. When it is full, the oldest reports are being worked on already.
 pub type Suspicions = mpsc::Receiver<Incarnation>;
@@ -47,11 +52,9 @@ pub struct Peers {
 }
 
 struct Shared {
-    bus: Connection,
-    subjects: Subjects,
+    sorting: Arc<Sorting>,
     counters: Counters,
-    /// Weak, so that a peer goes when the last route that names it does.
-    peers: DashMap<Incarnation, Weak<Peer>>,
+    peers: DashMap<Incarnation, Arc<Peer>>,
     suspicions: mpsc::Sender<Incarnation>,
     started: Instant,
 }
@@ -59,49 +62,68 @@ struct Shared {
 pub(super) struct Peer {
     shared: Arc<Shared>,
     incarnation: Incarnation,
-    calls: String,
+    pub(super) post: Post,
     pings: String,
-    cancels: String,
-    pending: AtomicU32,
     strikes: AtomicU32,
     /// A call found nobody there, so it is worth asking.
     doubted: AtomicBool,
     pinging: AtomicBool,
     /// In milliseconds after `Shared::started`; 0 means not avoided.
     avoided_until: AtomicU64,
-    lost: Notify,
+    /// In milliseconds after `Shared::started`.
+    last_used: AtomicU64,
 }
 
 impl Peers {
     /// No peers yet; whoever gets the other end hears of those that are lost.
-    pub fn new(bus: Connection, subjects: Subjects, counters: Counters) -> (Self, Suspicions) {
+    pub fn new(
+        bus: Connection,
+        subjects: Subjects,
+        own: Incarnation,
+        counters: Counters,
+    ) -> (Self, Suspicions) {
         let (suspicions, reports) = mpsc::channel(64);
+        // 0 stands for a call that was not sent.
+        let (numbers, tasks) = (AtomicU64::new(1), TaskTracker::new());
+        let sorting = Arc::new(Sorting { bus, subjects, own, numbers, tasks });
         let (peers, started) = (DashMap::new(), Instant::now());
-        (Self { shared: Arc::new(Shared { bus, subjects, counters, peers, suspicions, started }) }, reports)
+        (Self { shared: Arc::new(Shared { sorting, counters, peers, suspicions, started }) }, reports)
     }
 
     /// The peer with this incarnation.
     pub(super) fn get(&self, incarnation: &Incarnation) -> Arc<Peer> {
-        let mut entry = self.shared.peers.entry(incarnation.clone()).or_default();
-        if let Some(peer) = entry.upgrade() {
-            return peer;
-        }
-        let inbox = |inbox| self.shared.subjects.inbox(incarnation, inbox);
-        let peer = Arc::new(Peer {
-            shared: self.shared.clone(),
-            incarnation: incarnation.clone(),
-            calls: inbox(Inbox::Call),
-            pings: inbox(Inbox::Ping),
-            cancels: inbox(Inbox::Cancel),
-            pending: AtomicU32::new(0),
-            strikes: AtomicU32::new(0),
-            doubted: AtomicBool::new(false),
-            pinging: AtomicBool::new(false),
-            avoided_until: AtomicU64::new(0),
-            lost: Notify::new(),
+        let now = self.shared.now_ms();
+        let known = self.shared.peers.get(incarnation).map(|peer| peer.clone());
+        let peer = known.unwrap_or_else(|| {
+            let entry = self.shared.peers.entry(incarnation.clone());
+            entry.or_insert_with(|| Arc::new(Peer::new(self.shared.clone(), incarnation.clone()))).clone()
         });
-        *entry = Arc::downgrade(&peer);
+        peer.last_used.store(now, Ordering::Relaxed);
         peer
+    }
+
+    /// What must be done before the node may end: answers, and whatever is still to be sent.
+    pub(super) fn tasks(&self) -> &TaskTracker {
+        &self.shared.sorting.tasks
+    }
+
+    /// Hands replies that arrived to the calls that wait for them.
+    pub(super) fn deliver(&self, replies: Replies) {
+        // Only a peer that was called has calls that wait.
+        let Some(peer) = self.shared.peers.get(&replies.origin).map(|peer| peer.clone()) else { return };
+        let counters = &self.shared.counters;
+        peer.post.deliver(
+            replies.read().filter_map(|reply| reply.inspect_err(|_| counters.malformed_envelopes()).ok()),
+        );
+    }
+
+    /// NATS says that nobody got some calls.
+    pub(super) fn refused(&self, refused: &Refused) {
+        let Some(peer) = self.shared.peers.get(&refused.peer).map(|peer| peer.clone()) else { return };
+        peer.avoid();
+        // Makes the watch look at it even though nothing is pending. It is no strike: those are 200 ms apart.
+        peer.doubted.store(true, Ordering::Relaxed);
+        peer.post.return_to_sender(refused);
     }
 
     /// Pings whoever has calls pending, for as long as the node runs.
@@ -110,19 +132,19 @@ impl Peers {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
+            let now = self.shared.now_ms();
             let mut busy = Vec::new();
-            self.shared.peers.retain(|_, peer| match peer.upgrade() {
-                Some(peer) => {
-                    let wanted = peer.pending.load(Ordering::Relaxed) > 0
-                        || peer.strikes.load(Ordering::Relaxed) > 0
-                        || peer.doubted.load(Ordering::Relaxed);
-                    // One ping at a time: a hung peer is found by the one that stays out.
-                    if wanted && !peer.pinging.swap(true, Ordering::AcqRel) {
-                        busy.push(peer);
-                    }
-                    true
+            self.shared.peers.retain(|_, peer| {
+                let wanted = peer.post.is_waiting()
+                    || peer.strikes.load(Ordering::Relaxed) > 0
+                    || peer.doubted.load(Ordering::Relaxed);
+                // One ping at a time: a hung peer is found by the one that stays out.
+                if wanted && !peer.pinging.swap(true, Ordering::AcqRel) {
+                    busy.push(peer.clone());
                 }
-                None => false,
+                let idle = Duration::from_millis(now.saturating_sub(peer.last_used.load(Ordering::Relaxed)));
+                // A route that names it holds it as well, and so does each call.
+                wanted || Arc::strong_count(peer) > 1 || idle < FORGET
             });
             for peer in busy {
                 tokio::spawn(async move { peer.ping().await });
@@ -132,6 +154,20 @@ impl Peers {
 }
 
 impl Peer {
+    fn new(shared: Arc<Shared>, incarnation: Incarnation) -> Self {
+        Self {
+            post: Post::new(shared.sorting.clone(), incarnation.clone()),
+            pings: shared.sorting.subjects.inbox(&incarnation, &Inbox::Ping),
+            shared,
+            incarnation,
+            strikes: AtomicU32::new(0),
+            doubted: AtomicBool::new(false),
+            pinging: AtomicBool::new(false),
+            avoided_until: AtomicU64::new(0),
+            last_used: AtomicU64::new(0),
+        }
+    }
+
     pub(super) fn incarnation(&self) -> &Incarnation {
         &self.incarnation
     }
@@ -147,63 +183,35 @@ impl Peer {
         self.avoided_until.store(until.max(1), Ordering::Relaxed);
     }
 
-    /// Sends one attempt and waits for its reply.
+    /// Sends one attempt, encoded, and waits for its reply. Dropping the future cancels the call.
     pub(super) async fn call(
-        self: &Arc<Self>,
-        call: &Call,
+        &self,
+        call: Bytes,
+        target: &ActorId,
         deadline: Instant,
         load: &AtomicU32,
     ) -> Result<Bytes, Fault> {
-        let lost = self.lost.notified();
-        let mut attempt = Attempt::begin(self, call);
-        let remaining = deadline.saturating_duration_since(Instant::now());
-        let request = self.shared.bus.request(self.calls.clone(), call.encode(), remaining + SLACK);
-        let outcome = tokio::select! {
-            outcome = request => outcome,
-            () = lost => {
-                attempt.done = true;
-                return Err(Fault::Unknown("the node that had the message stopped answering".to_owned()));
-            }
-        };
-        attempt.done = !matches!(outcome, Err(RequestError::TimedOut));
-        match outcome {
-            Ok(reply) => match Reply::decode(reply) {
-                Ok(reply) => {
-                    // A refusal comes from before a mailbox, and knows nothing of what waits in it.
-                    if reply.load > 0 || reply.outcome.is_ok() {
-                        load.store(reply.load, Ordering::Relaxed);
-                    }
+        let mut posted = self.post.call(call, target.name.as_str())?;
+        let delivered = tokio::time::timeout_at((deadline + SLACK).into(), posted.delivered()).await;
+        match delivered {
+            Ok(Some(Reply { outcome, load: now, .. })) => {
+                // A refusal comes from before a mailbox, and knows nothing of what waits in it.
+                if now > 0 || outcome.is_ok() {
+                    load.store(now, Ordering::Relaxed);
+                }
+                if outcome.is_ok() {
                     self.avoided_until.store(0, Ordering::Relaxed);
-                    reply.outcome
                 }
-                Err(error) => {
-                    self.shared.counters.malformed_envelopes();
-                    Err(Fault::Unknown(format!("the reply could not be read: {error}")))
-                }
-            },
-            Err(RequestError::NoResponders) => {
-                self.avoid();
-                // Makes the watch look at it even though nothing is pending. It is no strike: those are 200 ms apart.
-                self.doubted.store(true, Ordering::Relaxed);
-                Err(Fault::NoReplica(format!("the node that ran `{}` is gone", call.target.name)))
+                outcome
             }
-            Err(RequestError::NotConnected) => Err(Fault::NoReplica(format!(
-                "`{}` runs on other nodes, and NATS cannot be reached at the moment",
-                call.target.name
-            ))),
-            Err(RequestError::TooLarge { limit, size }) => {
-                Err(Fault::TooLarge { limit: limit as u64, size: size as u64, ran: Ran::No })
-            }
-            Err(RequestError::TimedOut) => Err(Fault::Deadline(Ran::Maybe)),
-            Err(RequestError::Broken) => Err(Fault::Unknown(
-                "the connection to NATS broke while the message was on its way".to_owned(),
-            )),
+            Ok(None) => Err(Fault::Unknown("the node that had the message stopped answering".to_owned())),
+            Err(_) => Err(Fault::Deadline(Ran::Maybe)),
         }
     }
 
     async fn ping(&self) {
         self.doubted.store(false, Ordering::Relaxed);
-        let outcome = self.shared.bus.request(self.pings.clone(), Bytes::new(), HUNG).await;
+        let outcome = self.shared.sorting.bus.request(self.pings.clone(), Bytes::new(), HUNG).await;
         match outcome {
             Ok(_) => {
                 self.strikes.store(0, Ordering::Relaxed);
@@ -215,7 +223,7 @@ impl Peer {
                     self.strikes.store(0, Ordering::Relaxed);
                     self.shared.counters.peers_lost();
                     tracing::warn!(peer = %self.incarnation, "a node is gone; calls that it had fail");
-                    self.lost.notify_waiters();
+                    self.post.lose();
                     // When the channel is full, this node's reports are being worked on already.
                     let _ = self.shared.suspicions.try_send(self.incarnation.clone());
                 }
@@ -235,30 +243,5 @@ impl Peer {
 impl Shared {
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// One call on its way. Dropped before its end, it tells the other side that nobody waits any more.
-struct Attempt<'a> {
-    peer: &'a Arc<Peer>,
-    call: &'a Call,
-    done: bool,
-}
-
-impl<'a> Attempt<'a> {
-    fn begin(peer: &'a Arc<Peer>, call: &'a Call) -> Self {
-        peer.pending.fetch_add(1, Ordering::Relaxed);
-        Self { peer, call, done: false }
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        self.peer.pending.fetch_sub(1, Ordering::Relaxed);
-        if !self.done {
-            let peer = self.peer.clone();
-            let cancel = Cancel { id: self.call.id.clone(), attempt: self.call.attempt }.encode();
-            tokio::spawn(async move { peer.shared.bus.publish(peer.cancels.clone(), cancel).await });
-        }
     }
 }

@@ -4,7 +4,6 @@
 //! route that is watched costs one plain subscription, not a consumer. What was republished is a hint: it is read again
 //! after every reconnection, when a call finds it out of date, and now and then.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,6 +27,11 @@ const RESYNC: Duration = Duration::from_secs(20);
 /// How long the first look at a route may take.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
+/// How long it is remembered that there is no such actor, so that a flood of calls to it costs one look a second.
+const REMEMBER: Duration = Duration::from_secs(1);
+
+const UNREACHABLE: &str = "NATS cannot be reached to find it elsewhere";
+
 /// A route with the nodes that it names.
 pub(super) struct Known {
     /// Its revision in the bucket.
@@ -50,7 +54,7 @@ pub(super) struct KnownTarget {
 
 impl Known {
     /// The targets that were not tried yet.
-    pub fn candidates(&self, zone: Option<&str>, tried: &BTreeSet<Incarnation>) -> Vec<Candidate> {
+    pub fn candidates(&self, zone: Option<&str>, tried: &[Incarnation]) -> Vec<Candidate> {
         let untried =
             self.targets.iter().enumerate().filter(|(_, target)| !tried.contains(target.peer.incarnation()));
         untried
@@ -96,17 +100,25 @@ impl Table {
         Self { shared: Arc::new(Shared { bus, subjects, own, peers, counters, watched: DashMap::new() }) }
     }
 
+    /// The route of an actor, if it is known by now.
+    pub(super) fn known(&self, actor: &ActorName) -> Option<Arc<Known>> {
+        let watched = self.shared.watched.get(actor)?;
+        watched.state.borrow().clone().flatten()
+    }
+
     /// The route of an actor; none when no such actor is deployed. The first time it is looked up, then remembered.
     pub(super) async fn get(&self, actor: &ActorName) -> Result<Option<Arc<Known>>, String> {
         let watched = match self.shared.watched.get(actor) {
             Some(watched) => watched.value().clone(),
+            // Nothing is begun that cannot be ended: while NATS is away, names that somebody makes up leave nothing behind.
+            None if !self.shared.bus.control.is_up() => return Err(UNREACHABLE.to_owned()),
             None => self.watch(actor),
         };
         if let Some(state) = &*watched.state.borrow() {
             return Ok(state.clone());
         }
         if !self.shared.bus.control.is_up() {
-            return Err("NATS cannot be reached to find it elsewhere".to_owned());
+            return Err(UNREACHABLE.to_owned());
         }
         let mut state = watched.state.clone();
         let first = tokio::time::timeout(FIRST_LOOK, state.wait_for(Option::is_some)).await;
@@ -173,10 +185,14 @@ async fn follow(table: Table, actor: ActorName, state: watch::Sender<State>, dou
                     }
                     let gone = route.is_none();
                     publish(&state, route);
-                    if gone {
-                        // Waiting callers read the state; later ones start a new look.
+                    if gone && tokio::time::timeout(REMEMBER, changes.next()).await.is_err() {
+                        // Names that somebody makes up must not fill the table; later callers start a new look.
                         shared.watched.remove(&actor);
                         return;
+                    }
+                    if gone {
+                        // It was deployed just now.
+                        continue;
                     }
                 }
                 Err(error) => {

@@ -2,7 +2,11 @@
 
 use proptest::prelude::*;
 
+use std::time::Duration;
+
 use super::*;
+use crate::fault::{Fault, Ran, Rejection};
+use crate::id::MessageId;
 
 fn call() -> Call {
     Call {
@@ -21,7 +25,6 @@ fn call() -> Call {
         trace: TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=b"),
         attempt: 2,
         caller: Some("storefront".parse().unwrap()),
-        origin: Incarnation::generate(),
     }
 }
 
@@ -30,6 +33,32 @@ fn calls_round_trip() {
     let call = call();
     assert!(call.trace.is_some());
     assert_eq!(Call::decode(call.encode()), Ok(call));
+}
+
+#[test]
+fn calls_and_replies_travel_together_and_keep_their_numbers() {
+    let origin = Incarnation::generate();
+    let frame =
+        Calls::new(origin.clone(), 7, vec![call().encode(), Bytes::from_static(b"\xff"), call().encode()]);
+    let back = Calls::decode(frame.encode()).unwrap();
+    assert_eq!(back.origin, origin);
+    let read: Vec<(u64, bool)> = back.read().map(|(number, call)| (number, call.is_ok())).collect();
+    assert_eq!(read, [(7, true), (8, false), (9, true)], "one broken call does not take the others along");
+
+    let reply = Reply { number: 9, outcome: Ok(Bytes::from_static(b"1")), load: 2 };
+    let frame = Replies::new(origin, vec![reply.encode()]);
+    let back: Vec<_> = Replies::decode(frame.encode()).unwrap().read().collect();
+    assert_eq!(back, [Ok(reply)]);
+}
+
+#[test]
+fn a_frame_holds_so_many_entries_and_no_more() {
+    let frame = Calls::new(Incarnation::generate(), 1, vec![Bytes::new(); MAX_TOGETHER + 1]);
+    assert!(Calls::decode(frame.encode()).is_err());
+    let frame = Calls::new(Incarnation::generate(), u64::MAX, vec![]);
+    assert!(Calls::decode(frame.encode()).is_err());
+    let frame = Cancel { origin: Incarnation::generate(), numbers: vec![1; MAX_TOGETHER + 1] };
+    assert!(Cancel::decode(frame.encode()).is_err());
 }
 
 #[test]
@@ -53,7 +82,7 @@ fn every_fault_survives_the_wire_with_what_it_says_of_running() {
         Fault::Malformed("m".into()),
     ];
     for fault in faults {
-        let reply = Reply { outcome: Err(fault.clone()), load: 3 };
+        let reply = Reply { number: 5, outcome: Err(fault.clone()), load: 3 };
         let back = Reply::decode(reply.encode()).unwrap();
         assert_eq!(back, reply);
         assert_eq!(back.outcome.unwrap_err().ran(), fault.ran());
@@ -63,7 +92,7 @@ fn every_fault_survives_the_wire_with_what_it_says_of_running() {
 #[test]
 fn a_fault_of_a_later_version_may_have_run() {
     let message = wire::Reply {
-        version: VERSION,
+        number: 5,
         outcome: Some(wire::reply::Outcome::Fault(wire::Fault { kind: None })),
         load: 0,
     };
@@ -73,8 +102,12 @@ fn a_fault_of_a_later_version_may_have_run() {
 
 #[test]
 fn a_version_that_is_not_understood_is_named() {
-    let future = wire::Call { version: VERSION + 1, ..Default::default() };
-    assert_eq!(Call::decode(future.encode_to_vec().into()), Err(Malformed::Version(VERSION + 1)));
+    let origin = Incarnation::generate();
+    let calls = vec![call().encode().to_vec().into()];
+    let future = wire::Calls { version: VERSION + 1, origin: origin.clone().into(), first: 3, calls };
+    let read = Calls::decode(future.encode_to_vec().into()).unwrap();
+    assert_eq!(read.origin, origin, "whoever asked is told");
+    assert_eq!(read.read().collect::<Vec<_>>(), [(3, Err(Malformed::Version(VERSION + 1)))]);
 }
 
 #[test]
@@ -99,6 +132,8 @@ proptest! {
     fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = Call::decode(bytes.clone().into());
         let _ = Reply::decode(bytes.clone().into());
+        let _ = Calls::decode(bytes.clone().into()).map(|calls| calls.read().count());
+        let _ = Replies::decode(bytes.clone().into()).map(|replies| replies.read().count());
         let _ = Cancel::decode(bytes.clone().into());
         let _ = Suspicion::decode(bytes.into());
     }

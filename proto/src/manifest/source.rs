@@ -363,13 +363,17 @@ fn env(
     field: &str,
     source: Option<&BTreeMap<Spanned<String>, String>>,
 ) -> Result<BTreeMap<String, String>, Error> {
-    let mut env = BTreeMap::new();
+    let (mut env, mut bytes) = (BTreeMap::new(), 0);
     for (name, value) in source.into_iter().flatten() {
         let wrong = name.get_ref().is_empty() || name.get_ref().contains(['=', '\0']) || value.contains('\0');
         if wrong {
             return Err(at.error(field, name, "a variable's name has no `=`, and neither part a zero byte"));
         }
         env.insert(name.get_ref().clone(), value.clone());
+        bytes += name.get_ref().len() + value.len();
+        if bytes > bound::ENV {
+            return Err(at.error(field, name, "all variables together have at most 65536 bytes"));
+        }
     }
     Ok(env)
 }

@@ -15,12 +15,16 @@ pub async fn respond(url: &str, subject: String) -> anyhow::Result<()> {
     let mut requests = client.subscribe(subject).await?;
     client.flush().await?;
     println!("ready");
-    while let Some(request) = requests.next().await {
-        if let Some(reply) = request.reply {
-            client.publish(reply, request.payload).await?;
+    // In a task, as everything in a node: the main thread would have to be woken for each request.
+    let responding = tokio::spawn(async move {
+        while let Some(request) = requests.next().await {
+            if let Some(reply) = request.reply {
+                client.publish(reply, request.payload).await?;
+            }
         }
-    }
-    Ok(())
+        anyhow::Ok(())
+    });
+    responding.await?
 }
 
 /// Asks as often as each line of standard input says so, and prints how long it took in nanoseconds.

@@ -19,8 +19,17 @@ const BYTES: u32 = 128;
 /// How long a run may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-pub fn storm(to: &str, n: u32, at_once: u32, bytes: u32) -> Value {
-    json!({ "to": to, "n": n, "at_once": at_once, "bytes": bytes })
+/// How the payload of a call is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// As bytes in a Protobuf message, which guests copy and do not read.
+    Bytes,
+    /// As JSON, which guests write and read on both sides and both ways.
+    Json,
+}
+
+pub fn storm(to: &str, n: u32, at_once: u32, bytes: u32, payload: Payload) -> Value {
+    json!({ "to": to, "n": n, "at_once": at_once, "bytes": bytes, "json": payload == Payload::Json })
 }
 
 /// Two actors that may call each other, placed by these labels.
@@ -45,10 +54,11 @@ pub async fn run(
     n: u32,
     at_once: u32,
     bytes: u32,
+    payload: Payload,
 ) -> anyhow::Result<Duration> {
+    let arguments = storm("callee", n, at_once, bytes, payload);
     let started = Instant::now();
-    let replies =
-        lattice.call_within(node, "caller", "storm", storm("callee", n, at_once, bytes), PATIENCE).await;
+    let replies = lattice.call_within(node, "caller", "storm", arguments, PATIENCE).await;
     let elapsed = started.elapsed();
     // A call that is lost or fails ends the benchmark: a figure over fewer calls is no figure.
     anyhow::ensure!(replies.map_err(|fault| anyhow::anyhow!("{fault}"))? == json!(n), "calls were lost");
@@ -63,7 +73,9 @@ pub async fn measure(runs: usize) -> anyhow::Result<Vec<Figure>> {
     let mut nats = Floor::start(&lattice.nats.url(), 2_000, 1, BYTES as usize).await?;
 
     let two_guests = "two bare guests, two mailboxes";
-    let mut one = Figure::new("local call, one at a time, 128 B", "us", two_guests, Some(Bound::AtMost(2.0)));
+    let bound = Some(Bound::AtMost(2.0));
+    let mut one = Figure::new("local call, one at a time, 128 B", "us", two_guests, bound);
+    let mut json = Figure::new("local call, one at a time, 128 B, JSON", "us", two_guests, bound);
     let mut many = Figure::new("local call, 64 at once, 128 B", "us", two_guests, None);
     let mut against_nats = Figure::new(
         "local call against the broker, 128 B",
@@ -79,12 +91,19 @@ pub async fn measure(runs: usize) -> anyhow::Result<Vec<Figure>> {
                 figure.floor.push(floor.as_secs_f64() * 1e6);
             }
         };
-        let floor = pair.storm(&storm("callee", CALLS, 1, BYTES)).await? / CALLS;
-        let measured = run(&lattice, 0, CALLS, 1, BYTES).await?;
-        note(&mut one, measured, floor);
+        let floor = async |at_once, payload| {
+            let arguments = storm("callee", CALLS, at_once, BYTES, payload);
+            pair.storm(&arguments).await.map(|elapsed| elapsed / CALLS)
+        };
+        let lattice = async |at_once, payload| run(&lattice, 0, CALLS, at_once, BYTES, payload).await;
+        let bare = floor(1, Payload::Bytes).await?;
+        let measured = lattice(1, Payload::Bytes).await?;
+        note(&mut one, measured, bare);
         note(&mut against_nats, measured, nats.run().await?);
-        let floor = pair.storm(&storm("callee", CALLS, 64, BYTES)).await? / CALLS;
-        note(&mut many, run(&lattice, 0, CALLS, 64, BYTES).await?, floor);
+        let bare = floor(1, Payload::Json).await?;
+        note(&mut json, lattice(1, Payload::Json).await?, bare);
+        let bare = floor(64, Payload::Bytes).await?;
+        note(&mut many, lattice(64, Payload::Bytes).await?, bare);
     }
-    Ok(vec![one, many, against_nats])
+    Ok(vec![one, json, many, against_nats])
 }

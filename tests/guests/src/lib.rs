@@ -2,6 +2,7 @@
 //!
 //! It is no example of anything. What it counts dies with its instance, which some tests rely on.
 
+mod bulk;
 mod clock;
 
 use std::env;
@@ -12,6 +13,8 @@ use std::time::Duration;
 use lattice_actor::serde_json::{self, Value, json};
 use lattice_actor::{Context, Rejection, Result, actor, join_all, log};
 use serde::{Deserialize, Serialize};
+
+pub use bulk::{Blob, Bulk};
 
 /// The actor.
 #[derive(Default)]
@@ -37,7 +40,7 @@ pub struct Who {
 /// How often `count` ran in this instance.
 static RUNS: AtomicU64 = AtomicU64::new(0);
 
-#[actor]
+#[actor(implements(Bulk))]
 impl Misfit {
     /// Gives the text back.
     #[idempotent]
@@ -102,20 +105,35 @@ impl Misfit {
         Ok(replies)
     }
 
-    /// Calls `echo` of another actor `n` times with so many bytes, `at_once` at any time, and counts the replies.
+    /// Calls another actor `n` times with so many bytes, `at_once` at any time, and counts the replies: `echo` with
+    /// JSON, or `reflect` with Protobuf.
     ///
     /// For benchmarks: what is measured is then the mesh, not how fast somebody outside can ask.
-    async fn storm(&self, ctx: &Context, to: String, n: u32, at_once: u32, bytes: u32) -> Result<u32> {
-        let arguments = json!({ "text": "x".repeat(bytes as usize) });
+    async fn storm(
+        &self,
+        ctx: &Context,
+        to: String,
+        n: u32,
+        at_once: u32,
+        bytes: u32,
+        json: bool,
+    ) -> Result<u32> {
+        let text = "x".repeat(bytes as usize);
+        let arguments = json!({ "text": text });
+        let (blob, bulk) = (Blob { bytes: text.into_bytes() }, ctx.actor::<dyn Bulk>(to.as_str()));
         let lanes = (0..at_once.max(1)).map(async |lane| {
             // Lane by lane the numbers differ by one at most, and add up to `n`.
             let share = n / at_once.max(1) + u32::from(lane < n % at_once.max(1));
-            let mut replies = 0;
             for _ in 0..share {
-                ctx.call::<String>(to.as_str(), "echo", &arguments).await?;
-                replies += 1;
+                let back = match json {
+                    true => ctx.call::<String>(to.as_str(), "echo", &arguments).await?.len(),
+                    false => bulk.reflect(&blob).await?.bytes.len(),
+                };
+                if back != bytes as usize {
+                    return Err(Rejection::new("another-reply", "what came back is not what was sent").into());
+                }
             }
-            Result::<u32>::Ok(replies)
+            Result::<u32>::Ok(share)
         });
         let mut replies = 0;
         for lane in join_all(lanes).await {

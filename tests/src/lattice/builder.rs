@@ -17,6 +17,7 @@ pub struct Builder {
     env: BTreeMap<String, String>,
     args: Vec<String>,
     nats: Option<NatsServer>,
+    id: Option<String>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -28,7 +29,13 @@ struct Plan {
 impl Builder {
     pub(super) fn new(nodes: usize) -> Self {
         let plan = |index: usize| Plan { name: format!("node-{index}"), labels: Vec::new() };
-        Self { nodes: (0..nodes).map(plan).collect(), env: BTreeMap::new(), args: Vec::new(), nats: None }
+        Self {
+            nodes: (0..nodes).map(plan).collect(),
+            env: BTreeMap::new(),
+            args: Vec::new(),
+            nats: None,
+            id: None,
+        }
     }
 
     /// Gives one node a label, such as `tier=edge`.
@@ -52,6 +59,12 @@ impl Builder {
     /// Gives all nodes one more argument.
     pub fn arg(mut self, word: &str) -> Self {
         self.args.push(word.to_owned());
+        self
+    }
+
+    /// Names the lattice; without, it has a name that no other test uses.
+    pub fn id(mut self, id: &str) -> Self {
+        self.id = Some(id.to_owned());
         self
     }
 
@@ -88,7 +101,7 @@ impl Builder {
     }
 
     fn prepare(self, nats: &NatsServer) -> (String, tempfile::TempDir, Vec<Settings>) {
-        let id = format!("test-{}", uuid::Uuid::new_v4().simple());
+        let id = self.id.unwrap_or_else(|| format!("test-{}", uuid::Uuid::new_v4().simple()));
         let folder = tempfile::Builder::new().prefix("lattice-nodes-").tempdir().unwrap();
         let settings = self.nodes.iter().map(|plan| Settings {
             folder: folder.path().join(&plan.name),

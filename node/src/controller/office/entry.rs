@@ -2,6 +2,7 @@
 
 use lattice_proto::NodeName;
 use lattice_proto::record::{self, App, Assignment, Catalog, Node, NodeStatus};
+use lattice_proto::subject::{Control, Subjects};
 
 use crate::bus::Entry;
 
@@ -24,19 +25,15 @@ pub(super) enum NodeEntry {
 }
 
 /// None only for what was removed.
-pub(super) fn parse_decision(entry: &Entry) -> Option<Decision> {
+pub(super) fn parse_decision(subjects: &Subjects, entry: &Entry) -> Option<Decision> {
     let bytes = entry.value.as_deref()?;
-    // The key is a whole subject; its tail says what it is, whatever the lattice is called.
-    let tail = entry.key.split_once(".control.").map_or("", |(_, tail)| tail);
-    let parsed = match tail.split_once('.') {
-        None if tail == "catalog" => record::decode(bytes).map(Decision::Catalog).ok(),
-        Some(("spec", _)) => record::decode(bytes).map(Decision::App).ok(),
-        Some(("assign", node)) => node
-            .parse()
-            .ok()
-            .zip(record::decode(bytes).ok())
-            .map(|(node, record)| Decision::Assignment(node, record)),
-        _ => Some(Decision::Other),
+    let parsed = match subjects.parse_control(&entry.key) {
+        Ok(Control::Catalog) => record::decode(bytes).map(Decision::Catalog).ok(),
+        Ok(Control::Spec(..)) => record::decode(bytes).map(Decision::App).ok(),
+        Ok(Control::Assign(node)) => {
+            record::decode(bytes).map(|record| Decision::Assignment(node, record)).ok()
+        }
+        Ok(Control::Term) | Err(_) => Some(Decision::Other),
     };
     Some(parsed.unwrap_or(Decision::Unreadable))
 }

@@ -35,7 +35,7 @@ impl Held {
                         sender.send_replace(Duration::ZERO);
                         return;
                     }
-                    Renewal::Kept | Renewal::Unclear => {
+                    Renewal::Kept | Renewal::KeptBefore | Renewal::Unclear => {
                         sender.send_replace(keeper.expires());
                     }
                 }

@@ -1,0 +1,160 @@
+//! One attempt of a call: into a mailbox of this node, or to another node.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use lattice_proto::envelope::{Call, Hop, TraceContext};
+use lattice_proto::{ActorId, Fault, MessageId, Ran};
+
+use super::search::RETRIES;
+use super::table::Known;
+use super::{Ask, Router};
+use crate::replica::{LocalActor, Message, Pending, Refusal, Respond, Turn};
+use crate::telemetry::{Span, Subject};
+
+/// How one attempt ended.
+pub(super) enum Tried {
+    /// With an answer, or a fault that no other attempt could help.
+    Done(Result<Bytes, Fault>),
+    /// It surely did not run there.
+    Refused(Fault),
+}
+
+impl Router {
+    pub(super) async fn attempt_here(
+        &self,
+        local: &LocalActor,
+        ask: &Ask,
+        id: &MessageId,
+        attempt: u32,
+        span: &Span,
+    ) -> Tried {
+        let message = Message {
+            operation: ask.operation.clone(),
+            payload: ask.payload.clone(),
+            content_type: ask.content_type.clone(),
+            caller: ask.caller.clone(),
+            attempt,
+            room: None,
+        };
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        let admitted = self
+            .turn(
+                local,
+                id.clone(),
+                &ask.target,
+                ask.chain.clone(),
+                ask.deadline,
+                message,
+                span.context(),
+                Respond::Waiter(sender),
+            )
+            .and_then(|turn| {
+                let pending = Pending::new(&turn, answer);
+                self.admit(local, turn).map(|()| pending)
+            });
+        match admitted {
+            Ok(pending) => Tried::Done(pending.answer().await),
+            Err(fault @ Fault::TooLarge { .. }) => Tried::Done(Err(fault)),
+            Err(fault) => Tried::Refused(fault),
+        }
+    }
+
+    /// A message as a turn of an actor of this node.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "these are the parts of one message, and a struct would only list them twice"
+    )]
+    pub(super) fn turn(
+        &self,
+        local: &LocalActor,
+        id: MessageId,
+        target: &ActorId,
+        chain: Vec<Hop>,
+        deadline: Instant,
+        mut message: Message,
+        trace: Option<TraceContext>,
+        reply: Respond,
+    ) -> Result<Turn, Fault> {
+        let limit = local.home.settings.limits.payload.0;
+        let size = message.payload.len() as u64;
+        if size > limit {
+            return Err(Fault::TooLarge { limit, size, ran: Ran::No });
+        }
+        message.room = self.room(target, message.payload.len())?;
+        let subject = Subject {
+            actor: target,
+            operation: message.operation.as_str(),
+            message: id.as_str(),
+            attempt: message.attempt,
+        };
+        let handled = Span::handle(trace, &subject);
+        Ok(Turn::new(id, target.clone(), chain, deadline, message, handled, reply))
+    }
+
+    /// Puts a turn into a mailbox of this node, or says why not: to the caller, and to whom the turn's reply goes.
+    pub(super) fn admit(&self, local: &LocalActor, turn: Turn) -> Result<(), Fault> {
+        let (turn, fault) = match local.admit(turn) {
+            Ok(()) => return Ok(()),
+            Err(Refusal::Overloaded(turn)) => {
+                self.shared.counters.overloaded();
+                let fault = Fault::Overloaded(turn.context.actor.name.to_string());
+                (turn, fault)
+            }
+            Err(Refusal::NotHere(turn)) => {
+                let fault = self.not_here(&turn.context.actor);
+                (turn, fault)
+            }
+        };
+        turn.waiting.answer(Err(fault.clone()));
+        Err(fault)
+    }
+
+    pub(super) fn not_here(&self, target: &ActorId) -> Fault {
+        Fault::NotHere { actor: target.to_string(), revision: self.shared.table.revision(&target.name) }
+    }
+
+    pub(super) async fn attempt_there(
+        &self,
+        known: &Known,
+        index: usize,
+        ask: &Ask,
+        id: &MessageId,
+        attempt: u32,
+        span: &Span,
+    ) -> Tried {
+        let shared = &*self.shared;
+        shared.counters.calls_remote();
+        let target = &known.targets[index];
+        let remaining = ask.deadline.saturating_duration_since(Instant::now());
+        let deadline_ms =
+            shared.clock.now_ms().saturating_add(i64::try_from(remaining.as_millis()).unwrap_or(i64::MAX));
+        let call = Call {
+            id: id.clone(),
+            target: ask.target.clone(),
+            operation: ask.operation.clone(),
+            payload: ask.payload.clone(),
+            content_type: ask.content_type.clone(),
+            deadline_ms: u64::try_from(deadline_ms).unwrap_or(0),
+            remaining,
+            retry_budget: RETRIES.saturating_sub(attempt.saturating_sub(1)),
+            chain: ask.chain.clone(),
+            trace: span.context(),
+            attempt,
+            caller: ask.caller.as_deref().and_then(|caller| caller.parse().ok()),
+        };
+        let entry = call.encode();
+        drop(call);
+        match target.peer.call(entry, &ask.target, ask.deadline, &target.load).await {
+            Ok(payload) => Tried::Done(Ok(payload)),
+            Err(fault @ (Fault::NotHere { .. } | Fault::Overloaded(_) | Fault::NoReplica(_))) => {
+                Tried::Refused(fault)
+            }
+            // Declared idempotent: running it twice does no more than running it once.
+            Err(fault @ Fault::Unknown(_)) if known.route.idempotent.contains(&ask.operation) => {
+                Tried::Refused(fault)
+            }
+            Err(fault) => Tried::Done(Err(fault)),
+        }
+    }
+}

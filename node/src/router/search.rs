@@ -1,0 +1,247 @@
+//! Where the next attempt of a call goes, and when there is no next one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lattice_proto::envelope::MAX_CHAIN;
+use lattice_proto::{ActorId, Fault, Incarnation, MessageId, Ran};
+
+use super::attempt::Tried;
+use super::table::Known;
+use super::{Ask, Router, choice};
+use crate::replica::LocalActor;
+use crate::telemetry::Span;
+
+/// Attempts that may follow the first. Enough to get past a full replica, a lost node and a stale route in one call.
+pub(super) const RETRIES: u32 = 8;
+
+/// The pause before a route is looked at again after the node that it names did not have the actor.
+const STALE_ROUTE: Duration = Duration::from_millis(20);
+
+/// How long a fresh look at a route may take when none of the nodes that it names is there any more.
+const LAST_LOOK: Duration = Duration::from_millis(50);
+
+/// A key that is not looked at would be a promise that is not kept.
+pub(super) fn refuse_key(target: &ActorId) -> Result<(), Fault> {
+    match &target.key {
+        None => Ok(()),
+        Some(_) => {
+            let name = &target.name;
+            Err(Fault::Malformed(format!("`{name}` is no keyed actor, so it is called by its name alone")))
+        }
+    }
+}
+
+/// What a call has been through so far.
+pub(super) struct Search {
+    /// Grows with each try, so that no two tries of one message are taken for the same.
+    attempt: u32,
+    /// Tries since the route was last new.
+    spent: u32,
+    /// Nodes that this call has been to, since the route was last new.
+    tried: Vec<Incarnation>,
+    /// Whether one of them no longer had the actor.
+    moved: bool,
+    /// Whether one of the tries may have run.
+    maybe: bool,
+    /// Whether one of them is gone, which may be news to this node's table.
+    gone: bool,
+    last: Option<Fault>,
+}
+
+impl Search {
+    /// Whether the call was not at this node yet; it has been then.
+    fn visit(&mut self, node: &Incarnation) -> bool {
+        let is_new = !self.tried.contains(node);
+        if is_new {
+            self.tried.push(node.clone());
+        }
+        is_new
+    }
+
+    /// The best of the nodes that a route names and that were not tried yet, within the budget.
+    fn pick(&self, known: &Known, zone: Option<&str>) -> Option<usize> {
+        if self.spent > RETRIES + 1 {
+            return None;
+        }
+        choice::pick(&known.candidates(zone, &self.tried))
+    }
+
+    /// A try ended without an answer. One that may have run outweighs every later one that surely did not.
+    fn refused(&mut self, fault: Fault) {
+        self.maybe |= fault.ran() != Ran::No;
+        if !self.maybe || fault.ran() != Ran::No {
+            self.last = Some(fault);
+        }
+    }
+
+    /// What the caller is told: never that the message did not run when an earlier try may have.
+    fn conclude(&mut self, fault: Fault) -> Fault {
+        match (self.maybe && fault.ran() == Ran::No, self.last.take()) {
+            (true, Some(earlier)) if earlier.ran() != Ran::No => earlier,
+            (true, _) => Fault::Deadline(Ran::Maybe),
+            (false, _) => fault,
+        }
+    }
+}
+
+pub(super) enum Found {
+    Here(Arc<LocalActor>),
+    There(Arc<Known>, usize),
+}
+
+impl Router {
+    /// Tries until there is an answer, or nothing left to try.
+    pub(super) async fn attempts(&self, ask: &Ask, id: &MessageId, span: &Span) -> Result<Bytes, Fault> {
+        if ask.chain.len() >= MAX_CHAIN {
+            return Err(Fault::Deadlock(format!("{} (after {MAX_CHAIN} calls in one chain)", ask.target)));
+        }
+        refuse_key(&ask.target)?;
+        let mut search = Search {
+            attempt: 0,
+            spent: 0,
+            tried: Vec::new(),
+            moved: false,
+            gone: false,
+            maybe: false,
+            last: None,
+        };
+        // What the last try says of itself says nothing of the earlier ones.
+        self.rounds(ask, id, span, &mut search).await.map_err(|fault| search.conclude(fault))
+    }
+
+    async fn rounds(
+        &self,
+        ask: &Ask,
+        id: &MessageId,
+        span: &Span,
+        search: &mut Search,
+    ) -> Result<Bytes, Fault> {
+        loop {
+            search.attempt += 1;
+            search.spent += 1;
+            if search.attempt > 1 {
+                self.shared.counters.retries();
+            }
+            let found = match self.find_at_once(ask, search) {
+                Some(found) => found,
+                // Seldom, and large: it should not weigh on every call.
+                None => Box::pin(self.find(ask, search)).await?,
+            };
+            let tried = match found {
+                Found::Here(local) => self.attempt_here(&local, ask, id, search.attempt, span).await,
+                Found::There(known, index) => {
+                    search.tried.push(known.targets[index].peer.incarnation().clone());
+                    self.attempt_there(&known, index, ask, id, search.attempt, span).await
+                }
+            };
+            match tried {
+                Tried::Done(outcome) => return outcome,
+                Tried::Refused(fault) => {
+                    search.moved |= matches!(fault, Fault::NotHere { .. });
+                    search.gone |= matches!(fault, Fault::NoReplica(_));
+                    search.refused(fault);
+                }
+            }
+            if Instant::now() >= ask.deadline {
+                return Err(Fault::Deadline(Ran::No));
+            }
+        }
+    }
+
+    /// Where the next attempt goes, when that is known; a first look that waits for nothing.
+    fn find_at_once(&self, ask: &Ask, search: &mut Search) -> Option<Found> {
+        let shared = &*self.shared;
+        // This node first. It is tried once in a call, unless routes changed.
+        if let Some(local) = shared.local.get(&ask.target.name)
+            && local.count() > 0
+            && search.visit(&shared.incarnation)
+        {
+            return Some(Found::Here(local));
+        }
+        let known = shared.table.known(&ask.target.name)?;
+        let index = search.pick(&known, shared.zone.as_deref())?;
+        Some(Found::There(known, index))
+    }
+
+    /// Where the next attempt goes; an error when there is nowhere left.
+    async fn find(&self, ask: &Ask, search: &mut Search) -> Result<Found, Fault> {
+        let shared = &*self.shared;
+        loop {
+            let known = match tokio::time::timeout_at(ask.deadline.into(), shared.table.get(&ask.target.name))
+                .await
+            {
+                Ok(Ok(Some(known))) => known,
+                Ok(Ok(None)) => return Err(Fault::NoSuchActor(ask.target.name.to_string())),
+                Ok(Err(reason)) => {
+                    let name = &ask.target.name;
+                    return Err(Fault::NoReplica(format!("`{name}` does not run here, and {reason}")));
+                }
+                Err(_) => return Err(Fault::Deadline(Ran::No)),
+            };
+            if let Some(index) = search.pick(&known, shared.zone.as_deref()) {
+                return Ok(Found::There(known, index));
+            }
+            // A route that names this node is out of date when nothing runs here.
+            search.moved |= known.names_this_node && shared.local.get(&ask.target.name).is_none();
+            // Every replica was tried. A node that no longer had it means that it moved: the route will say where to.
+            if std::mem::take(&mut search.gone) && !search.moved {
+                // One look at the route, and no more: when there is nobody the caller should know at once.
+                shared.table.newer(&ask.target.name, known.revision, LAST_LOOK).await;
+                if shared.table.revision(&ask.target.name) > known.revision {
+                    search.tried.clear();
+                }
+                continue;
+            }
+            if !search.moved {
+                return Err(search.last.take().unwrap_or_else(|| {
+                    let name = &ask.target.name;
+                    Fault::NoReplica(format!(
+                        "`{name}` is deployed, and none of its replicas is running at the moment"
+                    ))
+                }));
+            }
+            let pause = STALE_ROUTE + Duration::from_millis(fastrand::u64(0..20));
+            let newer = shared.table.newer(&ask.target.name, known.revision, pause);
+            if tokio::time::timeout_at(ask.deadline.into(), newer).await.is_err() {
+                return Err(Fault::Deadline(Ran::No));
+            }
+            search.moved = false;
+            search.spent = 1;
+            search.tried.clear();
+            if let Some(local) = shared.local.get(&ask.target.name)
+                && local.count() > 0
+                && search.visit(&shared.incarnation)
+            {
+                return Ok(Found::Here(local));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_try_that_may_have_run_outweighs_later_ones_that_did_not() {
+        let mut search = Search {
+            attempt: 2,
+            spent: 2,
+            tried: Vec::new(),
+            moved: false,
+            gone: false,
+            maybe: false,
+            last: None,
+        };
+        let no = || Fault::Overloaded("greeter".into());
+        search.refused(no());
+        assert_eq!(search.conclude(Fault::Deadline(Ran::No)), Fault::Deadline(Ran::No));
+        search.refused(Fault::Unknown("lost".into()));
+        search.refused(no());
+        assert_eq!(search.conclude(Fault::Deadline(Ran::No)), Fault::Unknown("lost".into()));
+        assert_eq!(search.conclude(no()), Fault::Deadline(Ran::Maybe));
+        assert_eq!(search.conclude(Fault::Trapped("boom".into())), Fault::Trapped("boom".into()));
+    }
+}

@@ -1,0 +1,168 @@
+//! Calls on their way to a node.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::{
+    ContentType, MAX_TOGETHER, Malformed, TraceContext, VERSION, check_version, decode, parse, wire,
+};
+use crate::id::{ActorId, Incarnation, MessageId, Operation};
+
+/// The longest call chain. Longer ones are loops that no deadline has ended yet.
+pub const MAX_CHAIN: usize = 64;
+
+/// Calls that travel together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calls {
+    version: u32,
+    /// The incarnation that asks, and to whose inbox the replies go.
+    pub origin: Incarnation,
+    first: u64,
+    calls: Vec<Bytes>,
+}
+
+/// One call in a chain: which actor was entered, by which message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hop {
+    /// The actor that was entered.
+    pub actor: ActorId,
+    /// The message that entered it.
+    pub message: MessageId,
+}
+
+/// One attempt of one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The same over all attempts.
+    pub id: MessageId,
+    /// Whom it is for.
+    pub target: ActorId,
+    /// What is asked.
+    pub operation: Operation,
+    /// The arguments.
+    pub payload: Bytes,
+    /// How the payload is written.
+    pub content_type: ContentType,
+    /// Milliseconds since 1970 in the time of the NATS server.
+    pub deadline_ms: u64,
+    /// What was left of the deadline when this attempt was sent.
+    pub remaining: Duration,
+    /// Attempts that may still follow this one.
+    pub retry_budget: u32,
+    /// The calls that led here, outermost first.
+    pub chain: Vec<Hop>,
+    /// The span that this attempt belongs to.
+    pub trace: Option<TraceContext>,
+    /// 1 on the first try.
+    pub attempt: u32,
+    /// The calling actor, if it was one.
+    pub caller: Option<ActorId>,
+}
+
+impl Calls {
+    /// Calls that were encoded by [`Call::encode`], numbered from `first` on.
+    pub fn new(origin: Incarnation, first: u64, calls: Vec<Bytes>) -> Self {
+        Self { version: VERSION, origin, first, calls }
+    }
+
+    /// As bytes for the wire.
+    pub fn encode(self) -> Bytes {
+        let Self { version, origin, first, calls } = self;
+        wire::Calls { version, origin: origin.into(), first, calls }.encode_to_vec().into()
+    }
+
+    /// From the wire. The entries share the given buffer.
+    ///
+    /// # Errors
+    /// When the bytes are no such frame. What is wrong with its version or with one call comes with that call, so that
+    /// each can be answered.
+    pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
+        let wire::Calls { version, origin, first, calls } = decode(bytes)?;
+        if calls.len() > MAX_TOGETHER {
+            return Err(Malformed::field("calls", "more than 256"));
+        }
+        if first.checked_add(MAX_TOGETHER as u64).is_none() {
+            return Err(Malformed::field("first", "too large"));
+        }
+        Ok(Self { version, origin: parse("origin", &origin)?, first, calls })
+    }
+
+    /// Each call with its number.
+    pub fn read(self) -> impl Iterator<Item = (u64, Result<Call, Malformed>)> {
+        let version = self.version;
+        let call = move |bytes| check_version(version).and_then(|()| Call::decode(bytes));
+        (self.first..).zip(self.calls.into_iter().map(call))
+    }
+}
+
+impl Call {
+    /// As an entry of [`Calls`].
+    pub fn encode(&self) -> Bytes {
+        let message = wire::Call {
+            id: self.id.as_str().to_owned(),
+            target: self.target.to_string(),
+            operation: self.operation.as_str().to_owned(),
+            payload: self.payload.clone(),
+            // The common type stays off the wire.
+            content_type: match &self.content_type {
+                ContentType::Json => String::new(),
+                other => other.as_str().to_owned(),
+            },
+            deadline_ms: self.deadline_ms,
+            remaining_ms: u64::try_from(self.remaining.as_millis()).unwrap_or(u64::MAX),
+            retry_budget: self.retry_budget,
+            chain: self
+                .chain
+                .iter()
+                .map(|hop| wire::Hop {
+                    actor: hop.actor.to_string(),
+                    message: hop.message.as_str().to_owned(),
+                })
+                .collect(),
+            trace: self.trace.as_ref().map(|trace| wire::TraceContext {
+                traceparent: trace.parent.to_string(),
+                tracestate: trace.state.as_deref().unwrap_or_default().to_owned(),
+            }),
+            attempt: self.attempt,
+            caller: self.caller.as_ref().map(ToString::to_string).unwrap_or_default(),
+        };
+        message.encode_to_vec().into()
+    }
+
+    /// From an entry of [`Calls`]. The payload shares the given buffer.
+    ///
+    /// # Errors
+    /// When the bytes are no call, or any field is invalid.
+    pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
+        let message: wire::Call = decode(bytes)?;
+        if message.chain.len() > MAX_CHAIN {
+            return Err(Malformed::field("chain", "longer than 64 calls"));
+        }
+        let hop = |hop: &wire::Hop| {
+            Ok(Hop {
+                actor: parse("chain.actor", &hop.actor)?,
+                message: parse("chain.message", &hop.message)?,
+            })
+        };
+        Ok(Self {
+            id: parse("id", &message.id)?,
+            target: parse("target", &message.target)?,
+            operation: parse("operation", &message.operation)?,
+            payload: message.payload,
+            content_type: ContentType::parse(&message.content_type)?,
+            deadline_ms: message.deadline_ms,
+            remaining: Duration::from_millis(message.remaining_ms),
+            retry_budget: message.retry_budget,
+            chain: message.chain.iter().map(hop).collect::<Result<_, _>>()?,
+            // A trace that cannot be read is no reason to refuse work: the call then starts a trace of its own.
+            trace: message.trace.and_then(|trace| TraceContext::parse(&trace.traceparent, &trace.tracestate)),
+            attempt: message.attempt.max(1),
+            caller: match message.caller.as_str() {
+                "" => None,
+                caller => Some(parse("caller", caller)?),
+            },
+        })
+    }
+}
