@@ -136,7 +136,7 @@ impl NatsChild {
         match &mut self.child {
             Some(child) => drop(child.wait().await),
             None => {
-                while rustix::process::test_kill_process(self.pid).is_ok() {
+                while is_nats_server(self.pid) {
                     tokio::time::sleep(LOOK).await;
                 }
             }
@@ -146,12 +146,16 @@ impl NatsChild {
 
     /// Stops it, and returns when it is gone.
     pub async fn stop(mut self) {
+        // Its number may be another's by now.
+        if !is_nats_server(self.pid) {
+            return;
+        }
         let _ = rustix::process::kill_process(self.pid, Signal::TERM);
         let gone = async {
             match &mut self.child {
                 Some(child) => drop(child.wait().await),
                 None => {
-                    while rustix::process::test_kill_process(self.pid).is_ok() {
+                    while is_nats_server(self.pid) {
                         tokio::time::sleep(Duration::from_millis(20)).await;
                     }
                 }
@@ -208,5 +212,8 @@ fn find_left_over(ports: &Path) -> Option<(Pid, String)> {
 /// Process ids are used again; a signal must not go to a stranger.
 fn is_nats_server(pid: Pid) -> bool {
     let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
-    name.is_ok_and(|name| name.trim().starts_with("nats-server"))
+    // A server that ended, and that its parent has not looked at yet, is a zombie and none.
+    let ended = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))
+        .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')));
+    !ended && name.is_ok_and(|name| name.trim().starts_with("nats-server"))
 }

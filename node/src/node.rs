@@ -27,6 +27,9 @@ use crate::{Error, Options, admin, shutdown};
 /// How long a node waits for its replicas to be taken over when it stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How far apart the signals to a node and to its server may come.
+const SIGNAL: Duration = Duration::from_millis(300);
+
 /// How long requests to the admin API may go on after everything else has stopped.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
@@ -55,11 +58,18 @@ pub async fn run(options: Options) -> Result<(), Error> {
         false => None,
     };
     let own_server = child.as_ref().map(|child| child.url().to_owned());
-    let serving = serve(&config, me, listener, engine, own_server, signals);
+    let told = signals.told();
+    let mut serving = Box::pin(serve(&config, me, listener, engine, own_server, signals));
     let outcome = match &mut child {
         Some(child) => tokio::select! {
-            outcome = serving => outcome,
-            ended = child.ended() => Err(ended.into()),
+            outcome = &mut serving => outcome,
+            ended = child.ended() => {
+                // Whoever stops both at once, as a supervisor may, has not lost the server.
+                match tokio::time::timeout(SIGNAL, told.cancelled()).await {
+                    Ok(()) => serving.await,
+                    Err(_) => Err(ended.into()),
+                }
+            }
         },
         None => serving.await,
     };
@@ -201,7 +211,6 @@ async fn serve(
         _ = &mut leading => Err(Error::Task("the controller")),
         _ = &mut serving => Err(Error::Task("the admin API")),
     };
-    let defect = matches!(outcome, Err(Error::Task(_)));
     if outcome.is_ok() {
         tokio::select! {
             () = drain(&inventory, &observer, &me) => {}
@@ -219,10 +228,12 @@ async fn serve(
         }
     }
     stop.cancel();
-    // After a defect one of these has ended, and must not be waited for again; they end with the process.
-    if !defect {
+    // After a defect one of these may have ended, and must not be waited for again.
+    if !serving.is_finished() {
         let _ = tokio::time::timeout(LAST_REQUESTS, serving).await;
-        lead.cancel();
+    }
+    lead.cancel();
+    if !leading.is_finished() {
         let _ = leading.await;
     }
     release.cancel();

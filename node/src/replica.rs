@@ -26,7 +26,7 @@ pub use local::{Local, LocalActor, Refusal};
 pub use turn::{Answer, Message, Pending, Respond, Turn, TurnContext};
 
 /// How long a turn may run on after its deadline before its instance is given up. The caller has its answer by then.
-pub(crate) const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How often the turns in flight are looked at.
 const WATCH: Duration = Duration::from_millis(100);
@@ -114,7 +114,7 @@ impl Replica {
     /// Ends an instance whose turns overran, or keeps it from taking more.
     fn watch(&self, now: Instant) {
         let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        in_flight.check(now, GRACE);
+        in_flight.check(now);
     }
 }
 

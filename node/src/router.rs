@@ -127,7 +127,11 @@ impl Router {
     ///
     /// # Errors
     /// [`Fault::Overloaded`] when the payloads on this node leave no room.
-    pub fn room(&self, target: &ActorId, payload: usize) -> Result<Option<OwnedSemaphorePermit>, Fault> {
+    pub(in crate::router) fn room(
+        &self,
+        target: &ActorId,
+        payload: usize,
+    ) -> Result<Option<OwnedSemaphorePermit>, Fault> {
         self.shared.room.take(payload).map_err(|()| {
             self.shared.counters.overloaded();
             Fault::Overloaded(format!("{} (its node holds too many large messages)", target.name))
@@ -163,7 +167,11 @@ impl Router {
                     attempt: 1,
                 },
             );
-            let outcome = router.attempts(&ask, &id, &span).await;
+            // Held until the end: the payload is kept for further attempts.
+            let outcome = match router.room(&ask.target, ask.payload.len()) {
+                Ok(_room) => router.attempts(&ask, &id, &span).await,
+                Err(fault) => Err(fault),
+            };
             if let Err(fault) = &outcome {
                 span.fail(fault);
             }

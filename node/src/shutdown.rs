@@ -3,17 +3,25 @@
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// The signals of one process.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    told: CancellationToken,
 }
 
 impl Signals {
     /// Begins to listen; from now on neither signal ends the process by itself.
     pub fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, told: CancellationToken::new() })
+    }
+
+    /// Cancelled once the first has come.
+    pub fn told(&self) -> CancellationToken {
+        self.told.clone()
     }
 
     /// Waits for the first.
@@ -22,6 +30,7 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+        self.told.cancel();
     }
 
     /// Waits for the next.

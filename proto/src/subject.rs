@@ -9,6 +9,7 @@
 
 use std::fmt::Write;
 
+use crate::envelope::MAX_TOGETHER;
 use crate::id::{ActorId, ActorName, AppName, Incarnation, LatticeId, MAX_KEY_BYTES, NodeName, Operation};
 
 /// Why a subject could not be read.
@@ -40,7 +41,7 @@ pub struct Refused {
     pub peer: Incarnation,
     /// The number of the first.
     pub first: u64,
-    /// How many.
+    /// How many, as many as a frame holds at the most.
     pub count: u64,
 }
 
@@ -121,9 +122,13 @@ impl Subjects {
         else {
             return Err(Malformed("expected `refused.<node>.<first>.<count>`"));
         };
-        let number = |text: &str| text.parse().map_err(|_| Malformed("invalid number"));
+        let number = |text: &str| text.parse::<u64>().map_err(|_| Malformed("invalid number"));
         let peer = peer.parse().map_err(|_| Malformed("invalid incarnation"))?;
-        Ok(Inbox::Refused(Refused { peer, first: number(first)?, count: number(count)? }))
+        let (first, count) = (number(first)?, number(count)?);
+        if count > MAX_TOGETHER as u64 || first.checked_add(count).is_none() {
+            return Err(Malformed("more calls than one frame holds"));
+        }
+        Ok(Inbox::Refused(Refused { peer, first, count }))
     }
 
     /// Where plain NATS clients call an actor.
@@ -326,7 +331,9 @@ mod tests {
         for inbox in [Inbox::Call, Inbox::Reply, Inbox::Cancel, Inbox::Ping, Inbox::Suspect, refused] {
             assert_eq!(subjects.parse_inbox(&subjects.inbox(&node, &inbox)), Ok(inbox));
         }
-        for bad in ["x", "refused", "refused.a.1", "refused.a.1.x", "refused.a.1.2.3", "call.x"] {
+        for bad in
+            ["x", "refused", "refused.a.1", "refused.a.1.x", "refused.a.1.2.3", "refused.a.1.257", "call.x"]
+        {
             assert!(subjects.parse_inbox(&format!("lat.shop.node.{node}.{bad}")).is_err(), "{bad}");
         }
         for key in [

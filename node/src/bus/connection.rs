@@ -198,11 +198,9 @@ impl Connection {
         }
     }
 
-    /// As [`Self::publish`]; when nobody listens there, the server says so to `refused`.
-    pub async fn publish_or_refuse(&self, subject: String, refused: String, payload: Bytes) {
-        if self.is_up() {
-            let _ = self.client.publish_with_reply(subject, refused, payload).await;
-        }
+    /// As [`Self::publish`], and tells whether it was sent; when nobody listens there, the server says so to `refused`.
+    pub async fn publish_or_refuse(&self, subject: String, refused: String, payload: Bytes) -> bool {
+        self.is_up() && self.client.publish_with_reply(subject, refused, payload).await.is_ok()
     }
 
     /// As [`Self::publish`], with headers.

@@ -63,8 +63,6 @@ struct Prepared {
     cancelled: tokio_util::sync::CancellationToken,
     /// One of the calls that this guest may have on their way.
     permit: OwnedSemaphorePermit,
-    /// For its payload, which is kept for further attempts.
-    room: Option<OwnedSemaphorePermit>,
 }
 
 /// Checks what the guest asks for against its manifest and its turn.
@@ -88,7 +86,6 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
     if size > limit {
         return Err(Fault::TooLarge { limit, size, ran: Ran::No });
     }
-    let room = home.router.room(&target, payload.len())?;
     let permit = store.data().calls.clone().try_acquire_owned();
     let permit = permit
         .map_err(|_| Fault::Overloaded(format!("{} (it waits for too many calls already)", home.actor)))?;
@@ -105,7 +102,7 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
         chain: turn.chain.clone(),
         trace: turn.trace.clone(),
     };
-    Ok(Prepared { call: Box::pin(home.router.call(ask)), cancelled: turn.cancelled.clone(), permit, room })
+    Ok(Prepared { call: Box::pin(home.router.call(ask)), cancelled: turn.cancelled.clone(), permit })
 }
 
 /// Longer timeouts mean the same, and an `Instant` cannot hold every number.
@@ -114,8 +111,8 @@ const MAX_TIMEOUT_MS: u64 = 86_400_000;
 impl Prepared {
     /// Makes the call.
     async fn finish(self) -> Result<Vec<u8>, Failure> {
-        let Self { call, cancelled, permit, room } = self;
-        let _held = (permit, room);
+        let Self { call, cancelled, permit } = self;
+        let _held = permit;
         if cancelled.is_cancelled() {
             return Err(Fault::Cancelled(Ran::No).into());
         }

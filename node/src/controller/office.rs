@@ -424,7 +424,6 @@ impl Office<'_> {
                 self.context.bus.nodes.remove_if(&record_key, entry.revision).await?;
             }
             self.context.bus.nodes.remove(&state_key(&name)).await?;
-            self.context.bus.decisions.purge(&self.subjects.control(&Control::Assign(name.clone()))).await?;
             self.liveness.forget(&name);
         }
         Ok(())

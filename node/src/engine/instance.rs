@@ -19,13 +19,17 @@ use super::guest::{self, Guest};
 use super::inspect::Shape;
 use super::settle::settle;
 use super::{Compiled, Failure, Home, abi};
-use crate::replica::{InFlight, Turn};
+use crate::replica::{InFlight, Message, Turn};
 
 /// Component-model handles that one guest may hold; each costs the node memory.
 const MAX_HANDLES: usize = 20_000;
 
 /// An instance that takes longer than this to make hangs in its own start function.
 const START: Duration = Duration::from_secs(10);
+
+/// After a turn of this length the next one waits until others had the thread: whoever sends the answer may wait for just
+/// this thread. It is long enough that the pause costs little beside the turn.
+const LONG: Duration = Duration::from_micros(500);
 
 type Handle = TypedFunc<(abi::Message,), (Result<Vec<u8>, Failure>,)>;
 
@@ -97,7 +101,7 @@ impl Instance {
                     _ => side_by_side(accessor, handle, limit, concurrency, mailbox, in_flight).await,
                 }
             })) => Some(ended),
-            () = in_flight.given_up(crate::replica::GRACE) => None,
+            () = in_flight.given_up() => None,
         };
         let exit = match ended {
             Some(Ok(Ok(()))) if in_flight.is_retiring() => Exit::Retired,
@@ -131,7 +135,11 @@ async fn one_by_one(
         && let Some(turn) = mailbox.recv().await
     {
         if let Some(turn) = turn.begin() {
+            let began = Instant::now();
             run(accessor, handle, limit, turn, in_flight).await?;
+            if began.elapsed() > LONG {
+                tokio::task::yield_now().await;
+            }
         }
     }
     Ok(())
@@ -182,16 +190,17 @@ async fn run(
     in_flight: &InFlight,
 ) -> wasmtime::Result<()> {
     let Turn { context, message, waiting } = turn;
+    let Message { operation, payload, content_type, caller, attempt } = message;
     let remaining = context.deadline.saturating_duration_since(Instant::now());
     let message = abi::Message {
         id: context.id.shared(),
-        operation: message.operation.shared(),
-        payload: message.payload.into(),
-        content_type: message.content_type.as_str().to_owned(),
-        caller: message.caller,
+        operation: operation.shared(),
+        payload: payload.into(),
+        content_type: content_type.as_str().to_owned(),
+        caller,
         remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
         traceparent: context.trace.as_ref().map(|trace| trace.parent.to_string()),
-        attempt: message.attempt,
+        attempt,
     };
     let slot = in_flight.enter(context.clone(), waiting);
     let call = accessor.with(|mut access| {

@@ -48,7 +48,8 @@ impl<F: Future> Future for Settle<F> {
         let Self { future, state, waker } = &mut *self;
         state.outer.register(task.waker());
         for _ in 0..=AGAIN {
-            state.flags.store(POLLING, Ordering::Release);
+            // A swap and no store: what was written before an earlier waking, which this takes away, must be seen now.
+            state.flags.swap(POLLING, Ordering::AcqRel);
             if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(waker)) {
                 return Poll::Ready(output);
             }
@@ -57,7 +58,7 @@ impl<F: Future> Future for Settle<F> {
                 return Poll::Pending;
             }
         }
-        state.flags.store(0, Ordering::Release);
+        state.flags.swap(0, Ordering::AcqRel);
         task.waker().wake_by_ref();
         Poll::Pending
     }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lattice_proto::Fault;
 use tokio::sync::Notify;
 
+use super::GRACE;
 use super::turn::{Answer, TurnContext, Waiting};
 
 /// Shared by the instance, which enters and answers turns, and the watchdog, which looks at their deadlines.
@@ -56,22 +57,22 @@ impl InFlight {
         self.retiring.load(Ordering::Relaxed)
     }
 
-    /// Returns when the instance is to be dropped: nothing but turns that overran by more than `grace` is in it.
-    pub async fn given_up(&self, grace: Duration) {
+    /// Returns when the instance is to be dropped: nothing but turns that overran is in it.
+    pub async fn given_up(&self) {
         loop {
             self.give_up.notified().await;
             // The turn that it was about may have ended since, and another may have begun.
             let (turns, now) = (self.turns(), Instant::now());
-            if !turns.is_empty() && turns.values().all(|(context, _)| context.has_overrun(now, grace)) {
+            if !turns.is_empty() && turns.values().all(|(context, _)| context.has_overrun(now, GRACE)) {
                 return;
             }
         }
     }
 
     /// Gives the instance up when nothing but overrun turns is left in it, and retires it when some are.
-    pub(super) fn check(&self, now: Instant, grace: Duration) {
+    pub(super) fn check(&self, now: Instant) {
         let turns = self.turns();
-        let overrun = turns.values().filter(|(context, _)| context.has_overrun(now, grace)).count();
+        let overrun = turns.values().filter(|(context, _)| context.has_overrun(now, GRACE)).count();
         if overrun == 0 {
             return;
         }

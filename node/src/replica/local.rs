@@ -49,10 +49,13 @@ impl LocalActor {
 
     /// Takes out those whose loop has ended although nobody stopped them, so that others are made in their place.
     pub fn bury(&self) -> usize {
-        let mut replicas = self.replicas.write().unwrap_or_else(PoisonError::into_inner);
-        let before = replicas.len();
-        replicas.retain(|replica| replica.is_alive());
-        before - replicas.len()
+        let dead: Vec<Arc<Replica>> = {
+            let mut replicas = self.replicas.write().unwrap_or_else(PoisonError::into_inner);
+            replicas.extract_if(.., |replica| !replica.is_alive()).collect()
+        };
+        // They are dropped here and not under the lock: a turn that is dropped with its mailbox answers its caller, and
+        // the answer says how loaded the others are.
+        dead.len()
     }
 
     /// How many take messages.

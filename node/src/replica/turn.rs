@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lattice_proto::envelope::{ContentType, Hop, TraceContext};
 use lattice_proto::{ActorId, Fault, MessageId, Operation, Ran};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Span;
@@ -80,8 +80,6 @@ pub struct Message {
     pub caller: Option<Arc<str>>,
     /// 1 on the first try.
     pub attempt: u32,
-    /// Its part of what this node holds in bytes of messages, until the guest has them.
-    pub room: Option<OwnedSemaphorePermit>,
 }
 
 /// A turn before or in a replica.

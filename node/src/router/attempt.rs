@@ -35,7 +35,6 @@ impl Router {
             content_type: ask.content_type.clone(),
             caller: ask.caller.clone(),
             attempt,
-            room: None,
         };
         let (sender, answer) = tokio::sync::oneshot::channel();
         let admitted = self
@@ -72,7 +71,7 @@ impl Router {
         target: &ActorId,
         chain: Vec<Hop>,
         deadline: Instant,
-        mut message: Message,
+        message: Message,
         trace: Option<TraceContext>,
         reply: Respond,
     ) -> Result<Turn, Fault> {
@@ -81,7 +80,6 @@ impl Router {
         if size > limit {
             return Err(Fault::TooLarge { limit, size, ran: Ran::No });
         }
-        message.room = self.room(target, message.payload.len())?;
         let subject = Subject {
             actor: target,
             operation: message.operation.as_str(),

@@ -4,12 +4,13 @@
 //! often on another thread, and that costs more than all else on the way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use lattice_proto::envelope::Reply;
 use lattice_proto::{Fault, Incarnation, Ran};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::peer::Peer;
@@ -17,14 +18,22 @@ use crate::replica::{Answer, LocalActor, TurnContext};
 
 type Key = (Incarnation, u64);
 
-/// By who asked and the number of the call. Bounded by the mailboxes, which took the calls.
-type Calls = DashMap<Key, (Arc<TurnContext>, Arc<Answering>)>;
-
 /// All of them.
 #[derive(Default)]
 pub(super) struct Handled {
     calls: Arc<Calls>,
 }
+
+/// By who asked and the number of the call. Bounded by the mailboxes, which took the calls.
+#[derive(Default)]
+struct Calls {
+    map: DashMap<Key, (Arc<TurnContext>, Arc<Answering>)>,
+    /// How many there are, since asking the map for it takes all of its locks.
+    count: AtomicUsize,
+}
+
+/// What is held until a call is answered: its part of the room for payloads, and what keeps the node from ending.
+type Held = (Option<OwnedSemaphorePermit>, TaskTrackerToken);
 
 /// Whom one answer goes to.
 pub(super) struct Answering {
@@ -34,8 +43,7 @@ pub(super) struct Answering {
     local: Arc<LocalActor>,
     /// The guest's answer and the deadline may come at once, and only one is sent.
     answered: AtomicBool,
-    /// The node does not end before it is sent.
-    _unanswered: TaskTrackerToken,
+    _held: Held,
 }
 
 impl Handled {
@@ -45,7 +53,7 @@ impl Handled {
         peer: &Arc<Peer>,
         number: u64,
         local: Arc<LocalActor>,
-        unanswered: TaskTrackerToken,
+        held: Held,
     ) -> Arc<Answering> {
         Arc::new(Answering {
             calls: self.calls.clone(),
@@ -53,23 +61,30 @@ impl Handled {
             number,
             local,
             answered: AtomicBool::new(false),
-            _unanswered: unanswered,
+            _held: held,
         })
     }
 
-    /// Must come before the turn can be answered.
-    pub fn insert(&self, answering: Arc<Answering>, turn: Arc<TurnContext>) {
-        self.calls.insert(answering.key(), (turn, answering));
+    /// Must come before the turn can be answered. False when a call of that number is there already.
+    pub fn insert(&self, answering: Arc<Answering>, turn: Arc<TurnContext>) -> bool {
+        match self.calls.map.entry(answering.key()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(vacant) => {
+                self.calls.count.fetch_add(1, Ordering::Relaxed);
+                vacant.insert((turn, answering));
+                true
+            }
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.calls.is_empty()
+        self.calls.count.load(Ordering::Relaxed) == 0
     }
 
     /// The caller gave up on these.
     pub fn cancel(&self, origin: &Incarnation, numbers: &[u64]) {
         for number in numbers {
-            if let Some((_, (turn, _))) = self.calls.remove(&(origin.clone(), *number)) {
+            if let Some(turn) = self.calls.map.get(&(origin.clone(), *number)).map(|entry| entry.0.clone()) {
                 turn.cancelled.cancel();
             }
         }
@@ -78,7 +93,7 @@ impl Handled {
     /// Answers those whose callers wait no more.
     pub fn expire(&self, now: Instant) {
         // Answering takes a call out of the map, which must not be held meanwhile.
-        let overdue = self.calls.iter().filter(|entry| entry.value().0.deadline <= now);
+        let overdue = self.calls.map.iter().filter(|entry| entry.value().0.deadline <= now);
         let overdue: Vec<_> = overdue.map(|entry| entry.value().clone()).collect();
         for (turn, answering) in overdue {
             answering.answer(Err(Fault::Deadline(turn.abandon())));
@@ -91,12 +106,20 @@ impl Answering {
         (self.peer.incarnation().clone(), self.number)
     }
 
+    /// Nothing is posted: its number belongs to another call.
+    pub fn disown(&self) {
+        self.answered.store(true, Ordering::Release);
+    }
+
     /// Posts the answer, unless another was posted.
     pub fn answer(&self, outcome: Answer) {
         if self.answered.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.calls.remove(&self.key());
+        let own = |_: &Key, (_, known): &(Arc<TurnContext>, Arc<Answering>)| std::ptr::eq(&**known, self);
+        if self.calls.map.remove_if(&self.key(), own).is_some() {
+            self.calls.count.fetch_sub(1, Ordering::Relaxed);
+        }
         let reply = |outcome| Reply { number: self.number, outcome, load: self.local.load() }.encode();
         let mut entry = reply(outcome);
         if let Err((limit, size)) = self.peer.post.fits(&entry) {

@@ -139,9 +139,10 @@ impl Inboxes {
             content_type: call.content_type,
             caller: call.caller.map(|caller| caller.shared()),
             attempt: call.attempt,
-            room: None,
         };
-        let answering = self.handled.answering(peer, number, local.clone(), self.peers.tasks().token());
+        let room = self.router.room(&call.target, message.payload.len())?;
+        let unanswered = self.peers.tasks().token();
+        let answering = self.handled.answering(peer, number, local.clone(), (room, unanswered));
         let reply = {
             let answering = answering.clone();
             Respond::Hand(Box::new(move |answer| answering.answer(answer)))
@@ -156,7 +157,10 @@ impl Inboxes {
             call.trace,
             reply,
         )?;
-        self.handled.insert(answering, turn.context.clone());
+        if !self.handled.insert(answering.clone(), turn.context.clone()) {
+            answering.disown();
+            return Err(Fault::Malformed("another call with this number is being handled".to_owned()));
+        }
         shared.counters.calls_received();
         // A refusal has been answered by way of the turn.
         let _ = self.router.admit(&local, turn);

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use lattice_proto::envelope::{Replies, Reply};
 use lattice_proto::subject::{Inbox, Refused, Subjects};
-use lattice_proto::{ActorId, Fault, Incarnation, Ran};
+use lattice_proto::{ActorId, Fault, Incarnation};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -205,7 +205,7 @@ impl Peer {
                 outcome
             }
             Ok(None) => Err(Fault::Unknown("the node that had the message stopped answering".to_owned())),
-            Err(_) => Err(Fault::Deadline(Ran::Maybe)),
+            Err(_) => Err(Fault::Deadline(posted.give_up())),
         }
     }
 

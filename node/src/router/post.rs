@@ -1,9 +1,9 @@
 //! What goes to one other node: calls, replies and cancellations.
 //!
 //! A message costs the broker, and the client library at both ends, more than the call in it. So whatever is there to
-//! be sent at the same moment travels together. Nothing waits for a time: on an idle node an entry is sent at once, on a
-//! busy one by a task, which sends all that is there when it gets its turn, and again until nothing is left. So the
-//! busier a node is, the less each of its calls costs.
+//! be sent at the same moment travels together. No clock is waited for: on an idle node an entry is sent by whoever posts
+//! it, on a busy one by a task, which sends all that is there when it gets its turn on its thread, or by whoever posts
+//! something on another thread before that. So the busier a node is, the less each of its calls costs.
 //!
 //! Rules:
 //! 1. A call gets its number when it is sent. No number is used twice by one incarnation, so that a late reply never
@@ -12,9 +12,11 @@
 //! 3. Calls that were never sent, or that NATS says nobody got, surely did not run. All others that get no reply may
 //!    have.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::thread::{self, ThreadId};
 
 use bytes::Bytes;
 use lattice_proto::envelope::{Calls, Cancel, MAX_TOGETHER, Replies, Reply};
@@ -34,8 +36,15 @@ const FULL: usize = 64 << 10;
 /// From so many calls on that are under way, whoever posts one is taken to be about to post more.
 const BUSY: usize = 8;
 
+/// Frames that are sent in one go, before others get their turn.
+const ROUNDS: usize = 4;
+
 /// What a frame adds to the entries in it, in bytes, with room to spare.
 const FRAME: usize = 256;
+
+const GONE: &str = "the node that ran it is gone";
+
+const UNREACHABLE: &str = "it runs on other nodes, and NATS cannot be reached at the moment";
 
 /// What comes of a call that was posted; none when its fate is not known.
 pub(super) type Delivery = oneshot::Receiver<Reply>;
@@ -70,15 +79,27 @@ struct Shared {
 #[derive(Default)]
 struct State {
     /// Not sent yet. Bounded with `waiting`, by [`MAX_WAITING`].
-    calls: Vec<Outgoing>,
+    calls: VecDeque<Outgoing>,
     /// Sent, by number.
     waiting: HashMap<u64, oneshot::Sender<Reply>>,
-    /// Not sent yet. Bounded by the mailboxes, which took the calls that are answered here.
-    replies: Vec<Bytes>,
+    /// Not sent yet. One for each call that arrived, so that what bounds it is the other node's own [`MAX_WAITING`].
+    replies: VecDeque<Bytes>,
     /// Not sent yet. Bounded by the calls that were sent.
-    cancels: Vec<u64>,
-    /// Whether a task is sending.
-    sending: bool,
+    cancels: VecDeque<u64>,
+    sending: Sending,
+}
+
+/// Who sends what is there.
+#[derive(Default, PartialEq, Eq)]
+enum Sending {
+    /// Nobody: nothing is there.
+    #[default]
+    Nobody,
+    /// A task that waits for its turn behind whatever runs on this thread. Somebody on another thread need not wait for
+    /// that, and sends instead.
+    Soon(ThreadId),
+    /// Somebody, at this moment.
+    Now,
 }
 
 struct Outgoing {
@@ -115,8 +136,11 @@ impl Post {
     /// Posts a call that was encoded.
     ///
     /// # Errors
-    /// When it is larger than any message may be, or too many wait already.
+    /// When there is no connection, it is larger than any message may be, or too many wait already.
     pub fn call(&self, call: Bytes, actor: &str) -> Result<Posted<'_>, Fault> {
+        if !self.shared.sorting.bus.is_up() {
+            return Err(Fault::NoReplica(UNREACHABLE.to_owned()));
+        }
         self.fits(&call).map_err(|(limit, size)| Fault::TooLarge { limit, size, ran: Ran::No })?;
         let (reply, delivery) = oneshot::channel();
         let number = Arc::<AtomicU64>::default();
@@ -124,7 +148,7 @@ impl Post {
         if state.calls.len() + state.waiting.len() >= MAX_WAITING {
             return Err(Fault::Overloaded(format!("{actor} (too many calls wait for its node)")));
         }
-        state.calls.push(Outgoing { call, reply, number: number.clone() });
+        state.calls.push_back(Outgoing { call, reply, number: number.clone() });
         self.send_soon(state);
         Ok(Posted { post: self, number, delivery, done: false })
     }
@@ -138,30 +162,28 @@ impl Post {
     /// Posts a reply that fits into a message.
     pub fn reply(&self, reply: Bytes) {
         let mut state = self.state();
-        state.replies.push(reply);
+        state.replies.push_back(reply);
         self.send_soon(state);
     }
 
     /// Hands replies that arrived to those who wait for them.
     pub fn deliver(&self, replies: impl Iterator<Item = Reply>) {
-        let mut state = self.state();
-        for reply in replies {
-            if let Some(waiting) = state.waiting.remove(&reply.number) {
-                // Whoever gave up meanwhile reads nothing.
-                let _ = waiting.send(reply);
-            }
+        let replies: Vec<Reply> = replies.collect();
+        let delivered: Vec<_> = {
+            let mut state = self.state();
+            let waiting = |reply: Reply| state.waiting.remove(&reply.number).map(|waiting| (waiting, reply));
+            replies.into_iter().filter_map(waiting).collect()
+        };
+        for (waiting, reply) in delivered {
+            // Whoever gave up meanwhile reads nothing.
+            let _ = waiting.send(reply);
         }
     }
 
     /// Tells calls that nobody got them.
     pub fn return_to_sender(&self, refused: &Refused) {
-        // The count comes from a subject that others could write.
-        let numbers = (refused.first..).take((refused.count as usize).min(MAX_TOGETHER));
-        let gone = |number| {
-            let reason = "the node that ran it is gone".to_owned();
-            Reply { number, outcome: Err(Fault::NoReplica(reason)), load: 0 }
-        };
-        self.deliver(numbers.map(gone));
+        let gone = |number| Reply { number, outcome: Err(Fault::NoReplica(GONE.to_owned())), load: 0 };
+        self.deliver((refused.first..refused.first + refused.count).map(gone));
     }
 
     /// Gives up on all calls: the node is lost. Those that were sent may have run.
@@ -171,7 +193,7 @@ impl Post {
             (std::mem::take(&mut state.calls), std::mem::take(&mut state.waiting))
         };
         for call in calls {
-            call.never_sent("the node that ran it is gone");
+            call.never_sent(GONE);
         }
         drop(waiting);
     }
@@ -184,42 +206,60 @@ impl Post {
 
     /// Makes sure that what was just added is sent.
     fn send_soon(&self, mut state: MutexGuard<'_, State>) {
-        if std::mem::replace(&mut state.sending, true) {
-            return;
+        let busy = state.waiting.len() > BUSY || self.shared.sorting.tasks.len() > BUSY;
+        let own = thread::current().id();
+        match state.sending {
+            Sending::Now => return,
+            Sending::Soon(thread) if thread == own => return,
+            Sending::Nobody if busy => {
+                state.sending = Sending::Soon(own);
+                drop(state);
+                let post = self.clone();
+                // It runs when whoever is at it on this thread has gone through all that is ready, and most of that has
+                // something to add.
+                self.shared.sorting.tasks.spawn(async move {
+                    if post.takes_over() {
+                        post.send().await;
+                    }
+                });
+                return;
+            }
+            Sending::Nobody | Sending::Soon(_) => state.sending = Sending::Now,
         }
         drop(state);
-        let mut sending = Box::pin(self.clone().send());
-        // On an idle node it is sent here and now: a task would have to be woken for it. That it cannot wait here does
-        // not matter, as it is polled again by its task then. On a busy one the task runs when whoever is at it has
-        // gone through all that is ready, and most of that has something to add.
-        let now = &mut std::task::Context::from_waker(std::task::Waker::noop());
-        if self.is_busy() || sending.as_mut().poll(now).is_pending() {
+        // It is sent here and now: a task would have to be woken for it. What the guest has left of its time on this
+        // thread says nothing about what may be sent. That it cannot wait here does not matter: a task polls it again.
+        let mut sending = Box::pin(tokio::task::unconstrained(self.clone().send()));
+        if sending.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             self.shared.sorting.tasks.spawn(sending);
         }
     }
 
-    /// Whether so much is under way that more is about to be sent.
-    fn is_busy(&self) -> bool {
-        self.shared.sorting.tasks.len() > BUSY || self.state().waiting.len() > BUSY
+    /// Whether the task that was to send still has to.
+    fn takes_over(&self) -> bool {
+        let mut state = self.state();
+        let soon = matches!(state.sending, Sending::Soon(_));
+        if soon {
+            state.sending = Sending::Now;
+        }
+        soon
     }
 
     /// Sends until nothing is left.
     async fn send(self) {
         let Sorting { bus, subjects, own, .. } = &*self.shared.sorting;
-        // The server may allow less than the entries were measured against, after a reconnection to another one.
-        let room = bus.max_payload().min(FULL);
-        loop {
+        for rounds in 1usize.. {
+            let room = bus.max_payload().min(FULL);
             let Some(round) = self.state().next_round(&self.shared.sorting.numbers, room) else { return };
-            if !bus.is_up() {
-                self.state().take_back(&round);
-                continue;
-            }
             let Round { first, calls, replies, cancels } = round;
             if !calls.is_empty() {
-                let refused = Refused { peer: self.shared.to.clone(), first, count: calls.len() as u64 };
-                let refused = subjects.inbox(own, &Inbox::Refused(refused));
+                let count = calls.len() as u64;
+                let refused = Refused { peer: self.shared.to.clone(), first, count };
+                let inbox = subjects.inbox(own, &Inbox::Refused(refused));
                 let frame = Calls::new(own.clone(), first, calls).encode();
-                bus.publish_or_refuse(self.shared.calls.clone(), refused, frame).await;
+                if !bus.publish_or_refuse(self.shared.calls.clone(), inbox, frame).await {
+                    self.never_sent(first..first + count);
+                }
             }
             if !replies.is_empty() {
                 bus.publish(self.shared.replies.clone(), Replies::new(own.clone(), replies).encode()).await;
@@ -228,7 +268,16 @@ impl Post {
                 let cancel = Cancel { origin: own.clone(), numbers: cancels };
                 bus.publish(self.shared.cancels.clone(), cancel.encode()).await;
             }
+            if rounds % ROUNDS == 0 {
+                tokio::task::yield_now().await;
+            }
         }
+    }
+
+    /// These have their numbers, and did not go out: there is no connection.
+    fn never_sent(&self, numbers: std::ops::Range<u64>) {
+        let back = |number| Reply { number, outcome: Err(Fault::NoReplica(UNREACHABLE.to_owned())), load: 0 };
+        self.deliver(numbers.map(back));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -239,32 +288,38 @@ impl Post {
 impl State {
     /// What is sent next; none when there is nothing, and then the sending ends.
     fn next_round(&mut self, numbers: &AtomicU64, room: usize) -> Option<Round> {
-        self.calls.retain(|call| !call.reply.is_closed());
-        let sizes = self.calls.iter().map(|call| call.call.len());
-        let taken = fitting(sizes, room);
-        let first = numbers.fetch_add(taken as u64, Ordering::Relaxed);
-        let mut round = Round { first, ..Round::default() };
-        for (number, call) in (first..).zip(self.calls.drain(..taken)) {
+        let mut round = Round::default();
+        let mut filled = FRAME;
+        let mut sent = Vec::new();
+        while let Some(call) = self.calls.front() {
+            if call.reply.is_closed() {
+                self.calls.pop_front();
+                continue;
+            }
+            if !fits_beside(sent.len(), &mut filled, call.call.len(), room) {
+                break;
+            }
+            sent.extend(self.calls.pop_front());
+        }
+        round.first = numbers.fetch_add(sent.len() as u64, Ordering::Relaxed);
+        for (number, call) in (round.first..).zip(sent) {
             call.number.store(number, Ordering::Relaxed);
             self.waiting.insert(number, call.reply);
             round.calls.push(call.call);
         }
-        let taken = fitting(self.replies.iter().map(Bytes::len), room);
-        round.replies = self.replies.drain(..taken).collect();
+        filled = FRAME;
+        while let Some(reply) = self.replies.front()
+            && fits_beside(round.replies.len(), &mut filled, reply.len(), room)
+        {
+            round.replies.extend(self.replies.pop_front());
+        }
         let taken = self.cancels.len().min(MAX_TOGETHER);
         round.cancels = self.cancels.drain(..taken).collect();
-        self.sending = !(round.calls.is_empty() && round.replies.is_empty() && round.cancels.is_empty());
-        self.sending.then_some(round)
-    }
-
-    /// There is no connection. Calls of this round were never sent; replies and cancellations are lost with it.
-    fn take_back(&mut self, round: &Round) {
-        for number in (round.first..).take(round.calls.len()) {
-            if let Some(waiting) = self.waiting.remove(&number) {
-                let reason = "it runs on other nodes, and NATS cannot be reached at the moment".to_owned();
-                let _ = waiting.send(Reply { number, outcome: Err(Fault::NoReplica(reason)), load: 0 });
-            }
+        let some = !(round.calls.is_empty() && round.replies.is_empty() && round.cancels.is_empty());
+        if !some {
+            self.sending = Sending::Nobody;
         }
+        some.then_some(round)
     }
 }
 
@@ -275,21 +330,36 @@ impl Outgoing {
     }
 }
 
-/// How many entries of these sizes go into one message: as many as fit, and at least one.
-fn fitting(sizes: impl Iterator<Item = usize>, room: usize) -> usize {
-    let mut total = FRAME;
-    sizes
-        .take(MAX_TOGETHER)
-        .enumerate()
-        .take_while(|(index, size)| {
-            // Each entry is preceded by its tag and length.
-            total += size + 8;
-            *index == 0 || total <= room
-        })
-        .count()
+/// Whether an entry of this size goes into a message beside so many others: the first one always does.
+fn fits_beside(others: usize, filled: &mut usize, size: usize, room: usize) -> bool {
+    // Each entry is preceded by its tag and length.
+    *filled += size + 8;
+    others == 0 || (others < MAX_TOGETHER && *filled <= room)
 }
 
 impl Posted<'_> {
+    /// Gives up, and tells whether the message may have run: not if it was never sent.
+    pub fn give_up(mut self) -> Ran {
+        self.withdraw()
+    }
+
+    /// Takes it out, or cancels it.
+    fn withdraw(&mut self) -> Ran {
+        self.done = true;
+        let mut state = self.post.state();
+        let number = self.number.load(Ordering::Relaxed);
+        if number == 0 {
+            // Left out when its turn comes, since nobody waits for its reply.
+            self.delivery.close();
+            return Ran::No;
+        }
+        if state.waiting.remove(&number).is_some() {
+            state.cancels.push_back(number);
+            self.post.send_soon(state);
+        }
+        Ran::Maybe
+    }
+
     /// Waits for the reply; none when the node was lost. Cancel safe.
     pub async fn delivered(&mut self) -> Option<Reply> {
         let delivered = (&mut self.delivery).await;
@@ -300,17 +370,8 @@ impl Posted<'_> {
 
 impl Drop for Posted<'_> {
     fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        let mut state = self.post.state();
-        let number = self.number.load(Ordering::Relaxed);
-        // A call that was not sent is left out when its turn comes, since nobody waits for its reply.
-        if number != 0 && state.waiting.remove(&number).is_some() {
-            state.cancels.push(number);
-            self.post.send_soon(state);
-        } else {
-            self.delivery.close();
+        if !self.done {
+            self.withdraw();
         }
     }
 }
@@ -326,16 +387,16 @@ mod tests {
 
     #[test]
     fn what_is_there_goes_together_and_gets_numbers_in_order() {
-        let (numbers, mut state) = (AtomicU64::new(1), State { sending: true, ..State::default() });
-        let (calls, deliveries): (Vec<_>, Vec<_>) = (0..3).map(|_| outgoing(10)).unzip();
+        let (numbers, mut state) = (AtomicU64::new(1), State { sending: Sending::Now, ..State::default() });
+        let (calls, deliveries): (VecDeque<_>, Vec<_>) = (0..3).map(|_| outgoing(10)).unzip();
         state.calls = calls;
-        state.replies = vec![Bytes::from_static(b"a")];
+        state.replies = [Bytes::from_static(b"a")].into();
         let round = state.next_round(&numbers, FULL).unwrap();
         assert_eq!((round.first, round.calls.len(), round.replies.len()), (1, 3, 1));
         assert_eq!(state.waiting.len(), 3);
-        assert!(state.sending);
+        assert!(state.sending == Sending::Now);
         assert!(state.next_round(&numbers, FULL).is_none());
-        assert!(!state.sending, "the next entry starts a new task");
+        assert!(state.sending == Sending::Nobody, "the next entry is sent by whoever posts it");
         drop(deliveries);
     }
 
@@ -344,7 +405,7 @@ mod tests {
         let (numbers, mut state) = (AtomicU64::new(1), State::default());
         let (first, given_up) = outgoing(10);
         let (second, delivery) = outgoing(10);
-        state.calls = vec![first, second];
+        state.calls = [first, second].into();
         drop(given_up);
         let round = state.next_round(&numbers, FULL).unwrap();
         assert_eq!((round.calls.len(), state.waiting.len()), (1, 1));
@@ -353,21 +414,17 @@ mod tests {
 
     #[test]
     fn a_large_call_goes_alone_and_is_not_held_back() {
-        assert_eq!(fitting([FULL * 2, 1].into_iter(), FULL), 1);
-        assert_eq!(fitting([1, FULL, 1].into_iter(), FULL), 1);
-        assert_eq!(fitting(std::iter::repeat_n(1, 1000), FULL), MAX_TOGETHER);
-        assert_eq!(fitting(std::iter::empty(), FULL), 0);
-    }
-
-    #[test]
-    fn without_a_connection_calls_surely_did_not_run() {
-        let (numbers, mut state) = (AtomicU64::new(1), State::default());
-        let (call, mut delivery) = outgoing(10);
-        state.calls = vec![call];
-        let round = state.next_round(&numbers, FULL).unwrap();
-        state.take_back(&round);
-        let reply = delivery.try_recv().unwrap();
-        assert!(matches!(reply.outcome, Err(Fault::NoReplica(_))));
-        assert!(state.waiting.is_empty());
+        let rounds = |sizes: &[usize]| {
+            let (numbers, mut state) = (AtomicU64::new(1), State::default());
+            let (calls, _deliveries): (VecDeque<_>, Vec<_>) =
+                sizes.iter().map(|size| outgoing(*size)).unzip();
+            state.calls = calls;
+            std::iter::from_fn(|| state.next_round(&numbers, FULL).map(|round| round.calls.len()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rounds(&[FULL * 2, 1]), [1, 1]);
+        assert_eq!(rounds(&[1, FULL, 1]), [1, 1, 1]);
+        assert_eq!(rounds(&[1; 300]), [MAX_TOGETHER, 300 - MAX_TOGETHER]);
+        assert!(rounds(&[]).is_empty());
     }
 }
