@@ -122,6 +122,7 @@ type Handle = TypedFunc<(Message,), (Outcome,)>;
 
 struct Turn {
     operation: String,
+    content_type: String,
     payload: Vec<u8>,
     reply: oneshot::Sender<Outcome>,
 }
@@ -197,7 +198,7 @@ impl Bare {
                         id: "1".to_owned(),
                         operation: turn.operation,
                         payload: turn.payload,
-                        content_type: "application/json".to_owned(),
+                        content_type: turn.content_type,
                         caller: None,
                         remaining_ms: 60_000,
                         traceparent: None,
@@ -218,12 +219,12 @@ type Pinned<'a, T> = Pin<Box<dyn Future<Output = wasmtime::Result<T>> + Send + '
 
 fn call(
     accessor: &Accessor<Guest>,
-    (_, operation, payload, _): (String, String, Vec<u8>, CallOptions),
+    (_, operation, payload, options): (String, String, Vec<u8>, CallOptions),
 ) -> Pinned<'_, (Outcome,)> {
     Box::pin(async move {
         let other = accessor.with(|mut access| access.get().other.clone()).unwrap();
         let (reply, outcome) = oneshot::channel();
-        let sent = other.try_send(Turn { operation, payload, reply });
+        let sent = other.try_send(Turn { operation, content_type: options.content_type, payload, reply });
         assert!(sent.is_ok(), "the mailbox of the floor is full");
         Ok((outcome.await.unwrap(),))
     })
@@ -245,7 +246,12 @@ impl Pair {
     pub async fn storm(&self, arguments: &serde_json::Value) -> anyhow::Result<Duration> {
         let (reply, outcome) = oneshot::channel();
         let started = Instant::now();
-        let turn = Turn { operation: "storm".to_owned(), payload: arguments.to_string().into_bytes(), reply };
+        let turn = Turn {
+            operation: "storm".to_owned(),
+            content_type: "application/json".to_owned(),
+            payload: arguments.to_string().into_bytes(),
+            reply,
+        };
         assert!(self.caller.try_send(turn).is_ok(), "the mailbox of the floor is full");
         outcome.await?.map_err(|failure| anyhow::anyhow!("{failure:?}"))?;
         Ok(started.elapsed())
