@@ -17,17 +17,21 @@ pub type Client = AdminClient<Channel>;
 /// A node that accepts no connection for so long is as good as not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A node that answers no keep-alive for so long hangs. Also twice this is a time that somebody waits for a prompt.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+
 /// A reply may be as large as NATS carries at most (64 MiB); the node enforces the real limits.
 const MAX_MESSAGE: usize = 72 << 20;
 
 /// Connects to the node that `--admin` names.
 pub async fn connect(global: &Global) -> Result<Client, Failure> {
-    let address =
-        if global.admin.contains("://") { global.admin.clone() } else { format!("http://{}", global.admin) };
-    let endpoint = Endpoint::from_shared(address.clone()).map_err(|_| {
-        Failure::usage(format!("`{}` is no address; write it like http://127.0.0.1:7700", global.admin))
-    })?;
-    let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(|_| {
+    let (address, endpoint) = endpoint(&global.admin)?;
+    let endpoint = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true);
+    let channel = endpoint.connect().await.map_err(|_| {
         Failure::new(
             "unreachable",
             Ran::No,
@@ -39,6 +43,21 @@ pub async fn connect(global: &Global) -> Result<Client, Failure> {
     Ok(AdminClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE))
+}
+
+/// The address in full, and the way there.
+fn endpoint(admin: &str) -> Result<(String, Endpoint), Failure> {
+    let address = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
+    let wrong = || Failure::usage(format!("`{admin}` is no address; write it like http://127.0.0.1:7700"));
+    let endpoint = Endpoint::from_shared(address.clone()).map_err(|_| wrong())?;
+    // What is not looked at must not be promised.
+    match endpoint.uri().scheme_str() {
+        Some("http") if matches!(endpoint.uri().path(), "" | "/") => Ok((address, endpoint)),
+        Some("https") => Err(Failure::usage(format!(
+            "`{admin}` asks for TLS, which the admin API does not have yet; write it like http://127.0.0.1:7700"
+        ))),
+        _ => Err(wrong()),
+    }
 }
 
 impl From<Status> for Failure {
@@ -77,6 +96,10 @@ fn from_bare(status: &Status) -> Failure {
             Ran::No,
             "the node does not know this request; is it older than this `lattice`? see `lattice nodes`",
         ),
+        Code::DeadlineExceeded => no_answer(),
+        // The client library's own word for a deadline that it found itself, and for a keep-alive that was not answered.
+        Code::Cancelled if message.contains("Timeout expired") => no_answer(),
+        Code::Unavailable | Code::Unknown | Code::Internal if is_silent(status) => no_answer(),
         Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal => Failure::new(
             "connection-lost",
             Ran::Maybe,
@@ -84,13 +107,20 @@ fn from_bare(status: &Status) -> Failure {
                 "the connection to the node was lost before its answer came ({message}); ask again with another --admin"
             ),
         ),
-        Code::DeadlineExceeded => Failure::new(
-            "deadline",
-            Ran::Maybe,
-            "the node gave no answer in time; ask again or name another with --admin",
-        ),
         code => Failure::new(&format!("{code:?}").to_lowercase(), Ran::Maybe, message.to_owned()),
     }
+}
+
+/// Whether the connection was given up because keep-alives were not answered, which only the last of the causes says.
+fn is_silent(status: &Status) -> bool {
+    let first = std::error::Error::source(status);
+    let mut causes = std::iter::successors(first, |cause| cause.source());
+    causes.any(|cause| cause.to_string().contains("keep-alive"))
+}
+
+fn no_answer() -> Failure {
+    let message = "the node gave no answer in time; ask again or name another with --admin";
+    Failure::new("deadline", Ran::Maybe, message)
 }
 
 #[cfg(test)]
@@ -113,6 +143,19 @@ mod tests {
         let failure = Failure::from(status);
         assert_eq!((failure.kind.as_str(), failure.ran), ("rejected", Ran::Yes));
         assert_eq!(failure.rejection, Some(("out-of-stock".into(), "{}".into())));
+    }
+
+    #[test]
+    fn only_what_is_looked_at_is_taken() {
+        for good in ["127.0.0.1:7700", "http://127.0.0.1:7700", "http://node.example:1/"] {
+            assert!(endpoint(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["https://127.0.0.1:7700", "ftp://127.0.0.1:7700", "http://127.0.0.1:7700/foo", "garbage::"]
+        {
+            assert!(endpoint(bad).is_err(), "{bad}");
+        }
+        assert!(endpoint("https://a:1").unwrap_err().to_string().contains("TLS"));
     }
 
     #[test]

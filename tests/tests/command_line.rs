@@ -48,12 +48,25 @@ async fn an_app_is_deployed_called_scaled_and_deleted() {
 
     let said = run(&lattice, &["call", "greeter", "hello", "{\"name\": \"Ada\"}"]).await;
     assert!(said.code == 0 && said.json().as_str().unwrap().contains("Ada"), "{said:?}");
-    let said = run(&lattice, &["scale", "greeter", "4"]).await;
+    let said = run(&lattice, &["-o", "json", "scale", "greeter", "4"]).await;
     assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(said.json()["changes"], json!(["~ greeter: replicas 2 -> 4"]));
     assert_eq!(run(&lattice, &["-o", "json", "ps"]).await.json()[0]["ready"], 4);
     let said = run(&lattice, &["delete", "greeter"]).await;
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(run(&lattice, &["-o", "json", "ps"]).await.json(), json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_hangs_does_not_hang_whoever_asks_it() {
+    let lattice = Lattice::start(1).await;
+    lattice.nodes[0].pause();
+    let words = ["-o", "json", "ps"];
+    let said = tokio::time::timeout(std::time::Duration::from_secs(60), run(&lattice, &words)).await.unwrap();
+    lattice.nodes[0].resume();
+    assert_eq!(said.code, 1, "{said:?}");
+    assert_eq!(said.error()["kind"], "deadline", "{said:?}");
+    assert_eq!(run(&lattice, &words).await.code, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

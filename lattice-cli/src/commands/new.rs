@@ -27,7 +27,7 @@ pub struct Args {
     /// The actor's name, and the folder's
     name: ActorName,
     /// A stateful actor, one activation per key
-    #[arg(long)]
+    #[arg(long, hide = true)]
     keyed: bool,
     /// Where the SDK is: a folder or the URL of a git repository
     #[arg(long, value_name = "PATH|GIT")]
@@ -40,6 +40,11 @@ pub fn run(args: Args, global: &Global) -> Result<(), Failure> {
             "not-served",
             Ran::No,
             "keyed actors are not served by this version yet; leave out --keyed",
+        ));
+    }
+    if args.name.as_str() == lattice_proto::id::EXTERNAL {
+        return Err(Failure::usage(
+            "`external` stands for callers from outside of the lattice; choose another name",
         ));
     }
     let sdk = dependency(args.sdk.as_deref())?;

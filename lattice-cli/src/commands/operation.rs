@@ -69,8 +69,10 @@ pub async fn finish(client: Client, operation: Operation, global: &Global) -> Re
     for change in &operation.changes {
         global.output.note(change);
     }
+    let changes = operation.changes.clone();
     let ended = follow(client, operation, global).await?;
-    print(ended, global.output)
+    // Whoever watches an operation is told how far it is, and not again what it changes.
+    print(Operation { changes, ..ended }, global.output)
 }
 
 /// Prints an operation as it stands.

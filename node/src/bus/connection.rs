@@ -1,6 +1,7 @@
 //! One connection to NATS: its state, requests, publications and subscriptions.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream;
@@ -274,6 +275,8 @@ async fn connect_options(
     role: &str,
     state: Arc<watch::Sender<Link>>,
 ) -> Result<async_nats::ConnectOptions, Error> {
+    let is_control = role == "control";
+    let lost = Arc::<AtomicBool>::default();
     let mut connect = async_nats::ConnectOptions::new()
         .name(format!("{} ({role})", options.name))
         // Our subjects are built from validated names only, so checking each again would be work done twice.
@@ -288,14 +291,25 @@ async fn connect_options(
             Duration::from_millis(base / 2 + fastrand::u64(0..=base / 2))
         })
         .event_callback(move |event| {
-            let state = state.clone();
+            let (state, lost) = (state.clone(), lost.clone());
             async move {
                 match event {
-                    async_nats::Event::Connected => state.send_modify(|link| {
-                        link.up = true;
-                        link.generation += 1;
-                    }),
+                    async_nats::Event::Connected => {
+                        // The two connections come and go together, and one word is enough.
+                        if lost.swap(false, Ordering::Relaxed) && is_control {
+                            tracing::warn!("connected to NATS again");
+                        }
+                        state.send_modify(|link| {
+                            link.up = true;
+                            link.generation += 1;
+                        });
+                    }
                     async_nats::Event::Disconnected | async_nats::Event::Closed => {
+                        if !lost.swap(true, Ordering::Relaxed) && is_control {
+                            tracing::warn!(
+                                "the connection to NATS is lost; what runs goes on, and it is tried again"
+                            );
+                        }
                         state.send_modify(|link| link.up = false);
                     }
                     async_nats::Event::SlowConsumer(id) => {
