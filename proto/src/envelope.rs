@@ -24,10 +24,12 @@ mod wire {
 }
 
 mod call;
+mod entry;
 mod reply;
 mod trace;
 
 pub use call::{Call, Calls, Hop, MAX_CHAIN};
+pub use entry::Entry;
 pub use reply::{Replies, Reply};
 pub use trace::{TraceContext, TraceParent};
 

@@ -108,8 +108,8 @@ impl Inboxes {
     async fn reject(&self, reply: Option<ReplyTo>, problem: String) {
         if let Some(reply) = reply {
             let rejected = Reply { number: 0, outcome: Err(Fault::Malformed(problem)), load: 0 };
-            let frame = Replies::new(self.router.shared.incarnation.clone(), vec![rejected.encode()]);
-            self.router.shared.bus.publish(reply, frame.encode()).await;
+            let frame = Replies::encode(&self.router.shared.incarnation, &[rejected.encode()]);
+            self.router.shared.bus.publish(reply, frame).await;
         }
     }
 

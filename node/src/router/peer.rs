@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use lattice_proto::envelope::{Replies, Reply};
+use lattice_proto::envelope::{Entry, Replies, Reply};
 use lattice_proto::subject::{Inbox, Refused, Subjects};
 use lattice_proto::{ActorId, Fault, Incarnation};
 use tokio::sync::mpsc;
@@ -186,7 +186,7 @@ impl Peer {
     /// Sends one attempt, encoded, and waits for its reply. Dropping the future cancels the call.
     pub(super) async fn call(
         &self,
-        call: Bytes,
+        call: Entry,
         target: &ActorId,
         deadline: Instant,
         load: &AtomicU32,

@@ -18,8 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::thread::{self, ThreadId};
 
-use bytes::Bytes;
-use lattice_proto::envelope::{Calls, Cancel, MAX_TOGETHER, Replies, Reply};
+use lattice_proto::envelope::{Calls, Cancel, Entry, MAX_TOGETHER, Replies, Reply};
 use lattice_proto::subject::{Inbox, Refused, Subjects};
 use lattice_proto::{Fault, Incarnation, Ran};
 use tokio::sync::oneshot;
@@ -83,7 +82,7 @@ struct State {
     /// Sent, by number.
     waiting: HashMap<u64, oneshot::Sender<Reply>>,
     /// Not sent yet. One for each call that arrived, so that what bounds it is the other node's own [`MAX_WAITING`].
-    replies: VecDeque<Bytes>,
+    replies: VecDeque<Entry>,
     /// Not sent yet. Bounded by the calls that were sent.
     cancels: VecDeque<u64>,
     sending: Sending,
@@ -103,7 +102,7 @@ enum Sending {
 }
 
 struct Outgoing {
-    call: Bytes,
+    call: Entry,
     reply: oneshot::Sender<Reply>,
     number: Arc<AtomicU64>,
 }
@@ -121,8 +120,8 @@ pub(super) struct Posted<'a> {
 #[derive(Default)]
 struct Round {
     first: u64,
-    calls: Vec<Bytes>,
-    replies: Vec<Bytes>,
+    calls: Vec<Entry>,
+    replies: Vec<Entry>,
     cancels: Vec<u64>,
 }
 
@@ -137,7 +136,7 @@ impl Post {
     ///
     /// # Errors
     /// When there is no connection, it is larger than any message may be, or too many wait already.
-    pub fn call(&self, call: Bytes, actor: &str) -> Result<Posted<'_>, Fault> {
+    pub fn call(&self, call: Entry, actor: &str) -> Result<Posted<'_>, Fault> {
         if !self.shared.sorting.bus.is_up() {
             return Err(Fault::NoReplica(UNREACHABLE.to_owned()));
         }
@@ -154,13 +153,13 @@ impl Post {
     }
 
     /// Whether an entry fits into a message: the server's limit and its size in bytes when it does not.
-    pub fn fits(&self, entry: &Bytes) -> Result<(), (u64, u64)> {
+    pub fn fits(&self, entry: &Entry) -> Result<(), (u64, u64)> {
         let (limit, size) = (self.shared.sorting.bus.max_payload(), entry.len() + FRAME);
         if size > limit { Err((limit as u64, size as u64)) } else { Ok(()) }
     }
 
     /// Posts a reply that fits into a message.
-    pub fn reply(&self, reply: Bytes) {
+    pub fn reply(&self, reply: Entry) {
         let mut state = self.state();
         state.replies.push_back(reply);
         self.send_soon(state);
@@ -256,13 +255,13 @@ impl Post {
                 let count = calls.len() as u64;
                 let refused = Refused { peer: self.shared.to.clone(), first, count };
                 let inbox = subjects.inbox(own, &Inbox::Refused(refused));
-                let frame = Calls::new(own.clone(), first, calls).encode();
+                let frame = Calls::encode(own, first, &calls);
                 if !bus.publish_or_refuse(self.shared.calls.clone(), inbox, frame).await {
                     self.never_sent(first..first + count);
                 }
             }
             if !replies.is_empty() {
-                bus.publish(self.shared.replies.clone(), Replies::new(own.clone(), replies).encode()).await;
+                bus.publish(self.shared.replies.clone(), Replies::encode(own, &replies)).await;
             }
             if !cancels.is_empty() {
                 let cancel = Cancel { origin: own.clone(), numbers: cancels };
@@ -390,7 +389,7 @@ mod tests {
         let (numbers, mut state) = (AtomicU64::new(1), State { sending: Sending::Now, ..State::default() });
         let (calls, deliveries): (VecDeque<_>, Vec<_>) = (0..3).map(|_| outgoing(10)).unzip();
         state.calls = calls;
-        state.replies = [Bytes::from_static(b"a")].into();
+        state.replies = [vec![1].into()].into();
         let round = state.next_round(&numbers, FULL).unwrap();
         assert_eq!((round.first, round.calls.len(), round.replies.len()), (1, 3, 1));
         assert_eq!(state.waiting.len(), 3);

@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message;
 
 use super::{
-    ContentType, MAX_TOGETHER, Malformed, TraceContext, VERSION, check_version, decode, parse, wire,
+    ContentType, Entry, MAX_TOGETHER, Malformed, TraceContext, VERSION, check_version, decode, entry, parse,
+    wire,
 };
 use crate::id::{ActorId, Incarnation, MessageId, Operation};
 
 /// The longest call chain. Longer ones are loops that no deadline has ended yet.
 pub const MAX_CHAIN: usize = 64;
+
+/// The numbers of `Calls.calls` and `Call.payload` in the .proto file.
+const CALLS: u8 = 4;
+const PAYLOAD: u8 = 4;
 
 /// Calls that travel together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,15 +66,10 @@ pub struct Call {
 }
 
 impl Calls {
-    /// Calls that were encoded by [`Call::encode`], numbered from `first` on.
-    pub fn new(origin: Incarnation, first: u64, calls: Vec<Bytes>) -> Self {
-        Self { version: VERSION, origin, first, calls }
-    }
-
-    /// As bytes for the wire.
-    pub fn encode(self) -> Bytes {
-        let Self { version, origin, first, calls } = self;
-        wire::Calls { version, origin: origin.into(), first, calls }.encode_to_vec().into()
+    /// Calls that were encoded by [`Call::encode`], numbered from `first` on, as bytes for the wire.
+    pub fn encode(origin: &Incarnation, first: u64, calls: &[Entry]) -> Bytes {
+        let origin = origin.as_str().to_owned();
+        entry::frame(&wire::Calls { version: VERSION, origin, first, calls: Vec::new() }, CALLS, calls)
     }
 
     /// From the wire. The entries share the given buffer.
@@ -99,12 +98,12 @@ impl Calls {
 
 impl Call {
     /// As an entry of [`Calls`].
-    pub fn encode(&self) -> Bytes {
+    pub fn encode(&self) -> Entry {
         let message = wire::Call {
             id: self.id.as_str().to_owned(),
             target: self.target.to_string(),
             operation: self.operation.as_str().to_owned(),
-            payload: self.payload.clone(),
+            payload: Bytes::new(),
             // The common type stays off the wire.
             content_type: match &self.content_type {
                 ContentType::Json => String::new(),
@@ -128,7 +127,7 @@ impl Call {
             attempt: self.attempt,
             caller: self.caller.as_ref().map(ToString::to_string).unwrap_or_default(),
         };
-        message.encode_to_vec().into()
+        Entry::with_payload(&message, PAYLOAD, self.payload.clone())
     }
 
     /// From an entry of [`Calls`]. The payload shares the given buffer.

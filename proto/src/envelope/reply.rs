@@ -1,16 +1,18 @@
 //! Replies on their way back: payloads and typed faults.
 
 use bytes::Bytes;
-use prost::Message;
 
-use super::{MAX_TOGETHER, Malformed, VERSION, check_version, decode, parse, wire};
+use super::{Entry, MAX_TOGETHER, Malformed, VERSION, check_version, decode, entry, parse, wire};
 use crate::fault::{Fault, Ran, Rejection};
 use crate::id::Incarnation;
+
+/// The numbers of `Replies.replies` and `Reply.payload` in the .proto file.
+const REPLIES: u8 = 3;
+const PAYLOAD: u8 = 2;
 
 /// Replies that travel together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replies {
-    version: u32,
     /// The incarnation that answers.
     pub origin: Incarnation,
     replies: Vec<Bytes>,
@@ -28,15 +30,10 @@ pub struct Reply {
 }
 
 impl Replies {
-    /// Replies that were encoded by [`Reply::encode`].
-    pub fn new(origin: Incarnation, replies: Vec<Bytes>) -> Self {
-        Self { version: VERSION, origin, replies }
-    }
-
-    /// As bytes for the wire.
-    pub fn encode(self) -> Bytes {
-        let Self { version, origin, replies } = self;
-        wire::Replies { version, origin: origin.into(), replies }.encode_to_vec().into()
+    /// Replies that were encoded by [`Reply::encode`], as bytes for the wire.
+    pub fn encode(origin: &Incarnation, replies: &[Entry]) -> Bytes {
+        let origin = origin.as_str().to_owned();
+        entry::frame(&wire::Replies { version: VERSION, origin, replies: Vec::new() }, REPLIES, replies)
     }
 
     /// From the wire. The entries share the given buffer.
@@ -49,7 +46,7 @@ impl Replies {
         if replies.len() > MAX_TOGETHER {
             return Err(Malformed::field("replies", "more than 256"));
         }
-        Ok(Self { version, origin: parse("origin", &origin)?, replies })
+        Ok(Self { origin: parse("origin", &origin)?, replies })
     }
 
     /// Each reply.
@@ -60,12 +57,12 @@ impl Replies {
 
 impl Reply {
     /// As an entry of [`Replies`].
-    pub fn encode(&self) -> Bytes {
-        let outcome = match &self.outcome {
-            Ok(payload) => wire::reply::Outcome::Payload(payload.clone()),
-            Err(fault) => wire::reply::Outcome::Fault(fault_to_wire(fault)),
-        };
-        wire::Reply { number: self.number, outcome: Some(outcome), load: self.load }.encode_to_vec().into()
+    pub fn encode(&self) -> Entry {
+        let message = |outcome| wire::Reply { number: self.number, outcome, load: self.load };
+        match &self.outcome {
+            Ok(payload) => Entry::with_payload(&message(None), PAYLOAD, payload.clone()),
+            Err(fault) => Entry::plain(&message(Some(wire::reply::Outcome::Fault(fault_to_wire(fault))))),
+        }
     }
 
     /// From an entry of [`Replies`]. The payload shares the given buffer.
