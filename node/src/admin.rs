@@ -1,6 +1,7 @@
 //! The admin API: gRPC, reflection, health and `/healthz` on one port. A thin translation; it decides nothing.
 
 mod error;
+mod history;
 mod operation;
 mod service;
 

@@ -2,6 +2,7 @@
 //!
 //! Each assigned actor has a worker of its own, so that a slow download of one does not hold up another.
 
+mod specs;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use lattice_proto::subject::{Control, Subjects};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use self::specs::Specs;
 use crate::artifact::Artifacts;
 use crate::bus::{Bus, Change};
 use crate::membership::{Identity, Inventory};
@@ -22,6 +24,8 @@ use crate::telemetry::Counters;
 
 /// What a worker needs.
 pub struct Tools {
+    /// What versions are.
+    pub specs: Specs,
     /// Where artifacts come from.
     pub artifacts: Artifacts,
     /// Where running actors are listed.

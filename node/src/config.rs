@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use lattice_proto::manifest::parse_label;
+use lattice_proto::manifest::Label;
 use lattice_proto::{LatticeId, NodeName};
 use serde::Deserialize;
 
@@ -120,7 +120,7 @@ impl Config {
         let lattice = options.lattice.or(file.lattice).unwrap_or_else(|| "default".to_owned());
         let mut labels = file.labels;
         for label in &options.labels {
-            let (key, value) = parse_label(label).map_err(|reason| invalid("--label", reason))?;
+            let Label { key, value } = label.parse().map_err(|reason| invalid("--label", reason))?;
             labels.insert(key, value);
         }
         let log = match std::env::var("RUST_LOG") {

@@ -1,7 +1,7 @@
 //! The elected node's loop: watch, plan, write assignments and routes, report. It never touches Wasm.
 //!
 //! ```text
-//! specs, node records, leases ─▶ plan (pure placement) ─▶ assignments   (batches, guarded by the term)
+//! specs, node records, leases ─▶ plan (pure) ─▶ assignments   (batches, guarded by the term)
 //!                  │                       └────────────▶ routes        (compare-and-set each)
 //!                  └────────────────────────────────────▶ node states   (plain writes)
 //! ```
@@ -14,7 +14,8 @@ mod election;
 mod liveness;
 mod observe;
 mod office;
-mod plan;
+mod reconcile;
+mod rollout;
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use crate::bus::Bus;
 use crate::membership::{Identity, Leader};
 use crate::telemetry::Counters;
 
-pub use declare::{Declarations, Declared, Error as DeclareError};
+pub use declare::{Declarations, Declared, Error as DeclareError, Terms};
 pub use observe::{ActorStatus, Following, NodeView, Observer, Progress};
 
 /// What candidates and leaders need.

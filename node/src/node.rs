@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{Agent, Tools};
+use crate::agent::{Agent, Specs, Tools};
 use crate::artifact::Artifacts;
 use crate::bus::{self, Bus};
 use crate::clock::ServerClock;
@@ -151,8 +151,13 @@ async fn serve(
 
     // What runs here.
     tasks.spawn(local.clone().watch());
-    let tools =
-        Tools { artifacts: artifacts.clone(), local, router: router.clone(), inventory: inventory.clone() };
+    let tools = Tools {
+        specs: Specs::new(bus.clone(), subjects.clone()),
+        artifacts: artifacts.clone(),
+        local,
+        router: router.clone(),
+        inventory: inventory.clone(),
+    };
     tasks.spawn(Agent::new(bus.clone(), subjects.clone(), me.clone(), counters.clone(), tools).run());
 
     // This node in the lattice.
@@ -247,7 +252,7 @@ async fn serve(
 
 /// Asks to be emptied, and waits until others have taken over, where there are others.
 async fn drain(inventory: &Inventory, observer: &Observer, me: &Identity) {
-    let serves = inventory.actors().values().any(|running| running.ready > 0);
+    let serves = inventory.actors().values().any(|running| running.ready() > 0);
     if !serves || !has_others(observer, me).await {
         return;
     }

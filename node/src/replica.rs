@@ -10,6 +10,7 @@
 
 mod in_flight;
 mod local;
+mod tally;
 mod turn;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,6 +24,7 @@ use crate::engine::{Compiled, Exit, Home, Instance};
 
 pub use in_flight::InFlight;
 pub use local::{Local, LocalActor, Refusal};
+pub use tally::{Count, Tally};
 pub use turn::{Answer, Message, Pending, Respond, Turn, TurnContext};
 
 /// How long a turn may run on after its deadline before its instance is given up. The caller has its answer by then.
@@ -86,6 +88,11 @@ impl Replica {
         self.load.load(Ordering::Relaxed)
     }
 
+    /// Turns that its present instance has answered.
+    pub(super) fn answered(&self) -> u64 {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).answered()
+    }
+
     /// Takes nothing more, and returns when everything taken was answered.
     pub async fn stop(&self) {
         drop(self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -137,6 +144,7 @@ async fn serve(
             Err(reason) => {
                 tracing::warn!(actor = %home.actor, reason, "a replica cannot be made again; it will be tried again");
                 failures += 1;
+                home.tally.did_not_start();
                 tokio::time::sleep(backoff(failures)).await;
                 if turns.is_closed() {
                     // Nobody wants it any more; what waits is told so when the mailbox goes.
@@ -148,6 +156,10 @@ async fn serve(
         let in_flight = Arc::<InFlight>::default();
         current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&in_flight);
         let exit = instance.serve(&mut turns, &in_flight).await;
+        let trapped = matches!(exit, Exit::Trapped { .. });
+        home.tally.ended(in_flight.answered(), in_flight.failed(), trapped);
+        // Counted once: by the tally from now on.
+        current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&Arc::default());
         failures = if in_flight.answered() > 0 { 0 } else { failures };
         match exit {
             Exit::Closed => return,

@@ -3,8 +3,11 @@
 //! [`Manifest::parse`] either understands every line or says exactly which one it does not: file, line, field and
 //! what is allowed there. A field of a later version is refused as such, never ignored.
 
+mod placement;
+mod replicas;
 mod source;
 mod unit;
+mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -13,9 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ActorName, AppName, Digest};
 
+pub use placement::{EACH_NODE, Label, Placement};
+pub use replicas::{Each, Range, Replicas};
 pub use source::Error;
-pub use source::parse_label;
 pub use unit::{Bytes, Millis};
+pub use update::{Percent, Share, Update};
 
 /// An app as its author declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,15 +55,19 @@ pub enum Artifact {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// How many replicas run in the whole lattice.
-    pub replicas: u32,
+    pub replicas: Replicas,
     /// Messages that one replica handles at once. More than 1 shares an instance, and its fate after a trap.
     pub concurrency: u32,
     /// Messages that wait before one replica.
     pub mailbox: u32,
     /// Who may call it besides actors and the admin API.
     pub ingress: BTreeSet<Ingress>,
-    /// Labels that a node must have: `key` to `value`.
-    pub require: BTreeMap<String, String>,
+    /// Where they run.
+    #[serde(default)]
+    pub placement: Placement,
+    /// How a new version takes the place of an old one.
+    #[serde(default)]
+    pub update: Update,
     /// What one replica may use.
     pub limits: Limits,
     /// What it may do.
@@ -80,6 +89,13 @@ pub enum Ingress {
 pub struct Limits {
     /// Linear memory.
     pub memory: Bytes,
+    /// Whether each replica has this memory of its node to itself: so if the manifest names it. A default is a limit, and
+    /// no claim.
+    #[serde(default)]
+    pub reserved: bool,
+    /// Thousandths of a processor that each replica has of its node to itself. A claim, and no limit.
+    #[serde(default)]
+    pub cpu_millis: u32,
     /// How long the guest may compute without giving way.
     pub turn: Millis,
     /// A request's or a reply's payload.
@@ -99,6 +115,10 @@ pub struct Grants {
 pub mod bound {
     /// Replicas of one actor.
     pub const REPLICAS: u32 = 10_000;
+    /// Messages that wait or run at once in one replica before another is added, at most.
+    pub const INFLIGHT: u32 = 1_000_000;
+    /// Labels in one list.
+    pub const LABELS: usize = 64;
     /// Messages at once in one replica.
     pub const CONCURRENCY: u32 = 10_000;
     /// Messages waiting before one replica.
@@ -114,11 +134,12 @@ pub mod bound {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            replicas: 1,
+            replicas: Replicas::Count(1),
             concurrency: 1,
             mailbox: 1024,
             ingress: BTreeSet::new(),
-            require: BTreeMap::new(),
+            placement: Placement::default(),
+            update: Update::default(),
             limits: Limits::default(),
             grants: Grants::default(),
             env: BTreeMap::new(),
@@ -129,7 +150,13 @@ impl Default for Settings {
 impl Default for Limits {
     fn default() -> Self {
         // NATS's own limit is 1 MiB, of which 64 KiB are for the envelope: the default must fit every server.
-        Self { memory: Bytes(64 << 20), turn: Millis(5_000), payload: Bytes(960 << 10) }
+        Self {
+            memory: Bytes(64 << 20),
+            reserved: false,
+            cpu_millis: 0,
+            turn: Millis(5_000),
+            payload: Bytes(960 << 10),
+        }
     }
 }
 

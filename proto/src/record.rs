@@ -7,6 +7,7 @@
 //! | [`NodeStatus`] | nodes bucket, `state.<name>` | the leader |
 //! | [`Route`] | routes bucket, `<actor>` | the leader |
 //! | [`Term`], [`Assignment`] | control stream | the leader, guarded by its term |
+//! | [`NodeOrder`] | control stream | any node, for an operator |
 //! | [`Catalog`], [`App`] | control stream | any node, guarded by the catalog's sequence |
 //!
 //! Records carry a `format`; fields may be added, and readers skip those that they do not know.
@@ -99,13 +100,67 @@ pub struct Node {
 /// How one actor fares on one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
-    /// The revision of its app that it runs.
-    pub revision: u64,
-    /// Replicas that take messages.
-    pub ready: u32,
+    /// By version; those that still finish what they have are there with none ready.
+    #[serde(default)]
+    pub versions: BTreeMap<u64, Health>,
     /// What keeps it from running all that is assigned; one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+/// How the replicas of one version fare on one node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Replicas that take messages.
+    pub ready: u32,
+    /// Instances that ended by a trap, and replicas that could not be started, since the version came to this node.
+    /// Counted only while the leader asked for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub crashes: u64,
+    /// Turns that ended, in the same time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub handled: u64,
+    /// Those of them that ended in a failure of the actor: a trap, or a turn that overran.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this shape")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Running {
+    /// Replicas of all versions that take messages.
+    pub fn ready(&self) -> u32 {
+        self.versions.values().map(|health| health.ready).sum()
+    }
+}
+
+/// What an operator wants of a node, whatever the node itself says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeOrder {
+    /// It takes nothing new.
+    #[serde(default)]
+    pub cordoned: bool,
+    /// What it has is to go elsewhere.
+    #[serde(default)]
+    pub draining: bool,
+    /// Labels that were changed at run time; none takes one away.
+    #[serde(default)]
+    pub labels: BTreeMap<String, Option<String>>,
+}
+
+impl NodeOrder {
+    /// Changes labels as the operator wants.
+    pub fn relabel(&self, labels: &mut BTreeMap<String, String>) {
+        for (key, value) in &self.labels {
+            match value {
+                Some(value) => labels.insert(key.clone(), value.clone()),
+                None => labels.remove(key),
+            };
+        }
+    }
 }
 
 /// How a node fares, as the leader sees it.
@@ -155,6 +210,9 @@ pub struct Route {
     pub app: AppName,
     /// The revision of the app that is wanted.
     pub revision: u64,
+    /// The version of the actor that is wanted.
+    #[serde(default)]
+    pub version: u64,
     /// Replicas that are wanted.
     pub desired: u32,
     /// Where replicas take messages.
@@ -165,6 +223,9 @@ pub struct Route {
     /// Whether plain NATS clients may call it.
     #[serde(default)]
     pub nats: bool,
+    /// Whether another version is taking its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub updating: bool,
     /// What keeps it from its spec, one sentence each.
     #[serde(default)]
     pub problems: Vec<String>,
@@ -180,9 +241,9 @@ pub struct Target {
     /// The node's `zone` label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// Replicas of the wanted revision that take messages.
+    /// Replicas of the wanted version that take messages.
     pub ready: u32,
-    /// Replicas of an earlier revision that still take messages.
+    /// Replicas of other versions that still take messages.
     #[serde(default)]
     pub stale: u32,
 }
@@ -205,20 +266,25 @@ pub struct Assignment {
     pub actors: BTreeMap<ActorName, Assigned>,
 }
 
-/// What one node is to run of one actor: all that it needs to know, but for the artifact's bytes. Nothing of it is kept
-/// on a node's disk yet, so a node that starts without NATS waits for it.
+/// What one node is to run of one actor. What a version is stands in the revision of the app with the same number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assigned {
     /// The app that owns it.
     pub app: AppName,
-    /// The revision of the app.
-    pub revision: u64,
-    /// What it is.
-    pub spec: Actor,
-    /// Replicas on this node.
-    pub replicas: u32,
+    /// Replicas on this node, by version.
+    pub versions: BTreeMap<u64, u32>,
+    /// Whether crashes and failures are to be counted and reported: an update is going on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observed: bool,
     /// Why here; one sentence.
     pub reason: String,
+}
+
+impl Assigned {
+    /// Replicas of all versions.
+    pub fn replicas(&self) -> u32 {
+        self.versions.values().sum()
+    }
 }
 
 /// The current revision of every app that ever was, so that revisions only grow.
@@ -236,6 +302,9 @@ pub struct Head {
     /// Whether the app was deleted with it.
     #[serde(default)]
     pub deleted: bool,
+    /// The last revision of which everything ran as declared: what an update that fails goes back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<u64>,
 }
 
 /// One revision of one app.
@@ -247,13 +316,46 @@ pub struct App {
     pub revision: u64,
     /// The request that made it, so that a repeated request is recognised.
     pub request_id: String,
+    /// How it came to be.
+    #[serde(default)]
+    pub origin: Origin,
+    /// Milliseconds since 1970 when it was declared.
+    #[serde(default)]
+    pub declared_ms: u64,
     /// Its actors.
     pub actors: BTreeMap<ActorName, Actor>,
+}
+
+/// How a revision came to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Origin {
+    /// A manifest was applied.
+    #[default]
+    Apply,
+    /// An actor was scaled.
+    Scale,
+    /// The app was deleted.
+    Delete,
+    /// Somebody, or the leader, went back.
+    Rollback {
+        /// From this revision.
+        from: u64,
+        /// To what this one says.
+        to: u64,
+        /// Why, where nobody asked for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
 }
 
 /// One actor of one revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
+    /// The revision that changed last what a running replica is made of. Its replicas need not be made anew while this
+    /// stays the same.
+    #[serde(default)]
+    pub version: u64,
     /// Its bytes.
     pub digest: Digest,
     /// What the manifest asks for.
@@ -262,6 +364,23 @@ pub struct Actor {
     /// Operations that its artifact declares idempotent.
     #[serde(default)]
     pub idempotent: BTreeSet<Operation>,
+}
+
+impl Actor {
+    /// Whether a running replica of one is a replica of the other: only what it is made of counts.
+    pub fn is_made_like(&self, other: &Self) -> bool {
+        let made_of = |actor: &Self| {
+            let Settings { replicas: _, placement: _, update: _, .. } = &actor.settings;
+            let settings = Settings {
+                replicas: Settings::default().replicas,
+                placement: crate::manifest::Placement::default(),
+                update: crate::manifest::Update::default(),
+                ..actor.settings.clone()
+            };
+            (actor.digest.clone(), settings)
+        };
+        made_of(self) == made_of(other)
+    }
 }
 
 #[cfg(test)]
@@ -285,12 +404,18 @@ mod tests {
 
     #[test]
     fn an_app_survives_the_store() {
-        let actor =
-            Actor { digest: Digest::of(b"x"), settings: Settings::default(), idempotent: BTreeSet::new() };
+        let actor = Actor {
+            version: 1,
+            digest: Digest::of(b"x"),
+            settings: Settings::default(),
+            idempotent: BTreeSet::new(),
+        };
         let app = App {
             app: "shop".parse().unwrap(),
             revision: 1,
             request_id: "r".into(),
+            origin: Origin::Rollback { from: 2, to: 1, reason: None },
+            declared_ms: 1,
             actors: [("cart".parse().unwrap(), actor)].into(),
         };
         assert_eq!(decode::<App>(&encode(&app)).unwrap(), app);

@@ -56,6 +56,8 @@ pub enum Control {
     Spec(AppName, u64),
     /// What one node is to run.
     Assign(NodeName),
+    /// What an operator wants of one node.
+    Node(NodeName),
 }
 
 /// Builds and parses the names of one lattice.
@@ -175,7 +177,13 @@ impl Subjects {
             Control::Catalog => format!("{prefix}control.catalog"),
             Control::Spec(app, revision) => format!("{prefix}control.spec.{app}.{revision}"),
             Control::Assign(node) => format!("{prefix}control.assign.{node}"),
+            Control::Node(node) => format!("{prefix}control.node.{node}"),
         }
+    }
+
+    /// All keys of [`Control::Node`].
+    pub fn control_nodes_filter(&self) -> String {
+        self.control_filter().replace('>', "node.*")
     }
 
     /// All keys of the control stream.
@@ -200,6 +208,7 @@ impl Subjects {
                 app.parse().map_err(|_| Malformed("invalid app name"))?,
                 revision.parse().map_err(|_| Malformed("invalid revision"))?,
             )),
+            ["node", node] => Ok(Control::Node(node.parse().map_err(|_| Malformed("invalid node name"))?)),
             ["assign", node] => {
                 Ok(Control::Assign(node.parse().map_err(|_| Malformed("invalid node name"))?))
             }
@@ -341,6 +350,7 @@ mod tests {
             Control::Catalog,
             Control::Spec("shop".parse().unwrap(), 7),
             Control::Assign("edge_1".parse().unwrap()),
+            Control::Node("edge_1".parse().unwrap()),
         ] {
             assert_eq!(subjects.parse_control(&subjects.control(&key)), Ok(key));
         }

@@ -82,6 +82,7 @@ impl Lattice {
             file: "lattice.toml".to_owned(),
             artifacts,
             dry_run: false,
+            if_revision: None,
             request_id: uuid::Uuid::new_v4().to_string(),
         };
         Ok(client.apply(request).await?.into_inner())

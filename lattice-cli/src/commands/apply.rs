@@ -18,6 +18,9 @@ pub struct Args {
     /// Check everything and show what would change, but change nothing that runs
     #[arg(long)]
     dry_run: bool,
+    /// Only if the app is at this revision, 0 meaning that there is none; `lattice history` shows it
+    #[arg(long, value_name = "REVISION")]
+    if_revision: Option<u64>,
     /// Do not wait until it runs
     #[arg(long)]
     detach: bool,
@@ -45,6 +48,7 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         file: name,
         artifacts: artifacts.into_iter().collect(),
         dry_run: args.dry_run,
+        if_revision: args.if_revision,
         request_id: operation::request_id(),
     };
     let started = client.apply(request).await?.into_inner();

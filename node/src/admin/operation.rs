@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Apply,
     Delete,
     Scale,
+    Rollback,
 }
 
 impl Kind {
@@ -35,6 +36,7 @@ impl Kind {
             Kind::Apply => "apply",
             Kind::Delete => "delete",
             Kind::Scale => "scale",
+            Kind::Rollback => "rollback",
         }
     }
 }
@@ -55,6 +57,7 @@ impl std::str::FromStr for Id {
             Some("apply") => Kind::Apply,
             Some("delete") => Kind::Delete,
             Some("scale") => Kind::Scale,
+            Some("rollback") => Kind::Rollback,
             _ => return Err(WRONG),
         };
         let app = parts.next().and_then(|app| app.parse().ok()).ok_or(WRONG)?;
@@ -130,7 +133,12 @@ impl Watched {
         let still = self.moved.elapsed();
         let error = if progress.reached {
             None
-        } else if let Some(latest) = progress.superseded {
+        } else if let Some((latest, Some(reason))) = &progress.superseded {
+            Some(format!(
+                "revision {} of `{}` failed; {reason} (now revision {latest})",
+                self.id.revision, self.id.app
+            ))
+        } else if let Some((latest, None)) = &progress.superseded {
             Some(format!(
                 "revision {latest} of `{}` took the place of revision {}",
                 self.id.app, self.id.revision

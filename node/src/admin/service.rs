@@ -9,13 +9,14 @@ use bytes::BytesMut;
 use futures::{Stream, StreamExt};
 use lattice_proto::admin::*;
 use lattice_proto::envelope::{ContentType, TraceContext};
-use lattice_proto::record::{NodeState, Target};
+use lattice_proto::record::{NodeState, Running, Target};
 use lattice_proto::{ActorId, ActorName, Digest, Fault, Operation as OperationName};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Parts, error, operation};
+use super::{Parts, error, history, operation};
 use crate::artifact;
+use crate::controller::Terms;
 use crate::router::Ask;
 use crate::telemetry::{Span, Subject};
 
@@ -81,7 +82,7 @@ impl admin_server::Admin for Service {
             replicas: match view.state {
                 // What a lost node said last is no longer true.
                 NodeState::Gone => 0,
-                _ => view.record.actors.values().map(|running| running.ready).sum(),
+                _ => view.record.actors.values().map(Running::ready).sum(),
             },
             activations: 0,
             cpus: view.record.cpus,
@@ -105,7 +106,7 @@ impl admin_server::Admin for Service {
                 actor: name.to_string(),
                 app: app.app.to_string(),
                 kind: "replicated".to_owned(),
-                desired: app.actors.get(&name).map_or(0, |actor| actor.settings.replicas),
+                desired: route.as_ref().map_or(0, |route| route.desired),
                 ready: targets.iter().map(running).sum(),
                 revision: app.revision,
                 placements: placements.collect(),
@@ -176,8 +177,11 @@ impl admin_server::Admin for Service {
                 &request.manifest,
                 file,
                 &artifacts,
-                &request_id(request.request_id.clone()),
-                request.dry_run,
+                Terms {
+                    request_id: &request_id(request.request_id.clone()),
+                    if_revision: request.if_revision,
+                    dry_run: request.dry_run,
+                },
             )
             .await
             .map_err(|error| error::from_declare(&error))?;
@@ -187,7 +191,11 @@ impl admin_server::Admin for Service {
     async fn delete(&self, request: Request<DeleteRequest>) -> Answer<Operation> {
         let request = request.into_inner();
         let app = self.parse(&request.app)?;
-        let declared = self.parts.declarations.delete(&app, &request_id(request.request_id)).await;
+        let declared = self
+            .parts
+            .declarations
+            .delete(&app, Terms { request_id: &request_id(request.request_id), ..Terms::default() })
+            .await;
         let declared = declared.map_err(|error| error::from_declare(&error))?;
         Ok(Response::new(operation::begun(operation::Kind::Delete, &declared, false)))
     }
@@ -195,10 +203,38 @@ impl admin_server::Admin for Service {
     async fn scale(&self, request: Request<ScaleRequest>) -> Answer<Operation> {
         let request = request.into_inner();
         let actor = self.parse(&request.actor)?;
-        let declared =
-            self.parts.declarations.scale(&actor, request.replicas, &request_id(request.request_id)).await;
+        let declared = self
+            .parts
+            .declarations
+            .scale(
+                &actor,
+                request.replicas,
+                Terms { request_id: &request_id(request.request_id), ..Terms::default() },
+            )
+            .await;
         let declared = declared.map_err(|error| error::from_declare(&error))?;
         Ok(Response::new(operation::begun(operation::Kind::Scale, &declared, false)))
+    }
+
+    async fn rollback(&self, request: Request<RollbackRequest>) -> Answer<Operation> {
+        let request = request.into_inner();
+        let app = self.parse(&request.app)?;
+        let terms = Terms {
+            request_id: &request_id(request.request_id),
+            if_revision: request.if_revision,
+            dry_run: request.dry_run,
+        };
+        let declared = self.parts.declarations.roll_back(&app, request.to_revision, terms).await;
+        let declared = declared.map_err(|error| error::from_declare(&error))?;
+        Ok(Response::new(operation::begun(operation::Kind::Rollback, &declared, request.dry_run)))
+    }
+
+    async fn get_history(&self, request: Request<GetHistoryRequest>) -> Answer<GetHistoryResponse> {
+        let app = self.parse(&request.into_inner().app)?;
+        let (revisions, head) =
+            self.parts.declarations.history(&app).await.map_err(|error| error::from_declare(&error))?;
+        let revisions = revisions.into_iter().map(|app| history::describe(&app, &head));
+        Ok(Response::new(GetHistoryResponse { revisions: revisions.collect() }))
     }
 
     async fn get_operation(&self, request: Request<GetOperationRequest>) -> Answer<Operation> {

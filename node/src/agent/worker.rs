@@ -1,50 +1,56 @@
-//! One actor on this node: brings the number, revision and settings of its replicas to what is wanted.
+//! One actor on this node: brings the number of replicas of each version to what is wanted.
 //!
-//! A change of artifact or settings starts the new replicas first, then lets the old ones finish: no message is lost,
-//! because what still reaches them is answered. What finishes does so in the background, so that a new order never
-//! waits for an old turn.
+//! What is to come is started before what is to go is told to finish, and what finishes does so in the background, so
+//! that no message is lost and a new order never waits for an old turn. How fast one version takes the place of another is
+//! not decided here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_proto::manifest::Settings;
-use lattice_proto::record::{self, Assigned, Running};
-use lattice_proto::{ActorName, Digest};
+use lattice_proto::ActorName;
+use lattice_proto::record::{Assigned, Health, Running};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Tools;
 use crate::causes::full;
 use crate::engine::{Compiled, Home};
-use crate::replica::{LocalActor, Replica};
+use crate::replica::{Count, LocalActor, Replica, Tally};
 
 /// The pause before what failed is tried again, doubled each time.
 const BACKOFF: std::ops::RangeInclusive<u64> = 500..=30_000;
 
+/// How often crashes and failures are reported while an update goes on.
+const OBSERVE: Duration = Duration::from_millis(200);
+
 /// How often replicas are looked at that may have ended by themselves.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What runs now.
+/// One version that runs here.
 struct Deployed {
     local: Arc<LocalActor>,
     compiled: Compiled,
-    digest: Digest,
-    settings: Settings,
-    /// The revision that it was last found to be right for.
-    revision: u64,
 }
+
+/// What runs here, by version.
+type Versions = BTreeMap<u64, Deployed>;
 
 /// Works for as long as the agent lives; an actor that is not wanted any more costs a waiting task.
 pub(super) async fn run(actor: ActorName, mut orders: watch::Receiver<Option<Assigned>>, tools: Arc<Tools>) {
-    let mut now: Option<Deployed> = None;
+    let mut now = Versions::new();
     let mut finishing = JoinSet::new();
     let mut failures = 0u32;
+    // Starts that failed, of versions that never ran here.
+    let mut not_started: BTreeMap<u64, u64> = BTreeMap::new();
     loop {
         let wanted = orders.borrow_and_update().clone();
+        let versions: Vec<u64> = wanted.iter().flat_map(|wanted| wanted.versions.keys().copied()).collect();
+        not_started.retain(|version, _| versions.contains(version));
         let outcome = match &wanted {
             Some(wanted) => {
                 let same_work = |latest: &Option<Assigned>| {
-                    latest.as_ref().is_some_and(|latest| latest.spec.digest == wanted.spec.digest)
+                    latest.as_ref().is_some_and(|latest| latest.versions.keys().eq(wanted.versions.keys()))
                 };
                 // A receiver of its own: looking for an order must not count as having seen it.
                 let mut latest = orders.clone();
@@ -58,16 +64,22 @@ pub(super) async fn run(actor: ActorName, mut orders: watch::Receiver<Option<Ass
                 }
             }
             None => {
-                withdraw(&actor, now.take(), &tools, &mut finishing);
+                withdraw(&actor, &mut now, |_| false, &tools, &mut finishing);
                 Ok(())
             }
         };
         let problem = outcome.err();
         failures = if problem.is_some() { failures + 1 } else { 0 };
-        if let Some(problem) = &problem {
-            tracing::warn!(%actor, problem, "an actor cannot run as assigned");
+        if let Some((version, problem)) = &problem {
+            tracing::warn!(%actor, version, problem, "an actor cannot run as assigned");
+            *not_started.entry(*version).or_default() += 1;
         }
-        report(&actor, wanted.as_ref(), now.as_ref(), problem, !finishing.is_empty(), &tools);
+        let problem = problem.map(|(_, problem)| problem);
+        let report = |now: &Versions, finishing: &JoinSet<()>| {
+            let running = running(wanted.as_ref(), now, problem.clone(), &not_started, !finishing.is_empty());
+            tools.inventory.report(&actor, running);
+        };
+        report(&now, &finishing);
 
         let again = async {
             match failures {
@@ -78,6 +90,9 @@ pub(super) async fn run(actor: ActorName, mut orders: watch::Receiver<Option<Ass
         let mut again = std::pin::pin!(again);
         let mut look = tokio::time::interval(LOOK);
         look.reset();
+        let mut observe = tokio::time::interval(OBSERVE);
+        observe.reset();
+        let observed = wanted.as_ref().is_some_and(|wanted| wanted.observed);
         loop {
             tokio::select! {
                 changed = orders.changed() => match changed {
@@ -86,7 +101,13 @@ pub(super) async fn run(actor: ActorName, mut orders: watch::Receiver<Option<Ass
                 },
                 () = &mut again => break,
                 // A defect in a replica's own loop must not leave a hole that nobody sees.
-                _ = look.tick() => if now.as_ref().is_some_and(|now| now.local.bury() > 0) { break },
+                _ = look.tick() => {
+                    let dead: usize = now.values().map(|deployed| deployed.local.bury()).sum();
+                    if dead > 0 {
+                        break;
+                    }
+                }
+                _ = observe.tick(), if observed => report(&now, &finishing),
                 Some(_) = finishing.join_next() => if finishing.is_empty() && wanted.is_none() {
                     tools.inventory.report(&actor, None);
                 },
@@ -95,21 +116,31 @@ pub(super) async fn run(actor: ActorName, mut orders: watch::Receiver<Option<Ass
     }
 }
 
-fn report(
-    actor: &ActorName,
+/// What is to be said of the actor; nothing when nothing of it is here any more.
+fn running(
     wanted: Option<&Assigned>,
-    now: Option<&Deployed>,
+    now: &Versions,
     problem: Option<String>,
+    not_started: &BTreeMap<u64, u64>,
     finishing: bool,
-    tools: &Tools,
-) {
+) -> Option<Running> {
     if wanted.is_none() && !finishing {
-        return tools.inventory.report(actor, None);
+        return None;
     }
-    let ready = now.map_or(0, |now| u32::try_from(now.local.count()).unwrap_or(u32::MAX));
-    // What runs is reported under the revision that it belongs to, so that nobody takes the old for the new.
-    let revision = now.map_or(0, |now| now.revision);
-    tools.inventory.report(actor, Some(Running { revision, ready, problem }));
+    let observed = wanted.is_some_and(|wanted| wanted.observed);
+    let mut versions: BTreeMap<u64, Health> = BTreeMap::new();
+    for (version, deployed) in now {
+        let ready = u32::try_from(deployed.local.count()).unwrap_or(u32::MAX);
+        let tally = if observed { deployed.local.tally() } else { Count::default() };
+        let Count { crashes, handled, failed } = tally;
+        versions.insert(*version, Health { ready, crashes, handled, failed });
+    }
+    if observed {
+        for (version, failures) in not_started {
+            versions.entry(*version).or_default().crashes += failures;
+        }
+    }
+    Some(Running { versions, problem })
 }
 
 fn backoff(failures: u32) -> Duration {
@@ -117,73 +148,76 @@ fn backoff(failures: u32) -> Duration {
     Duration::from_millis(doubled.min(*BACKOFF.end()))
 }
 
-/// Everything of a manifest that a running replica was made with.
-fn same(settings: &Settings, other: &Settings) -> bool {
-    // The number of replicas is the one setting that can change under a running replica.
-    Settings { replicas: 0, ..settings.clone() } == Settings { replicas: 0, ..other.clone() }
-}
-
+/// Brings what runs to what is wanted. An error names the first version that cannot be had; what can be done for the
+/// others is done.
 async fn converge(
     actor: &ActorName,
-    now: &mut Option<Deployed>,
+    now: &mut Versions,
     wanted: &Assigned,
     tools: &Tools,
     finishing: &mut JoinSet<()>,
-) -> Result<(), String> {
-    let record::Actor { digest, settings, .. } = &wanted.spec;
-    let fits = now.as_ref().is_some_and(|now| now.digest == *digest && same(&now.settings, settings));
-    if !fits {
-        let compiled = match now.as_ref().filter(|now| now.digest == *digest) {
-            Some(now) => now.compiled.clone(),
-            None => tools.artifacts.compiled(digest).await.map_err(|error| full(&error))?,
-        };
-        let home = Arc::new(Home {
-            actor: actor.clone().into(),
-            settings: settings.clone(),
-            router: tools.router.clone(),
-        });
-        let local = Arc::new(LocalActor::new(home));
-        let (digest, settings, revision) = (digest.clone(), settings.clone(), wanted.revision);
-        let Some(old) = now else {
-            // The first of them serve while the others are made, and if not all can be made, some are better than none.
-            tools.local.insert(actor.clone(), local.clone());
-            let new = now.insert(Deployed { local, compiled, digest, settings, revision });
-            return grow(&new.local, &new.compiled, wanted.replicas).await;
-        };
-        grow(&local, &compiled, wanted.replicas).await?;
-        tools.local.insert(actor.clone(), local.clone());
-        finish(&old.local, finishing);
-        *now = Some(Deployed { local, compiled, digest, settings, revision });
-        return Ok(());
+) -> Result<(), (u64, String)> {
+    let mut outcome = Ok(());
+    for (version, replicas) in &wanted.versions {
+        let raised = raise(actor, now, wanted, *version, *replicas, tools).await;
+        if let (Err(problem), Ok(())) = (raised, &outcome) {
+            outcome = Err((*version, problem));
+        }
     }
-    if let Some(now) = now {
-        now.revision = wanted.revision;
-        while now.local.count() > wanted.replicas as usize {
-            let Some(replica) = now.local.remove() else { break };
+    for (version, deployed) in now.iter() {
+        let replicas = wanted.versions.get(version).copied().unwrap_or(0);
+        while deployed.local.count() > replicas as usize {
+            let Some(replica) = deployed.local.remove() else { break };
             finishing.spawn(async move { replica.stop().await });
         }
-        grow(&now.local, &now.compiled, wanted.replicas).await?;
     }
-    Ok(())
+    withdraw(actor, now, |version| wanted.versions.contains_key(&version), tools, finishing);
+    outcome
 }
 
-async fn grow(local: &LocalActor, compiled: &Compiled, replicas: u32) -> Result<(), String> {
+/// Starts what is missing of one version.
+async fn raise(
+    actor: &ActorName,
+    now: &mut Versions,
+    wanted: &Assigned,
+    version: u64,
+    replicas: u32,
+    tools: &Tools,
+) -> Result<(), String> {
+    if !now.contains_key(&version) {
+        let spec = tools.specs.get(&wanted.app, version, actor).await?;
+        let compiled = tools.artifacts.compiled(&spec.digest).await.map_err(|error| full(&error))?;
+        let home = Arc::new(Home {
+            actor: actor.clone().into(),
+            settings: spec.settings,
+            router: tools.router.clone(),
+            tally: Tally::default(),
+        });
+        let local = Arc::new(LocalActor::new(home));
+        // The first of them serve while the others are made, and if not all can be made, some are better than none.
+        tools.local.insert(actor.clone(), version, local.clone());
+        now.insert(version, Deployed { local, compiled });
+    }
+    let Some(Deployed { local, compiled }) = now.get(&version) else { return Ok(()) };
     while local.count() < replicas as usize {
         local.add(Arc::new(Replica::start(compiled.clone(), local.home.clone()).await?));
     }
     Ok(())
 }
 
-/// Lets every replica finish what it has. Every turn ends by its deadline; each replica sees to that itself.
-fn finish(local: &LocalActor, finishing: &mut JoinSet<()>) {
-    while let Some(replica) = local.remove() {
-        finishing.spawn(async move { replica.stop().await });
+/// Takes versions out of the rotation, all but those that stay. Every turn ends by its deadline; each replica sees to that
+/// itself.
+fn withdraw(
+    actor: &ActorName,
+    now: &mut Versions,
+    stays: impl Fn(u64) -> bool,
+    tools: &Tools,
+    finishing: &mut JoinSet<()>,
+) {
+    for (version, deployed) in now.extract_if(.., |version, _| !stays(*version)) {
+        tools.local.remove(actor, version);
+        while let Some(replica) = deployed.local.remove() {
+            finishing.spawn(async move { replica.stop().await });
+        }
     }
-}
-
-/// Takes the actor out of the rotation. Until its last replica has finished it is reported as being there, not ready.
-fn withdraw(actor: &ActorName, now: Option<Deployed>, tools: &Tools, finishing: &mut JoinSet<()>) {
-    let Some(now) = now else { return };
-    tools.local.remove(actor);
-    finish(&now.local, finishing);
 }

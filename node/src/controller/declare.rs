@@ -4,16 +4,20 @@
 //! guarded by the catalog's own sequence: of two declarations at once one is made anew on top of the other, and nothing
 //! is ever half declared.
 
-use std::collections::BTreeMap;
+mod diff;
 
-use lattice_proto::manifest::{self, Artifact, Manifest};
-use lattice_proto::record::{self, Actor, App, Catalog, Head};
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use lattice_proto::manifest::{self, Artifact, Manifest, Replicas};
+use lattice_proto::record::{self, Actor, App, Catalog, Head, Origin};
 use lattice_proto::subject::{Control, Subjects};
 use lattice_proto::{ActorName, AppName, Digest};
 
 use super::observe;
 use crate::artifact::{self, Artifacts};
-use crate::bus::{self, Bus, Guard};
+use crate::bus::{self, Bus, Entry, Guard};
+use crate::clock::wall_ms;
 use crate::router::ENVELOPE_ROOM;
 
 /// How often a declaration that collides with others is made anew.
@@ -57,6 +61,30 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The app is no longer what the caller saw.
+    #[error(
+        "the app `{app}` is at revision {current} by now, and this was made for revision {expected}{}; look at what \
+         changed, and apply it again",
+        if changes.is_empty() { String::new() } else { format!(". Since then: {}", changes.join("; ")) }
+    )]
+    Stale {
+        /// The app.
+        app: AppName,
+        /// What the caller saw.
+        expected: u64,
+        /// What it is.
+        current: u64,
+        /// What changed in between.
+        changes: Vec<String>,
+    },
+    /// There is no such revision any more.
+    #[error("the app `{app}` has no revision {revision}; `lattice history {app}` lists those that are kept")]
+    NoRevision {
+        /// The app.
+        app: AppName,
+        /// What was asked for.
+        revision: u64,
+    },
     /// Too many others declare things at the same time.
     #[error("others changed the lattice at the same time, again and again; try once more")]
     Busy,
@@ -90,6 +118,26 @@ struct Snapshot {
     /// The guard.
     catalog_revision: u64,
     apps: BTreeMap<AppName, App>,
+    /// All that is kept, earlier revisions included.
+    entries: Vec<Entry>,
+}
+
+/// What somebody wants an app to be.
+struct Next {
+    /// None to delete it.
+    actors: Option<BTreeMap<ActorName, Actor>>,
+    origin: Origin,
+}
+
+/// How a declaration is to be taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms<'a> {
+    /// The same id makes the same request.
+    pub request_id: &'a str,
+    /// Only if the app is at this revision: 0 if there is none.
+    pub if_revision: Option<u64>,
+    /// Says what would change, and changes nothing.
+    pub dry_run: bool,
 }
 
 impl Declarations {
@@ -107,12 +155,11 @@ impl Declarations {
         text: &str,
         file: &str,
         artifacts: &BTreeMap<ActorName, Digest>,
-        request_id: &str,
-        dry_run: bool,
+        terms: Terms<'_>,
     ) -> Result<Declared, Error> {
         let manifest = Manifest::parse(text, file)?;
         let actors = self.resolve(&manifest, artifacts).await?;
-        self.change(&manifest.app, request_id, dry_run, |snapshot| {
+        self.change(&manifest.app, terms, |snapshot| {
             for actor in actors.keys() {
                 let owner = snapshot
                     .apps
@@ -122,7 +169,7 @@ impl Declarations {
                     return Err(Error::NameTaken { actor: actor.clone(), app: owner.app.clone() });
                 }
             }
-            Ok(Some(actors.clone()))
+            Ok(Next { actors: Some(actors.clone()), origin: Origin::Apply })
         })
         .await
     }
@@ -131,7 +178,7 @@ impl Declarations {
     ///
     /// # Errors
     /// When there is no such actor or the number is out of bounds.
-    pub async fn scale(&self, actor: &ActorName, replicas: u32, request_id: &str) -> Result<Declared, Error> {
+    pub async fn scale(&self, actor: &ActorName, replicas: u32, terms: Terms<'_>) -> Result<Declared, Error> {
         if replicas > manifest::bound::REPLICAS {
             return Err(Error::Invalid(format!(
                 "an actor has at most {} replicas",
@@ -141,10 +188,18 @@ impl Declarations {
         let missing = || Error::NotFound { what: "actor", name: actor.to_string() };
         let apps = self.snapshot().await?.apps;
         let app = apps.values().find(|app| app.actors.contains_key(actor)).ok_or_else(missing)?.app.clone();
-        self.change(&app, request_id, false, |snapshot| {
+        self.change(&app, terms, |snapshot| {
             let mut actors = snapshot.apps.get(&app).ok_or_else(missing)?.actors.clone();
-            actors.get_mut(actor).ok_or_else(missing)?.settings.replicas = replicas;
-            Ok(Some(actors))
+            let settings = &mut actors.get_mut(actor).ok_or_else(missing)?.settings;
+            if settings.replicas.count().is_none() {
+                let replicas = settings.replicas;
+                return Err(Error::Invalid(format!(
+                    "`{actor}` has `replicas = {replicas}` in its manifest, so the lattice decides how many there are; \
+                     give a number there first"
+                )));
+            }
+            settings.replicas = Replicas::Count(replicas);
+            Ok(Next { actors: Some(actors), origin: Origin::Scale })
         })
         .await
     }
@@ -153,12 +208,58 @@ impl Declarations {
     ///
     /// # Errors
     /// When there is no such app.
-    pub async fn delete(&self, app: &AppName, request_id: &str) -> Result<Declared, Error> {
-        self.change(app, request_id, false, |snapshot| match snapshot.apps.contains_key(app) {
-            true => Ok(None),
+    pub async fn delete(&self, app: &AppName, terms: Terms<'_>) -> Result<Declared, Error> {
+        self.change(app, terms, |snapshot| match snapshot.apps.contains_key(app) {
+            true => Ok(Next { actors: None, origin: Origin::Delete }),
             false => Err(Error::NotFound { what: "app", name: app.to_string() }),
         })
         .await
+    }
+
+    /// Declares once more what an earlier revision said: the given one, or the last that ran as declared before this.
+    ///
+    /// # Errors
+    /// When there is no such app, or no such revision.
+    pub async fn roll_back(
+        &self,
+        app: &AppName,
+        to: Option<u64>,
+        terms: Terms<'_>,
+    ) -> Result<Declared, Error> {
+        self.change(app, terms, |snapshot| {
+            let head = snapshot.catalog.apps.get(app);
+            let head = head.ok_or_else(|| Error::NotFound { what: "app", name: app.to_string() })?;
+            let none = |revision| Error::NoRevision { app: app.clone(), revision };
+            let to = match to {
+                Some(to) => to,
+                None => snapshot.before(app, head)?.ok_or_else(|| {
+                    Error::Invalid(format!("the app `{app}` has no earlier revision to go back to"))
+                })?,
+            };
+            if to == head.revision {
+                return Err(Error::Invalid(format!("the app `{app}` is at revision {to} already")));
+            }
+            let spec = snapshot.revision(app, to)?.ok_or_else(|| none(to))?;
+            if spec.origin == Origin::Delete {
+                return Err(Error::Invalid(format!(
+                    "revision {to} of `{app}` is its deletion; `lattice delete {app}` does that"
+                )));
+            }
+            let origin = Origin::Rollback { from: head.revision, to, reason: None };
+            Ok(Next { actors: Some(spec.actors), origin })
+        })
+        .await
+    }
+
+    /// All revisions of an app that are kept, the oldest first, and the last good one.
+    ///
+    /// # Errors
+    /// When there never was such an app.
+    pub async fn history(&self, app: &AppName) -> Result<(Vec<App>, Head), Error> {
+        let snapshot = self.snapshot().await?;
+        let head = snapshot.catalog.apps.get(app).copied();
+        let head = head.ok_or_else(|| Error::NotFound { what: "app", name: app.to_string() })?;
+        Ok((snapshot.revisions(app)?, head))
     }
 
     /// Checks every artifact and fills in what it says of itself.
@@ -200,54 +301,58 @@ impl Declarations {
                 .iter()
                 .filter(|operation| operation.idempotent)
                 .map(|operation| operation.name.clone());
-            let actor = Actor { digest, settings: actor.settings.clone(), idempotent: idempotent.collect() };
+            let (settings, idempotent) = (actor.settings.clone(), idempotent.collect());
+            let actor = Actor { version: 0, digest, settings, idempotent };
             actors.insert(name.clone(), actor);
         }
         Ok(actors)
     }
 
-    /// Makes the next revision of one app; `next` gives its actors, or none to delete it.
+    /// Makes the next revision of one app.
     async fn change(
         &self,
         name: &AppName,
-        request_id: &str,
-        dry_run: bool,
-        next: impl Fn(&Snapshot) -> Result<Option<BTreeMap<ActorName, Actor>>, Error>,
+        terms: Terms<'_>,
+        next: impl Fn(&Snapshot) -> Result<Next, Error>,
     ) -> Result<Declared, Error> {
         for _ in 0..TRIES {
             let snapshot = self.snapshot().await?;
             let before = snapshot.apps.get(name);
             let head = snapshot.catalog.apps.get(name).copied();
-            if let Some(before) =
-                before.filter(|before| !request_id.is_empty() && before.request_id == request_id)
+            let latest = head.map_or(0, |head| head.revision);
+            // A request that was taken before is not taken twice, and whoever sent it again hears the same.
+            if !terms.request_id.is_empty()
+                && let Some(known) =
+                    snapshot.revisions(name)?.into_iter().find(|app| app.request_id == terms.request_id)
             {
-                return Ok(Declared { app: name.clone(), revision: before.revision, changes: Vec::new() });
+                return Ok(Declared { app: name.clone(), revision: known.revision, changes: Vec::new() });
             }
-            let actors = next(&snapshot)?;
+            let current = if before.is_some() { latest } else { 0 };
+            if let Some(expected) = terms.if_revision.filter(|expected| *expected != current) {
+                let seen = snapshot.revision(name, expected)?;
+                let (app, none) = (name.clone(), BTreeMap::new());
+                let changes = match before {
+                    Some(before) => diff::between(seen.as_ref(), &before.actors, false),
+                    None => diff::between(seen.as_ref(), &none, true),
+                };
+                return Err(Error::Stale { app, expected, current, changes });
+            }
+            let Next { actors, origin } = next(&snapshot)?;
             let deleted = actors.is_none();
             let actors = actors.unwrap_or_default();
-            let changes = changes(before, &actors, deleted);
-            if dry_run || changes.is_empty() {
-                return Ok(Declared {
-                    app: name.clone(),
-                    revision: head.map_or(0, |head| head.revision),
-                    changes,
-                });
+            let changes = diff::between(before, &actors, deleted);
+            if terms.dry_run || changes.is_empty() {
+                return Ok(Declared { app: name.clone(), revision: latest, changes });
             }
-            let revision = head.map_or(0, |head| head.revision) + 1;
-            let app = App { app: name.clone(), revision, request_id: request_id.to_owned(), actors };
-            let mut catalog = snapshot.catalog;
-            catalog.apps.insert(name.clone(), Head { revision, deleted });
+            let app = next_revision(&snapshot.catalog, name, actors, origin, terms.request_id);
+            let app = with_versions(app, before);
             let catalog_key = self.subjects.control(&Control::Catalog);
             let guard = Guard { key: &catalog_key, revision: snapshot.catalog_revision };
-            let writes = [
-                (self.subjects.control(&Control::Spec(name.clone(), revision)), record::encode(&app)),
-                (catalog_key.clone(), record::encode(&catalog)),
-            ];
+            let writes = writes(&self.subjects, &snapshot.catalog, &app);
             match self.bus.decisions.put_all_guarded(&guard, &writes).await {
                 Ok(()) => {
-                    self.forget_old(name, revision).await;
-                    return Ok(Declared { app: name.clone(), revision, changes });
+                    self.forget_old(&snapshot, &app).await;
+                    return Ok(Declared { app: name.clone(), revision: app.revision, changes });
                 }
                 Err(bus::Error::Conflict) => {}
                 Err(error) => return Err(error.into()),
@@ -256,12 +361,22 @@ impl Declarations {
         Err(Error::Busy)
     }
 
-    /// Keeps the store from growing with every declaration.
-    async fn forget_old(&self, app: &AppName, latest: u64) {
-        if let Some(old) = latest.checked_sub(HISTORY).filter(|old| *old > 0) {
-            let key = self.subjects.control(&Control::Spec(app.clone(), old));
+    /// Keeps the store from growing with every declaration. What a kept revision still runs, or may go back to, stays.
+    async fn forget_old(&self, snapshot: &Snapshot, latest: &App) {
+        let Ok(mut revisions) = snapshot.revisions(&latest.app) else { return };
+        revisions.push(latest.clone());
+        let good = snapshot.catalog.apps.get(&latest.app).and_then(|head| head.good);
+        let first = latest.revision.saturating_sub(HISTORY - 1);
+        let is_kept = |app: &&App| app.revision >= first || Some(app.revision) == good;
+        let needed: BTreeSet<u64> = revisions
+            .iter()
+            .filter(is_kept)
+            .flat_map(|app| app.actors.values().map(|actor| actor.version).chain([app.revision]))
+            .collect();
+        for old in revisions.iter().filter(|app| !needed.contains(&app.revision)) {
+            let key = self.subjects.control(&Control::Spec(old.app.clone(), old.revision));
             if let Err(error) = self.bus.decisions.purge(&key).await {
-                tracing::debug!(%error, %app, old, "an old revision was not removed");
+                tracing::debug!(%error, app = %old.app, old.revision, "an old revision was not removed");
             }
         }
     }
@@ -269,67 +384,94 @@ impl Declarations {
     async fn snapshot(&self) -> Result<Snapshot, Error> {
         let entries = observe::read_all(&self.bus.decisions, &self.subjects.control_filter()).await?;
         let catalog_key = self.subjects.control(&Control::Catalog);
-        let mut snapshot =
-            Snapshot { catalog: Catalog::default(), catalog_revision: 0, apps: BTreeMap::new() };
+        let (mut catalog, mut catalog_revision, mut apps) = (Catalog::default(), 0, BTreeMap::new());
         if let Some(entry) = entries.iter().find(|entry| entry.key == catalog_key) {
-            snapshot.catalog_revision = entry.revision;
-            snapshot.catalog = observe::decode(entry)?;
+            catalog_revision = entry.revision;
+            catalog = observe::decode(entry)?;
         }
         for entry in &entries {
             let Ok(Control::Spec(name, revision)) = self.subjects.parse_control(&entry.key) else { continue };
-            let head = snapshot.catalog.apps.get(&name);
+            let head: Option<&Head> = catalog.apps.get(&name);
             if head.is_some_and(|head| !head.deleted && head.revision == revision) {
-                snapshot.apps.insert(name, observe::decode(entry)?);
+                apps.insert(name, observe::decode(entry)?);
             }
         }
-        Ok(snapshot)
+        // Only revisions are looked at again.
+        let subjects = &self.subjects;
+        let entries = entries
+            .into_iter()
+            .filter(|entry| matches!(subjects.parse_control(&entry.key), Ok(Control::Spec(..))))
+            .collect();
+        Ok(Snapshot { catalog, catalog_revision, apps, entries })
     }
 }
 
-/// What a person would want to know before saying yes.
-fn changes(before: Option<&App>, after: &BTreeMap<ActorName, Actor>, deleted: bool) -> Vec<String> {
-    let empty = BTreeMap::new();
-    let old = before.map_or(&empty, |app| &app.actors);
-    let mut lines = Vec::new();
-    for (name, actor) in after {
-        match old.get(name) {
-            None => lines.push(format!(
-                "+ {name}: {} replicas of {}",
-                actor.settings.replicas,
-                short(&actor.digest)
-            )),
-            Some(old) if old == actor => {}
-            Some(old) => {
-                if old.digest != actor.digest {
-                    lines.push(format!(
-                        "~ {name}: artifact {} -> {}",
-                        short(&old.digest),
-                        short(&actor.digest)
-                    ));
-                }
-                if old.settings.replicas != actor.settings.replicas {
-                    lines.push(format!(
-                        "~ {name}: replicas {} -> {}",
-                        old.settings.replicas, actor.settings.replicas
-                    ));
-                }
-                let rest =
-                    |settings: &manifest::Settings| manifest::Settings { replicas: 0, ..settings.clone() };
-                if rest(&old.settings) != rest(&actor.settings) {
-                    lines.push(format!("~ {name}: settings"));
-                }
-            }
+impl Snapshot {
+    /// One revision of an app, if it is kept.
+    fn revision(&self, app: &AppName, revision: u64) -> Result<Option<App>, Error> {
+        Ok(self.revisions(app)?.into_iter().find(|kept| kept.revision == revision))
+    }
+
+    /// All revisions of an app that are kept, the oldest first.
+    fn revisions(&self, app: &AppName) -> Result<Vec<App>, Error> {
+        let of_app = format!(".spec.{app}.");
+        let entries = self.entries.iter().filter(|entry| entry.key.contains(&of_app));
+        let mut revisions: Vec<App> = entries.map(observe::decode).collect::<Result<_, _>>()?;
+        revisions.sort_by_key(|app| app.revision);
+        Ok(revisions)
+    }
+
+    /// The revision that going back without saying where to means.
+    fn before(&self, app: &AppName, head: &Head) -> Result<Option<u64>, Error> {
+        if head.deleted {
+            return Ok(self
+                .revisions(app)?
+                .iter()
+                .rev()
+                .find(|app| !app.actors.is_empty())
+                .map(|app| app.revision));
         }
+        if let Some(good) = head.good.filter(|good| *good < head.revision) {
+            return Ok(Some(good));
+        }
+        Ok(self.revisions(app)?.iter().map(|app| app.revision).filter(|kept| *kept < head.revision).max())
     }
-    for name in old.keys().filter(|name| !after.contains_key(*name)) {
-        lines.push(format!("- {name}"));
-    }
-    if deleted && lines.is_empty() {
-        lines.push("- the app".to_owned());
-    }
-    lines
 }
 
-fn short(digest: &Digest) -> &str {
-    &digest.as_str()[.."sha256:".len() + 12]
+/// The revision after the latest, with the versions that its actors bring along.
+pub(super) fn next_revision(
+    catalog: &Catalog,
+    app: &AppName,
+    actors: BTreeMap<ActorName, Actor>,
+    origin: Origin,
+    request_id: &str,
+) -> App {
+    let revision = catalog.apps.get(app).map_or(0, |head| head.revision) + 1;
+    let declared_ms = u64::try_from(wall_ms()).unwrap_or(0);
+    App { app: app.clone(), revision, request_id: request_id.to_owned(), origin, declared_ms, actors }
+}
+
+/// Actors that are made of the same as before keep their version; others begin one.
+fn with_versions(mut app: App, before: Option<&App>) -> App {
+    for (name, actor) in &mut app.actors {
+        let before = before.and_then(|before| before.actors.get(name));
+        actor.version = match before.filter(|before| before.is_made_like(actor)) {
+            Some(before) => before.version,
+            None if actor.version > 0 => actor.version,
+            None => app.revision,
+        };
+    }
+    app
+}
+
+/// What is written to make a revision the current one. All or none of it may be.
+pub(super) fn writes(subjects: &Subjects, catalog: &Catalog, app: &App) -> [(String, Bytes); 2] {
+    let mut catalog = catalog.clone();
+    let good = catalog.apps.get(&app.app).and_then(|head| head.good);
+    let (revision, deleted) = (app.revision, app.origin == Origin::Delete);
+    catalog.apps.insert(app.app.clone(), Head { revision, deleted, good });
+    [
+        (subjects.control(&Control::Spec(app.app.clone(), revision)), record::encode(app)),
+        (subjects.control(&Control::Catalog), record::encode(&catalog)),
+    ]
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lattice_proto::record::{self, App, Catalog, Node, NodeState, NodeStatus, Route};
+use lattice_proto::record::{self, App, Catalog, Node, NodeOrder, NodeState, NodeStatus, Origin, Route};
 use lattice_proto::subject::{Control, Subjects};
 use lattice_proto::{ActorName, AppName, NodeName};
 use serde::de::DeserializeOwned;
@@ -78,8 +78,8 @@ pub struct Progress {
     pub actors: Vec<ActorStatus>,
     /// Whether everything is as declared.
     pub reached: bool,
-    /// Set when a later declaration took its place.
-    pub superseded: Option<u64>,
+    /// Set when a later declaration took its place: its revision, and why, where this one was taken back.
+    pub superseded: Option<(u64, Option<String>)>,
 }
 
 /// Reads the lattice.
@@ -97,15 +97,28 @@ impl Observer {
 
     /// All nodes.
     pub async fn nodes(&self) -> Result<Vec<NodeView>, Error> {
-        let (entries, leader) =
-            tokio::try_join!(read_all(&self.bus.nodes, ">"), self.bus.leases.get(LEADER))?;
+        let filter = self.subjects.control_nodes_filter();
+        let (entries, orders, leader) = tokio::try_join!(
+            read_all(&self.bus.nodes, ">"),
+            read_all(&self.bus.decisions, &filter),
+            self.bus.leases.get(LEADER)
+        )?;
+        let mut ordered: BTreeMap<NodeName, NodeOrder> = BTreeMap::new();
+        for entry in &orders {
+            if let Ok(Control::Node(node)) = self.subjects.parse_control(&entry.key) {
+                ordered.insert(node, decode(entry)?);
+            }
+        }
         let leader = crate::membership::holder(leader.as_ref());
         let mut records: BTreeMap<NodeName, Node> = BTreeMap::new();
         let mut states: BTreeMap<String, NodeStatus> = BTreeMap::new();
         for entry in &entries {
             match entry.key.split_once('.') {
                 Some(("node", _)) => {
-                    let record: Node = decode(entry)?;
+                    let mut record: Node = decode(entry)?;
+                    if let Some(order) = ordered.get(&record.name) {
+                        order.relabel(&mut record.labels);
+                    }
                     records.insert(record.name.clone(), record);
                 }
                 Some(("state", _)) => drop(states.insert(entry.key.clone(), decode(entry)?)),
@@ -211,7 +224,11 @@ impl Following {
             None => Catalog::default(),
         };
         let head = catalog.apps.get(&self.app);
-        let superseded = head.map(|head| head.revision).filter(|latest| *latest > self.revision);
+        let latest = head.map(|head| head.revision).filter(|latest| *latest > self.revision);
+        let superseded = match latest {
+            Some(latest) => Some((latest, self.taken_back(latest).await?)),
+            None => None,
+        };
         let mut actors = Vec::new();
         for (name, actor) in &self.spec.actors {
             let route = self.known.get(name.as_str()).map(|known| &known.value);
@@ -221,7 +238,8 @@ impl Following {
             };
             actors.push(ActorStatus {
                 actor: name.clone(),
-                desired: actor.settings.replicas,
+                desired: route
+                    .map_or_else(|| actor.settings.replicas.count().unwrap_or(0), |route| route.desired),
                 ready: sum(|target| target.ready),
                 stale: sum(|target| target.stale),
                 problems: route.map(|route| route.problems.clone()).unwrap_or_default(),
@@ -233,12 +251,27 @@ impl Following {
         });
         let met = |status: &ActorStatus| status.ready == status.desired && status.stale == 0;
         let seen = |status: &ActorStatus| {
-            self.known
-                .get(status.actor.as_str())
-                .is_some_and(|known| known.value.app == self.app && known.value.revision >= self.revision)
+            self.known.get(status.actor.as_str()).is_some_and(|known| {
+                let route = &known.value;
+                route.app == self.app && route.revision >= self.revision && !route.updating
+            })
         };
         let reached =
             self.known.is_complete() && !leftovers && actors.iter().all(|status| met(status) && seen(status));
         Ok(Progress { actors, reached, superseded })
+    }
+
+    /// Why this revision was taken back, if the latest one says that it was.
+    async fn taken_back(&self, latest: u64) -> Result<Option<String>, Error> {
+        let key = self.observer.subjects.control(&Control::Spec(self.app.clone(), latest));
+        let entry = self.observer.bus.decisions.get(&key).await?.filter(|entry| entry.value.is_some());
+        let Some(entry) = entry else { return Ok(None) };
+        let latest: App = decode(&entry)?;
+        Ok(match latest.origin {
+            Origin::Rollback { from, to, reason: Some(reason) } if from == self.revision => {
+                Some(format!("it was taken back to what revision {to} says: {reason}"))
+            }
+            _ => None,
+        })
     }
 }

@@ -2,41 +2,32 @@
 
 mod entry;
 mod held;
-mod route;
+mod revisions;
+mod states;
+mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt};
-use lattice_proto::record::{self, App, Assignment, Lease, Node, NodeState, NodeStatus, Route};
+use futures::FutureExt;
+use lattice_proto::record::{self, App, Catalog, Lease, Node, NodeOrder, Route};
 use lattice_proto::subject::{Control, Inbox};
-use lattice_proto::{ActorName, AppName, Incarnation, NodeName};
+use lattice_proto::{ActorName, Incarnation, NodeName};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::entry::{Decision, NodeEntry, parse_decision, parse_node};
 use self::held::Held;
-use self::route::{Write, write_route};
 use super::Context;
 use super::election::{self, Elected};
 use super::liveness::{Liveness, Verdict};
-use super::plan::{self, Seen, World};
-use crate::bus::{Change, Error, Guard, Link, Mirror, RequestError};
-use crate::clock::wall_ms;
-use crate::membership::state_key;
-
-/// Writes on their way at once.
-const AT_ONCE: usize = 64;
+use super::reconcile::{Reconciler, Seen};
+use crate::bus::{Change, Error, Link, Mirror, RequestError};
 
 /// How often time alone is a reason to look.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// How long a lost node stays in the list.
-const REMEMBER: Duration = Duration::from_secs(60);
-
-/// What a record's subject and headers may add to its message.
-const RECORD_HEADERS: usize = 4 << 10;
 
 /// How long a ping may take before it says that the node hangs.
 const PING: Duration = Duration::from_millis(500);
@@ -48,6 +39,14 @@ struct Office<'a> {
     decisions: Mirror<Decision>,
     nodes: Mirror<NodeEntry>,
     routes: Mirror<Route>,
+    /// The last revision of each route as this leader wrote it, where its echo has not come yet.
+    written: BTreeMap<ActorName, u64>,
+    /// None before the first plan, and whenever what is stored may not be what was meant.
+    reconciler: Option<Reconciler>,
+    /// The last one that was in doubt.
+    earlier: Option<Reconciler>,
+    /// Records with the labels that an operator changed.
+    relabelled: BTreeMap<NodeName, (Arc<Node>, NodeOrder, Arc<Node>)>,
     leases_complete: bool,
     liveness: Liveness,
     /// When each node was found to be lost.
@@ -83,6 +82,10 @@ pub(super) async fn hold(
         }),
         nodes: Mirror::new(parse_node),
         routes: Mirror::new(|entry| record::decode(entry.value.as_deref()?).ok()),
+        written: BTreeMap::new(),
+        reconciler: None,
+        earlier: None,
+        relabelled: BTreeMap::new(),
         leases_complete: false,
         liveness: Liveness::new(Instant::now()),
         lost: BTreeMap::new(),
@@ -104,9 +107,9 @@ pub(super) async fn hold(
 
     loop {
         let mut dirty = tokio::select! {
-            change = decisions.next() => office.decisions.apply(change),
+            change = decisions.next() => office.decision(change),
             change = nodes.next() => office.nodes.apply(change),
-            change = routes.next() => office.routes.apply(change),
+            change = routes.next() => office.route(change),
             change = leases.next() => office.lease(change),
             Some(suspect) = suspicions.recv() => {
                 ask(context, suspect, &verdicts);
@@ -122,7 +125,7 @@ pub(super) async fn hold(
                     ask(context, silent, &verdicts);
                 }
                 // Time alone changes little, so nothing is planned anew that did not change.
-                office.liveness.take_changed(now) || office.again || office.forgets(now)
+                office.liveness.take_changed(now) || office.again || office.forgets(now) || office.is_due(now)
             }
             latest = next_generation(&mut link, generation) => {
                 generation = latest;
@@ -137,11 +140,11 @@ pub(super) async fn hold(
         // Whatever else is there already is taken in first, so that a burst of changes makes one plan.
         for _ in 0..256 {
             let more = if let Some(change) = decisions.next().now_or_never() {
-                office.decisions.apply(change)
+                office.decision(change)
             } else if let Some(change) = nodes.next().now_or_never() {
                 office.nodes.apply(change)
             } else if let Some(change) = routes.next().now_or_never() {
-                office.routes.apply(change)
+                office.route(change)
             } else if let Some(change) = leases.next().now_or_never() {
                 office.lease(change)
             } else {
@@ -158,6 +161,9 @@ pub(super) async fn hold(
         if dirty && office.is_complete() {
             let acted = office.act().await;
             office.again = acted.is_err();
+            if acted.is_err() {
+                office.doubt();
+            }
             match acted {
                 Ok(()) => {}
                 // Either the mirrors are a moment behind, which mends itself, or another leader has begun its term.
@@ -232,9 +238,65 @@ impl Office<'_> {
         }
     }
 
-    /// Whether a lost node has been listed for long enough.
-    fn forgets(&self, now: Instant) -> bool {
-        self.lost.values().any(|(_, since)| now.duration_since(*since) > REMEMBER)
+    /// Takes in a change of what is declared or decided.
+    fn decision(&mut self, change: Change) -> bool {
+        let key = match &change {
+            Change::Put(entry) => Some(entry.key.clone()),
+            // What is read once more may be something else altogether.
+            Change::Reset | Change::Current => None,
+        };
+        let changed = self.decisions.apply(change);
+        match key {
+            None => self.doubt(),
+            Some(key) => {
+                let stored = self.decisions.get(&key).map(|entry| &entry.value);
+                if let (Some(reconciler), Some(Decision::Assignment(node, assignment))) =
+                    (&mut self.reconciler, stored)
+                {
+                    reconciler.saw_assignment(node, assignment);
+                }
+            }
+        }
+        changed
+    }
+
+    /// Takes in a change of a route.
+    fn route(&mut self, change: Change) -> bool {
+        let key = match &change {
+            Change::Put(entry) => entry.key.parse::<ActorName>().ok(),
+            Change::Reset | Change::Current => None,
+        };
+        let changed = self.routes.apply(change);
+        let Some(actor) = key else {
+            self.doubt();
+            return changed;
+        };
+        let stored = self.routes.get(actor.as_str());
+        let awaited = self.written.get(&actor).copied();
+        if let Some(awaited) = awaited {
+            // Of several writes on their way only the last one counts.
+            if stored.is_none_or(|stored| stored.revision < awaited) {
+                return changed;
+            }
+            self.written.remove(&actor);
+        }
+        let route = stored.map(|stored| stored.value.clone());
+        if let Some(reconciler) = &mut self.reconciler {
+            reconciler.set_route(&actor, route);
+        }
+        changed
+    }
+
+    /// What is stored may not be what was meant: the next plan begins with what is stored.
+    fn doubt(&mut self) {
+        if let Some(reconciler) = self.reconciler.take() {
+            self.earlier = Some(reconciler);
+        }
+        self.written.clear();
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.reconciler.as_ref().is_none_or(|reconciler| reconciler.is_due(now))
     }
 
     async fn is_deposed(&self) -> Result<bool, Error> {
@@ -247,10 +309,7 @@ impl Office<'_> {
     /// neither does what a single node says of itself.
     fn unreadable(&self) -> Vec<&str> {
         let entries = || self.decisions.entries().iter();
-        let catalog = entries().find_map(|(_, entry)| match &entry.value {
-            Decision::Catalog(catalog) => Some(catalog),
-            _ => None,
-        });
+        let catalog = self.catalog();
         let matters = |key: &str| match (self.subjects.parse_control(key), catalog) {
             (Ok(Control::Spec(app, revision)), Some(catalog)) => {
                 catalog.apps.get(&app).is_some_and(|head| !head.deleted && head.revision == revision)
@@ -280,190 +339,69 @@ impl Office<'_> {
         let now = Instant::now();
         let seen = self.see(now);
         self.write_states(&seen, now).await?;
-
-        let assigned: BTreeMap<NodeName, Assignment> = self
-            .decisions
-            .entries()
-            .values()
-            .filter_map(|entry| match &entry.value {
-                Decision::Assignment(node, assignment) => Some((node.clone(), assignment.clone())),
-                _ => None,
-            })
-            .collect();
-        let world = World { apps: self.current_apps(), nodes: &seen, assigned: &assigned };
-        let plan = plan::plan(&world, self.term);
+        let mut reconciler = self.take_reconciler(&seen);
+        let plan = reconciler.plan(now);
+        self.reconciler = Some(reconciler);
         // Routes say what is there, assignments what should be. Routes go first: a node that loses a replica because
         // another one has it must not do so before callers can know of the other.
-        let mut routes = plan.routes;
-        self.keep_leaving(&seen, &mut routes);
-        let routed = self.write_routes(routes).await;
-
-        let nodes = self.nodes.entries().iter();
-        let unreadable_nodes: BTreeSet<&str> = nodes
-            .filter(|(_, entry)| matches!(entry.value, NodeEntry::Unreadable))
-            .filter_map(|(key, _)| key.strip_prefix("node."))
-            .collect();
-        let largest = self.context.bus.control.max_payload().saturating_sub(RECORD_HEADERS);
-        let changed: Vec<(String, Bytes)> = plan
-            .assignments
-            .iter()
-            // A node whose record cannot be read is left alone: it may be newer than this leader.
-            .filter(|(node, _)| !unreadable_nodes.contains(node.as_str()))
-            .filter(|(node, assignment)| !plan::same(assigned.get(*node), assignment))
-            .map(|(node, assignment)| (node, record::encode(assignment)))
-            // The batch is all or nothing, and one that is too large must not keep the others from theirs.
-            .filter(|(node, assignment)| {
-                let fits = assignment.len() <= largest;
-                if !fits && self.oversized.insert((*node).clone()) {
-                    tracing::error!(
-                        %node,
-                        bytes = assignment.len(),
-                        largest,
-                        "a node's assignment is larger than a NATS message may be, and was not written: raise \
-                         `max_payload` of the NATS server, or let fewer actors run there"
-                    );
-                }
-                fits
-            })
-            .map(|(node, assignment)| (self.subjects.control(&Control::Assign(node.clone())), assignment))
-            .collect();
-        if !changed.is_empty() {
-            let key = self.subjects.control(&Control::Term);
-            let guard = Guard { key: &key, revision: self.term_revision };
-            self.context.bus.decisions.put_all_guarded(&guard, &changed).await?;
-        }
+        let routed = self.write_routes(plan.routes).await;
+        self.write_assignments(plan.assignments).await?;
+        self.note(plan.met).await?;
+        self.go_back(plan.failed).await?;
         routed
     }
 
-    /// The current revision of every app that is not deleted.
-    fn current_apps(&self) -> BTreeMap<&AppName, &App> {
-        let entries = || self.decisions.entries().values().map(|entry| &entry.value);
-        let catalog = entries().find_map(|decision| match decision {
-            Decision::Catalog(catalog) => Some(catalog),
+    /// With all that is known by now.
+    fn take_reconciler(&mut self, seen: &BTreeMap<NodeName, Seen>) -> Reconciler {
+        let known = self.reconciler.take();
+        let begins = known.is_none();
+        let mut reconciler = known.unwrap_or_else(|| Reconciler::new(self.term));
+        for seen in seen.values() {
+            reconciler.set_node(seen);
+        }
+        let forgotten: Vec<NodeName> =
+            reconciler.nodes().filter(|node| !seen.contains_key(*node)).cloned().collect();
+        for node in forgotten {
+            reconciler.remove_node(&node);
+        }
+        let catalog = self.catalog();
+        let head = |app: &App| {
+            let head = catalog.and_then(|catalog| catalog.apps.get(&app.app));
+            head.filter(|head| !head.deleted && head.revision == app.revision)
+        };
+        let apps = self.decisions.entries().values().filter_map(|entry| match &entry.value {
+            Decision::App(app) => Some((app, head(app)?)),
             _ => None,
         });
-        let Some(catalog) = catalog else { return BTreeMap::new() };
-        entries()
-            .filter_map(|decision| match decision {
-                Decision::App(app) => Some(app),
-                _ => None,
-            })
-            .filter(|app| {
-                catalog.apps.get(&app.app).is_some_and(|head| !head.deleted && head.revision == app.revision)
-            })
-            .map(|app| (&app.app, app))
-            .collect()
-    }
-
-    fn see(&mut self, now: Instant) -> BTreeMap<NodeName, Seen> {
-        let mut seen = BTreeMap::new();
-        let records: Vec<Node> = self
-            .nodes
-            .entries()
-            .values()
-            .filter_map(|entry| match &entry.value {
-                NodeEntry::Record(record) => Some(Node::clone(record)),
-                _ => None,
-            })
-            .collect();
-        for record in records {
-            let told = self.status(&record.name).filter(|status| status.incarnation == record.incarnation);
-            let told = told.map(|status| status.state);
-            if told != Some(NodeState::Gone) {
-                self.liveness.expect(&record.name, &record.incarnation, now);
-            }
-            let state = match self.liveness.state(&record.name, &record.incarnation, now) {
-                Some(NodeState::Ready) if record.draining => NodeState::Draining,
-                Some(state) => state,
-                // While nothing can be said, what was said before stands.
-                None => told.unwrap_or(NodeState::Ready),
-            };
-            seen.insert(record.name.clone(), Seen { record, state });
-        }
-        self.lost.retain(|name, (incarnation, _)| {
-            seen.get(name)
-                .is_some_and(|seen| seen.record.incarnation == *incarnation && seen.state == NodeState::Gone)
+        // An app must give up an actor before another one may have it.
+        reconciler.keep_apps(|app| {
+            catalog.and_then(|catalog| catalog.apps.get(app)).is_some_and(|head| !head.deleted)
         });
-        for (name, seen) in seen.iter().filter(|(_, seen)| seen.state == NodeState::Gone) {
-            self.lost.entry(name.clone()).or_insert_with(|| (seen.record.incarnation.clone(), now));
+        for (app, head) in apps {
+            reconciler.set_app(app, head.good);
         }
-        seen
+        if begins {
+            for entry in self.decisions.entries().values() {
+                if let Decision::Assignment(node, assignment) = &entry.value {
+                    reconciler.set_assignment(node, assignment);
+                }
+            }
+            for (actor, stored) in self.routes.entries() {
+                if let Ok(actor) = actor.parse() {
+                    reconciler.set_route(&actor, Some(stored.value.clone()));
+                }
+            }
+            if let Some(earlier) = self.earlier.take() {
+                reconciler.inherit(earlier);
+            }
+        }
+        reconciler
     }
 
-    fn status(&self, name: &NodeName) -> Option<&NodeStatus> {
-        match &self.nodes.get(&state_key(name))?.value {
-            NodeEntry::Status(status) => Some(status),
-            NodeEntry::Record(_) | NodeEntry::Unreadable => None,
+    fn catalog(&self) -> Option<&Catalog> {
+        match &self.decisions.get(&self.subjects.control(&Control::Catalog))?.value {
+            Decision::Catalog(catalog) => Some(catalog),
+            _ => None,
         }
-    }
-
-    async fn write_states(&mut self, seen: &BTreeMap<NodeName, Seen>, now: Instant) -> Result<(), Error> {
-        let mut forget = BTreeSet::new();
-        for (name, seen) in seen {
-            let before = self.status(name);
-            let same = before.is_some_and(|status| {
-                status.incarnation == seen.record.incarnation && status.state == seen.state
-            });
-            if !same {
-                tracing::info!(node = %name, state = seen.state.as_str(), "a node's state changed");
-                let status = NodeStatus {
-                    incarnation: seen.record.incarnation.clone(),
-                    state: seen.state,
-                    since_ms: u64::try_from(wall_ms()).unwrap_or(0),
-                };
-                self.context.bus.nodes.put(&state_key(name), record::encode(&status)).await?;
-            }
-            if self.lost.get(name).is_some_and(|(_, since)| now.duration_since(*since) > REMEMBER) {
-                forget.insert(name.clone());
-            }
-        }
-        for name in forget {
-            let record_key = crate::membership::node_key(&name);
-            if let Some(entry) = self.nodes.get(&record_key) {
-                // Only if it is still the record of the lost one: the node may be starting again right now.
-                self.context.bus.nodes.remove_if(&record_key, entry.revision).await?;
-            }
-            self.context.bus.nodes.remove(&state_key(&name)).await?;
-            self.liveness.forget(&name);
-        }
-        Ok(())
-    }
-
-    /// An actor that is declared no more keeps its route, with nothing wanted, until the last node has let go of it:
-    /// only then is its removal done.
-    fn keep_leaving(&self, seen: &BTreeMap<NodeName, Seen>, routes: &mut BTreeMap<ActorName, Route>) {
-        for (actor, known) in self.routes.entries() {
-            let Ok(actor) = actor.parse::<ActorName>() else { continue };
-            let there =
-                |seen: &Seen| seen.state != NodeState::Gone && seen.record.actors.contains_key(&actor);
-            if !routes.contains_key(&actor) && seen.values().any(there) {
-                let route =
-                    Route { desired: 0, targets: Vec::new(), problems: Vec::new(), ..known.value.clone() };
-                routes.insert(actor, route);
-            }
-        }
-    }
-
-    /// Writes what differs, many at a time: a large lattice has thousands of routes, and each write waits for its answer.
-    async fn write_routes(&self, wanted: BTreeMap<ActorName, Route>) -> Result<(), Error> {
-        let mut writes = Vec::new();
-        for (actor, route) in &wanted {
-            let known = self.routes.get(actor.as_str());
-            if known.is_none_or(|known| known.value != *route) {
-                let write = Write::Put(record::encode(route));
-                writes.push((actor.to_string(), known.map(|known| known.revision), write));
-            }
-        }
-        for (actor, known) in self.routes.entries() {
-            if !wanted.contains_key(actor.as_str()) {
-                writes.push((actor.clone(), Some(known.revision), Write::Remove));
-            }
-        }
-        let space = &self.context.bus.routes;
-        let written =
-            writes.into_iter().map(|(key, over, write)| write_route(space.clone(), key, over, write));
-        let written: Vec<Result<(), Error>> =
-            futures::stream::iter(written).buffer_unordered(AT_ONCE).collect().await;
-        written.into_iter().collect()
     }
 }

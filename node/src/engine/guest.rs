@@ -15,7 +15,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::TICK;
 use crate::capability;
-use crate::replica::TurnContext;
+use crate::replica::{Tally, TurnContext};
 use crate::router::Router;
 
 /// The most elements of one table. The pool's own limit, so that a guest fares the same where there is none.
@@ -38,6 +38,8 @@ pub struct Home {
     pub settings: Settings,
     /// Through whom it calls others.
     pub router: Router,
+    /// What became of their turns.
+    pub tally: Tally,
 }
 
 /// The data of one store.

@@ -18,6 +18,7 @@ pub struct InFlight {
     turns: Mutex<BTreeMap<u64, (Arc<TurnContext>, Waiting)>>,
     entered: AtomicU64,
     answered: AtomicU64,
+    failed: AtomicU64,
     retiring: AtomicBool,
     give_up: Notify,
 }
@@ -44,9 +45,15 @@ impl InFlight {
         self.answered.load(Ordering::Relaxed)
     }
 
+    /// How many turns ended with the instance.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
     /// The instance is gone.
     pub fn fail_all(&self, fault: &Fault) {
         let turns = std::mem::take(&mut *self.turns());
+        self.failed.fetch_add(turns.len() as u64, Ordering::Relaxed);
         for (_, waiting) in turns.into_values() {
             waiting.answer(Err(fault.clone()));
         }

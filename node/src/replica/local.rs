@@ -6,7 +6,7 @@ use std::time::Instant;
 use dashmap::DashMap;
 use lattice_proto::ActorName;
 
-use super::{Replica, Turn, WATCH};
+use super::{Count, Replica, Turn, WATCH};
 use crate::engine::Home;
 
 /// Why a turn was not taken. All of them mean that it surely did not run.
@@ -28,7 +28,7 @@ pub struct LocalActor {
 /// A cheap handle on the directory. The agent writes it, the router reads it.
 #[derive(Clone, Default)]
 pub struct Local {
-    actors: Arc<DashMap<ActorName, Arc<LocalActor>>>,
+    actors: Arc<DashMap<ActorName, Vec<(u64, Arc<LocalActor>)>>>,
 }
 
 impl LocalActor {
@@ -63,10 +63,27 @@ impl LocalActor {
         self.replicas.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// What became of its turns so far.
+    pub fn tally(&self) -> Count {
+        let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
+        let running: u64 = replicas.iter().map(|replica| replica.answered()).sum();
+        let count = self.home.tally.count();
+        Count { handled: count.handled + running, ..count }
+    }
+
     /// Messages waiting and running in all of them.
     pub fn load(&self) -> u32 {
         let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
         replicas.iter().map(|replica| replica.load()).sum()
+    }
+
+    /// How busy each of them is, in thousandths of a message; with some chance in it, so that those that are equally busy
+    /// get equally many.
+    fn strain(&self) -> u64 {
+        let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
+        let load: u32 = replicas.iter().map(|replica| replica.load()).sum();
+        let count = replicas.len().max(1) as u64;
+        u64::from(load) * 1000 / count + fastrand::u64(0..1000) / count
     }
 
     /// Offers a turn to the least loaded replica, then to the others.
@@ -110,17 +127,30 @@ fn least_loaded(replicas: &[Arc<Replica>]) -> usize {
 impl Local {
     /// One actor, if it runs here.
     pub fn get(&self, actor: &ActorName) -> Option<Arc<LocalActor>> {
-        self.actors.get(actor).map(|entry| entry.value().clone())
+        let versions = self.actors.get(actor)?;
+        match versions.value().as_slice() {
+            [(_, only)] => Some(only.clone()),
+            // While one version takes the place of another both serve, each as much as it can.
+            several => {
+                let serving = several.iter().filter(|(_, local)| local.count() > 0);
+                serving.min_by_key(|(_, local)| local.strain()).map(|(_, local)| local.clone())
+            }
+        }
     }
 
-    /// Makes an actor known.
-    pub fn insert(&self, actor: ActorName, local: Arc<LocalActor>) {
-        self.actors.insert(actor, local);
+    /// Makes one version of an actor known.
+    pub fn insert(&self, actor: ActorName, version: u64, local: Arc<LocalActor>) {
+        let mut versions = self.actors.entry(actor).or_default();
+        versions.retain(|(known, _)| *known != version);
+        versions.push((version, local));
     }
 
-    /// Forgets an actor.
-    pub fn remove(&self, actor: &ActorName) -> Option<Arc<LocalActor>> {
-        self.actors.remove(actor).map(|(_, local)| local)
+    /// Forgets one version of an actor.
+    pub fn remove(&self, actor: &ActorName, version: u64) {
+        if let Some(mut versions) = self.actors.get_mut(actor) {
+            versions.retain(|(known, _)| *known != version);
+        }
+        self.actors.remove_if(actor, |_, versions| versions.is_empty());
     }
 
     /// Looks after turns that never end, for as long as the node runs.
@@ -129,7 +159,8 @@ impl Local {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let now = tick.tick().await.into_std();
-            for local in self.actors.iter() {
+            for local in self.actors.iter().flat_map(|entry| entry.value().clone()) {
+                let (_, local) = local;
                 for replica in local.replicas.read().unwrap_or_else(PoisonError::into_inner).iter() {
                     replica.watch(now.max(Instant::now()));
                 }

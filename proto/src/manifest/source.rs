@@ -6,7 +6,11 @@ use std::path::{Component, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Actor, Artifact, Bytes, Grants, Ingress, Limits, Manifest, Millis, Settings, bound};
+use super::placement::is_word;
+use super::{
+    Actor, Artifact, Bytes, Grants, Ingress, Label, Limits, Manifest, Millis, Placement, Range, Replicas,
+    Settings, Share, Update, bound,
+};
 use crate::id::{ActorName, Digest, EXTERNAL};
 
 /// What is wrong with a manifest, and where.
@@ -48,6 +52,7 @@ struct SourceActor {
     mailbox: Option<Spanned<i64>>,
     ingress: Option<Vec<Spanned<String>>>,
     placement: Option<SourcePlacement>,
+    update: Option<SourceUpdate>,
     limits: Option<SourceLimits>,
     grants: Option<SourceGrants>,
     env: Option<BTreeMap<Spanned<String>, String>>,
@@ -59,15 +64,27 @@ struct SourceActor {
 #[serde(deny_unknown_fields)]
 struct SourcePlacement {
     require: Option<Vec<Spanned<String>>>,
-    prefer: Option<Spanned<toml::Value>>,
-    forbid: Option<Spanned<toml::Value>>,
-    spread: Option<Spanned<toml::Value>>,
+    prefer: Option<Vec<Spanned<String>>>,
+    forbid: Option<Vec<Spanned<String>>>,
+    spread: Option<Spanned<String>>,
+    apart: Option<Vec<Spanned<String>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceUpdate {
+    surge: Option<Spanned<toml::Value>>,
+    unavailable: Option<Spanned<toml::Value>>,
+    observe: Option<Spanned<String>>,
+    failures: Option<Spanned<String>>,
+    canary: Option<Spanned<toml::Value>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SourceLimits {
     memory: Option<Spanned<String>>,
+    cpu: Option<Spanned<toml::Value>>,
     turn: Option<Spanned<String>>,
     payload: Option<Spanned<String>>,
 }
@@ -84,6 +101,9 @@ fn printable(c: char) -> impl Iterator<Item = char> {
     let plain = (!c.is_control()).then_some(c);
     control.into_iter().flatten().chain(plain)
 }
+
+/// The fields of a table of replicas.
+const RANGE: [&str; 3] = ["min", "max", "target_inflight"];
 
 /// The text, to turn places into lines.
 struct Text<'a> {
@@ -234,10 +254,11 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
             .flatten()
             .map(|way| ingress(at, &field("ingress"), way))
             .collect::<Result<_, _>>()?,
-        require: source
+        placement: source
             .placement
             .as_ref()
-            .map_or(Ok(BTreeMap::new()), |p| require(at, &field("placement"), p))?,
+            .map_or(Ok(Placement::default()), |p| placement(at, &field("placement"), p))?,
+        update: source.update.as_ref().map_or(Ok(Update::default()), |u| update(at, &field("update"), u))?,
         limits: source.limits.as_ref().map_or(Ok(defaults.limits), |l| limits(at, &field("limits"), l))?,
         grants: source.grants.as_ref().map_or(Ok(Grants::default()), |g| grants(at, &field("grants"), g))?,
         env: env(at, &field("env"), source.env.as_ref())?,
@@ -267,20 +288,49 @@ fn beside(at: &Text<'_>, field: &str, source: &Spanned<String>) -> Result<PathBu
     Ok(path)
 }
 
-fn replicas(at: &Text<'_>, field: &str, source: &Spanned<toml::Value>) -> Result<u32, Error> {
-    let wrong = |message: &str| at.error(field, source, message);
+fn replicas(at: &Text<'_>, field: &str, source: &Spanned<toml::Value>) -> Result<Replicas, Error> {
+    let number = |field: &str, value: &toml::Value, lowest: u32, highest: u32| {
+        let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
+        number
+            .filter(|number| (lowest..=highest).contains(number))
+            .ok_or_else(|| at.error(field, source, format!("expected a number from {lowest} to {highest}")))
+    };
     match source.get_ref() {
-        toml::Value::Integer(number) => u32::try_from(*number)
-            .ok()
-            .filter(|n| *n <= bound::REPLICAS)
-            .ok_or_else(|| wrong(&format!("expected a number from 0 to {}", bound::REPLICAS))),
-        toml::Value::String(word) if word == "each" => {
-            Err(wrong("`each` is not served by this version of Lattice; give a number"))
+        toml::Value::String(word) if word == "each" => Ok(Replicas::EACH),
+        toml::Value::Table(table) => {
+            let part = |name: &str| (format!("{field}.{name}"), table.get(name));
+            if let Some(unknown) = table.keys().find(|key| !RANGE.contains(&key.as_str())) {
+                let message = "unknown field; expected `min`, `max` and `target_inflight`";
+                return Err(at.error(&format!("{field}.{unknown}"), source, message));
+            }
+            let needed = |name: &str, lowest, highest| match part(name) {
+                (field, Some(value)) => number(&field, value, lowest, highest),
+                (field, None) => Err(at.error(&field, source, "missing")),
+            };
+            let min = match part("min") {
+                (field, Some(value)) => number(&field, value, 0, bound::REPLICAS)?,
+                (_, None) => 1,
+            };
+            let max = needed("max", 1, bound::REPLICAS)?;
+            let target_inflight = needed("target_inflight", 1, bound::INFLIGHT)?;
+            if min > max {
+                return Err(at.error(&format!("{field}.min"), source, "more than `max`"));
+            }
+            let _ = Range { min, max, target_inflight };
+            Err(at.error(
+                field,
+                source,
+                "autoscaling is not served by this version of Lattice; give a number",
+            ))
         }
-        toml::Value::Table(_) => {
-            Err(wrong("autoscaling is not served by this version of Lattice; give a number"))
+        toml::Value::Integer(_) => number(field, source.get_ref(), 0, bound::REPLICAS).map(Replicas::Count),
+        _ => {
+            let highest = bound::REPLICAS;
+            let message = format!(
+                "expected a number from 0 to {highest}, `\"each\"`, or `{{ min = 0, max = 20, target_inflight = 8 }}`"
+            );
+            Err(at.error(field, source, message))
         }
-        _ => Err(wrong(&format!("expected a number from 0 to {}", bound::REPLICAS))),
     }
 }
 
@@ -291,37 +341,88 @@ fn ingress(at: &Text<'_>, field: &str, source: &Spanned<String>) -> Result<Ingre
     }
 }
 
-fn require(at: &Text<'_>, field: &str, source: &SourcePlacement) -> Result<BTreeMap<String, String>, Error> {
-    at.not_served(&format!("{field}.prefer"), source.prefer.as_ref())?;
-    at.not_served(&format!("{field}.forbid"), source.forbid.as_ref())?;
-    at.not_served(&format!("{field}.spread"), source.spread.as_ref())?;
-    let mut labels = BTreeMap::new();
+fn placement(at: &Text<'_>, field: &str, source: &SourcePlacement) -> Result<Placement, Error> {
+    let list = |name: &str, source: &Option<Vec<Spanned<String>>>| {
+        let field = format!("{field}.{name}");
+        let mut labels = BTreeSet::new();
+        for label in source.iter().flatten() {
+            labels.insert(at.parsed::<Label>(&field, label)?);
+            if labels.len() > bound::LABELS {
+                return Err(at.error(&field, label, format!("at most {} labels", bound::LABELS)));
+            }
+        }
+        Ok(labels)
+    };
+    let require = list("require", &source.require)?;
     for label in source.require.iter().flatten() {
-        let field = format!("{field}.require");
-        let (key, value) =
-            parse_label(label.get_ref()).map_err(|message| at.error(&field, label, message))?;
-        if labels.insert(key.clone(), value).is_some() {
-            return Err(at.error(&field, label, format!("`{key}` is required twice; no node could fit")));
+        let same = |other: &&Label| label.get_ref().split_once('=').is_some_and(|(key, _)| key == other.key);
+        if require.iter().filter(same).count() > 1 {
+            let message = "this key is required with two values; no node could fit";
+            return Err(at.error(&format!("{field}.require"), label, message));
         }
     }
-    Ok(labels)
+    let forbid = list("forbid", &source.forbid)?;
+    for label in source.forbid.iter().flatten() {
+        if require.iter().any(|required| required.to_string() == *label.get_ref()) {
+            let message = "this label is required as well; no node could fit";
+            return Err(at.error(&format!("{field}.forbid"), label, message));
+        }
+    }
+    if let Some(key) = &source.spread
+        && !is_word(key.get_ref())
+    {
+        let message = "expected the key of a label, such as `zone`, or `node`";
+        return Err(at.error(&format!("{field}.spread"), key, message));
+    }
+    let apart = source.apart.iter().flatten();
+    let apart = apart.map(|name| at.parsed(&format!("{field}.apart"), name));
+    Ok(Placement {
+        require,
+        prefer: list("prefer", &source.prefer)?,
+        forbid,
+        spread: source.spread.as_ref().map(|key| key.get_ref().clone()),
+        apart: apart.collect::<Result<_, _>>()?,
+    })
 }
 
-/// Reads `key=value`, as nodes and manifests write labels.
-///
-/// # Errors
-/// The rule, when the text does not follow it.
-pub fn parse_label(text: &str) -> Result<(String, String), &'static str> {
-    const RULE: &str =
-        "expected a label `key=value` of letters, digits, `-`, `_`, `.` and `/`, 63 characters each";
-    let word = |text: &str| {
-        (1..=63).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'))
+fn update(at: &Text<'_>, field: &str, source: &SourceUpdate) -> Result<Update, Error> {
+    let mut update = Update::default();
+    let share = |name: &str, value: &Spanned<toml::Value>| {
+        let count = value.get_ref().as_integer().and_then(|n| u32::try_from(n).ok());
+        let count = count.filter(|n| *n <= bound::REPLICAS).map(Share::Count);
+        let part = value.get_ref().as_str().and_then(|text| text.parse().ok()).map(Share::Part);
+        count.or(part).ok_or_else(|| {
+            at.error(
+                &format!("{field}.{name}"),
+                value,
+                "expected a number of replicas, or a part such as `\"25%\"`",
+            )
+        })
     };
-    match text.split_once('=') {
-        Some((key, value)) if word(key) && word(value) => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(RULE),
+    if let Some(surge) = &source.surge {
+        update.surge = share("surge", surge)?;
     }
+    if let Some(unavailable) = &source.unavailable {
+        update.unavailable = share("unavailable", unavailable)?;
+    }
+    if update.surge.is_zero() && update.unavailable.is_zero() {
+        let message = "with neither `surge` nor `unavailable` no replica could ever be replaced";
+        let place =
+            source.surge.as_ref().or(source.unavailable.as_ref()).map_or(0, |place| place.span().start);
+        return Err(at.error_at(&format!("{field}.surge"), place, message));
+    }
+    if let Some(observe) = &source.observe {
+        let field = format!("{field}.observe");
+        update.observe = at.parsed(&field, observe)?;
+        if update.observe > Millis(3_600_000) {
+            return Err(at.error(&field, observe, "expected at most 1h"));
+        }
+    }
+    if let Some(failures) = &source.failures {
+        update.failures = at.parsed(&format!("{field}.failures"), failures)?;
+    }
+    at.not_served(&format!("{field}.canary"), source.canary.as_ref())?;
+    Ok(update)
 }
 
 fn limits(at: &Text<'_>, field: &str, source: &SourceLimits) -> Result<Limits, Error> {
@@ -333,6 +434,17 @@ fn limits(at: &Text<'_>, field: &str, source: &SourceLimits) -> Result<Limits, E
         if !(Bytes(64 << 10)..=Bytes(4 << 30)).contains(&limits.memory) {
             return Err(at.error(&field, memory, "expected 64KiB to 4GiB"));
         }
+        limits.reserved = true;
+    }
+    if let Some(cpu) = &source.cpu {
+        let field = format!("{field}.cpu");
+        let cores = cpu.get_ref().as_float().or_else(|| cpu.get_ref().as_integer().map(|n| n as f64));
+        // The bound keeps the number far from what a float cannot hold.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked on this line")]
+        let millis = cores.filter(|n| (0.0..=1024.0).contains(n)).map(|n| (n * 1000.0).round() as u32);
+        limits.cpu_millis = millis.ok_or_else(|| {
+            at.error(&field, cpu, "expected a number of processors from 0 to 1024, such as 0.25")
+        })?;
     }
     if let Some(turn) = &source.turn {
         let field = format!("{field}.turn");

@@ -1,7 +1,9 @@
 //! What the leader's watched spaces hold, parsed. What cannot be read is kept as such: it must not pass for deleted.
 
+use std::sync::Arc;
+
 use lattice_proto::NodeName;
-use lattice_proto::record::{self, App, Assignment, Catalog, Node, NodeStatus};
+use lattice_proto::record::{self, App, Assignment, Catalog, Node, NodeOrder, NodeStatus};
 use lattice_proto::subject::{Control, Subjects};
 
 use crate::bus::Entry;
@@ -11,6 +13,7 @@ pub(super) enum Decision {
     Catalog(Catalog),
     App(App),
     Assignment(NodeName, Assignment),
+    Node(NodeOrder),
     Other,
     /// Damaged, or written by a later version. It must not be taken for deleted.
     Unreadable,
@@ -18,7 +21,7 @@ pub(super) enum Decision {
 
 /// What the nodes bucket holds.
 pub(super) enum NodeEntry {
-    Record(Box<Node>),
+    Record(Arc<Node>),
     Status(NodeStatus),
     /// Damaged, or written by a later version. The node lives on, and is left alone.
     Unreadable,
@@ -33,6 +36,7 @@ pub(super) fn parse_decision(subjects: &Subjects, entry: &Entry) -> Option<Decis
         Ok(Control::Assign(node)) => {
             record::decode(bytes).map(|record| Decision::Assignment(node, record)).ok()
         }
+        Ok(Control::Node(_)) => record::decode(bytes).map(Decision::Node).ok(),
         Ok(Control::Term) | Err(_) => Some(Decision::Other),
     };
     Some(parsed.unwrap_or(Decision::Unreadable))
@@ -42,7 +46,7 @@ pub(super) fn parse_decision(subjects: &Subjects, entry: &Entry) -> Option<Decis
 pub(super) fn parse_node(entry: &Entry) -> Option<NodeEntry> {
     let bytes = entry.value.as_deref()?;
     let parsed = match entry.key.split_once('.').map(|(kind, _)| kind) {
-        Some("node") => record::decode(bytes).map(|node| NodeEntry::Record(Box::new(node))).ok(),
+        Some("node") => record::decode(bytes).map(|node| NodeEntry::Record(Arc::new(node))).ok(),
         Some("state") => record::decode(bytes).map(NodeEntry::Status).ok(),
         _ => None,
     };

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::manifest::Percent;
 
 fn with(lines: &str) -> String {
     format!("[app]\nname = \"shop\"\n\n[actors.cart]\nartifact = \"cart.wasm\"\n{lines}\n")
@@ -18,7 +19,8 @@ fn a_full_manifest_is_understood() {
     let manifest = Manifest::parse(&text, "lattice.toml").unwrap();
     let actor = &manifest.actors["cart"];
     assert_eq!(actor.artifact, Artifact::Path("cart.wasm".into()));
-    assert_eq!(actor.settings.require["tier"], "cloud");
+    assert_eq!(actor.settings.placement.require, ["tier=cloud".parse().unwrap()].into());
+    assert!(actor.settings.limits.reserved, "what is named is claimed");
     assert_eq!(actor.settings.limits.memory, Bytes(16 << 20));
     assert!(actor.settings.grants.call.contains("pricing"));
     assert!(actor.settings.grants.log);
@@ -36,8 +38,10 @@ fn mistakes_are_named_with_line_field_and_what_is_allowed() {
         ("replcas = 3", 6, "actors.cart.replcas", "expected one of"),
         ("replicas = -1", 6, "actors.cart.replicas", "0 to 10000"),
         ("replicas = \"many\"", 6, "actors.cart.replicas", "0 to 10000"),
-        ("replicas = \"each\"", 6, "actors.cart.replicas", "not served"),
-        ("replicas = { min = 0, max = 2 }", 6, "actors.cart.replicas", "not served"),
+        ("replicas = { min = 3, max = 2, target_inflight = 1 }", 6, "actors.cart.replicas.min", "more than"),
+        ("replicas = { max = 2 }", 6, "actors.cart.replicas.target_inflight", "missing"),
+        ("replicas = { mox = 2 }", 6, "actors.cart.replicas.mox", "unknown field"),
+        ("replicas = { max = 2, target_inflight = 8 }", 6, "actors.cart.replicas", "not served"),
         ("concurrency = 0", 6, "actors.cart.concurrency", "1 to"),
         ("mailbox = \"big\"", 6, "actors.cart.mailbox", "expected"),
         ("kind = \"keyed\"", 6, "actors.cart.kind", "not served"),
@@ -45,7 +49,21 @@ fn mistakes_are_named_with_line_field_and_what_is_allowed() {
         ("idle = \"2m\"", 6, "actors.cart.idle", "not served"),
         ("ingress = [\"http\"]", 6, "actors.cart.ingress", "expected `nats`"),
         ("placement = { require = [\"tier\"] }", 6, "actors.cart.placement.require", "key=value"),
-        ("placement = { prefer = [\"a=b\"] }", 6, "actors.cart.placement.prefer", "not served"),
+        ("placement = { require = [\"a=b\", \"a=c\"] }", 6, "actors.cart.placement.require", "no node"),
+        (
+            "placement = { require = [\"a=b\"], forbid = [\"a=b\"] }",
+            6,
+            "actors.cart.placement.forbid",
+            "no node",
+        ),
+        ("placement = { spread = \"a zone\" }", 6, "actors.cart.placement.spread", "the key of a label"),
+        ("placement = { apart = [\"No\"] }", 6, "actors.cart.placement.apart", "lower case"),
+        ("update = { surge = \"lots\" }", 6, "actors.cart.update.surge", "25%"),
+        ("update = { surge = 0 }", 6, "actors.cart.update.surge", "ever be replaced"),
+        ("update = { failures = \"101%\" }", 6, "actors.cart.update.failures", "25%"),
+        ("update = { observe = \"2h\" }", 6, "actors.cart.update.observe", "1h"),
+        ("update = { canary = \"10%\" }", 6, "actors.cart.update.canary", "not served"),
+        ("limits = { cpu = -1 }", 6, "actors.cart.limits.cpu", "0.25"),
         ("\n\nlimits = { memory = \"64MB\" }", 8, "actors.cart.limits.memory", "64MiB"),
         ("limits = { memory = \"8GiB\" }", 6, "actors.cart.limits.memory", "4GiB"),
         ("limits = { memry = \"8GiB\" }", 6, "actors.cart.limits.memry", "expected one of"),
@@ -90,4 +108,19 @@ proptest! {
         let text = format!("{}{with_char}{}", &text[..at], &text[at..]);
         let _ = Manifest::parse(&text, "m");
     }
+}
+
+#[test]
+fn placement_and_updates_are_read_as_they_are_written() {
+    let text = with(
+        "replicas = \"each\"\nplacement = { prefer = [\"zone=a\"], forbid = [\"tier=edge\"], spread = \"zone\", apart = [\"cart\"] }\n\
+         update = { surge = 2, unavailable = \"10%\", observe = \"5s\", failures = \"1%\" }\nlimits = { cpu = 0.25 }",
+    );
+    let settings = &Manifest::parse(&text, "lattice.toml").unwrap().actors["cart"].settings;
+    assert_eq!(settings.replicas, Replicas::EACH);
+    assert_eq!(settings.placement.spread.as_deref(), Some("zone"));
+    assert!(settings.placement.apart.contains("cart"));
+    assert_eq!(settings.limits.cpu_millis, 250);
+    assert_eq!((settings.update.surge, settings.update.unavailable.of(30)), (Share::Count(2), 3));
+    assert_eq!((settings.update.observe, settings.update.failures), (Millis(5_000), Percent(1)));
 }

@@ -1,0 +1,536 @@
+//! From what is declared and what is there to what is written: assignments, routes, rollbacks. Pure, with time as an
+//! argument.
+//!
+//! It keeps what it knows, so that a change costs what it touches. Whenever it is in doubt its owner makes a new one from
+//! what is stored, and that gives the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lattice_proto::manifest::{Ingress, Replicas};
+use lattice_proto::record::{
+    Actor, App, Assigned, Assignment, Health, Node, NodeState, Route, Running, Target,
+};
+use lattice_proto::{ActorName, AppName, NodeName};
+
+use super::rollout::{self, Orders, Standing};
+use crate::placement::{Demand, Intake, Offer, Planner, Seat, Wanted};
+
+/// Replicas that are moved at once only to sit better: a twentieth of all.
+const REBALANCED: u64 = 20;
+
+/// A node as the leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What it says of itself, with the labels that an operator changed.
+    pub record: Arc<Node>,
+    /// What the leader makes of it.
+    pub state: NodeState,
+}
+
+/// What is to be written.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// By node.
+    pub assignments: BTreeMap<NodeName, Assignment>,
+    /// By actor; none where the route is to be removed.
+    pub routes: BTreeMap<ActorName, Option<Route>>,
+    /// Apps of which all runs as declared for the first time in this revision.
+    pub met: BTreeMap<AppName, u64>,
+    /// Updates that failed: the revision and why.
+    pub failed: BTreeMap<AppName, (u64, String)>,
+}
+
+/// Plans for a whole lattice.
+pub struct Reconciler {
+    term: u64,
+    planner: Planner,
+    apps: BTreeMap<AppName, App>,
+    actors: BTreeMap<ActorName, State>,
+    nodes: BTreeMap<NodeName, Seen>,
+    /// As it is stored.
+    orders: BTreeMap<NodeName, BTreeMap<ActorName, Assigned>>,
+    /// The nodes that have an order, by actor.
+    ordered: BTreeMap<ActorName, BTreeSet<NodeName>>,
+    /// The nodes that report it, by actor.
+    running: BTreeMap<ActorName, BTreeSet<NodeName>>,
+    /// As they are stored.
+    routes: BTreeMap<ActorName, Route>,
+    dirty: BTreeSet<ActorName>,
+    dirty_nodes: BTreeSet<NodeName>,
+    /// Actors that are on their way, and not stuck.
+    moving: BTreeSet<ActorName>,
+    /// Actors that are to be looked at again at a time.
+    waking: BTreeMap<ActorName, Instant>,
+    /// Apps that are known to have been met in their revision.
+    met: BTreeMap<AppName, u64>,
+}
+
+/// An actor that is declared.
+struct State {
+    app: AppName,
+    revision: u64,
+    spec: Actor,
+    /// The update to `spec.version` that is going on.
+    update: Option<Update>,
+    /// Versions that were found to be broken.
+    condemned: BTreeSet<u64>,
+    /// Whether all is as declared.
+    met: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Update {
+    /// When its first replica was seen to be ready.
+    first_ready: Option<Instant>,
+}
+
+impl Reconciler {
+    /// Knows nothing yet.
+    pub fn new(term: u64) -> Self {
+        Self {
+            term,
+            planner: Planner::default(),
+            apps: BTreeMap::new(),
+            actors: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            ordered: BTreeMap::new(),
+            running: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            dirty_nodes: BTreeSet::new(),
+            moving: BTreeSet::new(),
+            waking: BTreeMap::new(),
+            met: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in the current revision of an app; `good` is the last one that was met.
+    pub fn set_app(&mut self, app: &App, good: Option<u64>) {
+        if good == Some(app.revision) {
+            self.met.insert(app.app.clone(), app.revision);
+        }
+        let known = self.apps.get(&app.app);
+        if known.is_some_and(|known| known.revision == app.revision) {
+            return;
+        }
+        let is_new = known.is_none();
+        let gone = known.into_iter().flat_map(|known| known.actors.keys());
+        let gone: Vec<ActorName> = gone.filter(|actor| !app.actors.contains_key(*actor)).cloned().collect();
+        for actor in gone {
+            self.remove_actor(&actor);
+        }
+        for (name, spec) in &app.actors {
+            let why = match self.actors.get(name) {
+                None if is_new => "declared".to_owned(),
+                None => format!("declared in revision {}", app.revision),
+                Some(before) if before.spec.settings.replicas != spec.settings.replicas => {
+                    format!("scaled in revision {}", app.revision)
+                }
+                Some(_) => format!("changed in revision {}", app.revision),
+            };
+            self.planner.set_actor(name, Demand::of(&spec.settings, wanted(spec)), &why);
+            let before = self.actors.remove(name);
+            let (mut update, mut condemned) = (None, BTreeSet::new());
+            if let Some(before) = before {
+                condemned = before.condemned;
+                update = before.update.filter(|_| before.spec.version == spec.version);
+            }
+            let (app_name, revision, spec) = (app.app.clone(), app.revision, spec.clone());
+            // What somebody declares again gets another chance.
+            condemned.remove(&spec.version);
+            self.actors
+                .insert(name.clone(), State { app: app_name, revision, spec, update, condemned, met: false });
+            self.dirty.insert(name.clone());
+        }
+        self.apps.insert(app.app.clone(), app.clone());
+    }
+
+    /// Only these apps are declared.
+    pub fn keep_apps(&mut self, declared: impl Fn(&AppName) -> bool) {
+        let gone: Vec<AppName> = self.apps.keys().filter(|app| !declared(app)).cloned().collect();
+        for app in gone {
+            if let Some(app) = self.apps.remove(&app) {
+                for actor in app.actors.keys() {
+                    self.remove_actor(actor);
+                }
+            }
+        }
+    }
+
+    fn remove_actor(&mut self, actor: &ActorName) {
+        self.planner.remove_actor(actor);
+        self.actors.remove(actor);
+        self.dirty.insert(actor.clone());
+    }
+
+    /// Takes in a node, or what changed of it.
+    pub fn set_node(&mut self, seen: &Seen) {
+        let name = &seen.record.name;
+        let known = self.nodes.get(name);
+        if known.is_some_and(|known| known.state == seen.state && Arc::ptr_eq(&known.record, &seen.record)) {
+            return;
+        }
+        let before = self.nodes.insert(name.clone(), seen.clone());
+        match seen.state {
+            NodeState::Gone => self.planner.remove_node(name),
+            state => self.planner.set_node(name, offer(&seen.record, state)),
+        }
+        let none = BTreeMap::new();
+        let (old, new) = (before.as_ref().map_or(&none, |seen| &seen.record.actors), &seen.record.actors);
+        let same = |before: &Seen| {
+            before.state == seen.state
+                && before.record.incarnation == seen.record.incarnation
+                && before.record.labels == seen.record.labels
+        };
+        if before.as_ref().is_some_and(same) {
+            let changed = |actor: &&ActorName| old.get(*actor) != new.get(*actor);
+            self.dirty.extend(old.keys().chain(new.keys()).filter(changed).cloned());
+        } else {
+            self.dirty.extend(old.keys().chain(new.keys()).cloned());
+            self.dirty.extend(self.orders.get(name).into_iter().flat_map(BTreeMap::keys).cloned());
+            // It may have had an order before it was known, or one that its loss took away.
+            self.dirty_nodes.insert(name.clone());
+        }
+        for actor in old.keys().filter(|actor| !new.contains_key(*actor)) {
+            if let Some(nodes) = self.running.get_mut(actor) {
+                nodes.remove(name);
+            }
+        }
+        for actor in new.keys() {
+            self.running.entry(actor.clone()).or_default().insert(name.clone());
+        }
+    }
+
+    /// A node is known no more.
+    pub fn remove_node(&mut self, name: &NodeName) {
+        let Some(before) = self.nodes.remove(name) else { return };
+        self.planner.remove_node(name);
+        for actor in before.record.actors.keys() {
+            if let Some(nodes) = self.running.get_mut(actor) {
+                nodes.remove(name);
+            }
+            self.dirty.insert(actor.clone());
+        }
+        self.dirty.extend(self.orders.get(name).into_iter().flat_map(BTreeMap::keys).cloned());
+    }
+
+    /// The names of all nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeName> {
+        self.nodes.keys()
+    }
+
+    /// An assignment was stored, by this leader or by another. What is not as it should be is written again.
+    pub fn saw_assignment(&mut self, node: &NodeName, assignment: &Assignment) {
+        if self.orders.get(node).is_none_or(|known| *known != assignment.actors) {
+            self.dirty_nodes.insert(node.clone());
+        }
+    }
+
+    /// Takes over what an earlier one found out about updates, which is stored nowhere.
+    pub fn inherit(&mut self, earlier: Self) {
+        for (name, before) in earlier.actors {
+            if let Some(state) = self.actors.get_mut(&name) {
+                state.condemned = before.condemned;
+                state.update = before.update.filter(|_| before.spec.version == state.spec.version);
+            }
+        }
+    }
+
+    /// Takes in what is stored for a node, when it begins. To be called after apps and nodes are known.
+    pub fn set_assignment(&mut self, node: &NodeName, assignment: &Assignment) {
+        for (actor, assigned) in &assignment.actors {
+            let seat = Seat { replicas: assigned.replicas(), why: assigned.reason.as_str().into() };
+            self.planner.set_seat(actor, node, seat);
+            self.ordered.entry(actor.clone()).or_default().insert(node.clone());
+            self.dirty.insert(actor.clone());
+        }
+        self.orders.insert(node.clone(), assignment.actors.clone());
+    }
+
+    /// Takes in what is stored of an actor's route.
+    pub fn set_route(&mut self, actor: &ActorName, route: Option<Route>) {
+        let known = match &route {
+            Some(route) => self.routes.insert(actor.clone(), route.clone()),
+            None => self.routes.remove(actor),
+        };
+        if known != route {
+            // Whoever wrote it, it is made right again.
+            self.dirty.insert(actor.clone());
+        }
+    }
+
+    /// Whether there is anything to plan.
+    pub fn is_due(&self, now: Instant) -> bool {
+        !self.dirty.is_empty()
+            || !self.dirty_nodes.is_empty()
+            || self.waking.values().any(|at| *at <= now)
+            || (self.moving.is_empty() && self.planner.is_uneasy())
+    }
+
+    /// What is to be written now. What it returns counts as written.
+    pub fn plan(&mut self, now: Instant) -> Plan {
+        self.dirty.extend(self.planner.settle());
+        let awake: Vec<ActorName> =
+            self.waking.iter().filter(|(_, at)| **at <= now).map(|(actor, _)| actor.clone()).collect();
+        for actor in awake {
+            self.waking.remove(&actor);
+            self.dirty.insert(actor);
+        }
+        if self.dirty.is_empty() && self.moving.is_empty() && self.planner.is_uneasy() {
+            let budget = (self.planner.replicas() / REBALANCED).max(1);
+            self.dirty.extend(self.planner.rebalance(u32::try_from(budget).unwrap_or(u32::MAX)));
+        }
+        let mut plan = Plan::default();
+        for actor in std::mem::take(&mut self.dirty) {
+            self.plan_actor(&actor, now, &mut plan);
+        }
+        for node in std::mem::take(&mut self.dirty_nodes) {
+            let actors = self.orders.get(&node).cloned().unwrap_or_default();
+            plan.assignments.insert(node, Assignment { term: self.term, actors });
+        }
+        plan
+    }
+
+    fn plan_actor(&mut self, name: &ActorName, now: Instant, plan: &mut Plan) {
+        let Some(mut state) = self.actors.remove(name) else { return self.plan_removed(name, plan) };
+        let placed = self.planner.placed(name).unwrap_or_default();
+        let target: BTreeMap<NodeName, u32> =
+            placed.nodes.iter().map(|(node, seat)| (node.clone(), seat.replicas)).collect();
+        let before = self.orders_of(name);
+        let version = state.spec.version;
+        self.observe(name, &mut state, &before, now, plan);
+        let update = &state.spec.settings.update;
+        let observe = Duration::from_millis(update.observe.0);
+        let observing = state
+            .update
+            .is_some_and(|update| update.first_ready.is_none_or(|first| now.duration_since(first) < observe));
+        if let Some(Update { first_ready: Some(first) }) = state.update
+            && observing
+        {
+            self.waking.insert(name.clone(), first + observe);
+        }
+        let after = Standing {
+            version,
+            wanted: placed.wanted,
+            target: &target,
+            before: &before,
+            alive: &|node| self.is_alive(node),
+            ready: &|node, version| self.ready(node, name, version),
+            update,
+            observing,
+            condemned: &state.condemned,
+        }
+        .step();
+        let in_place = after.len() == target.len()
+            && after
+                .iter()
+                .all(|(node, versions)| versions.len() == 1 && versions.get(&version) == target.get(node));
+        if in_place && !observing {
+            state.update = None;
+        }
+        let updating = state.update.is_some();
+        let reason = |node: &NodeName, before: Option<&Assigned>| match placed.nodes.get(node) {
+            Some(seat) => seat.why.to_string(),
+            None => before.map(|before| before.reason.clone()).unwrap_or_default(),
+        };
+        let ordered = self.ordered.get(name).into_iter().flatten();
+        let nodes: BTreeSet<NodeName> = ordered.chain(after.keys()).cloned().collect();
+        for node in nodes {
+            let order = after.get(&node).map(|versions| {
+                let before = self.orders.get(&node).and_then(|orders| orders.get(name));
+                let (app, versions) = (state.app.clone(), versions.clone());
+                Assigned { app, versions, observed: updating, reason: reason(&node, before) }
+            });
+            self.order(&node, name, order);
+        }
+        let route = self.route(name, &state, &placed, updating);
+        let (ready, stale) = route
+            .targets
+            .iter()
+            .fold((0, 0), |(ready, stale), target| (ready + target.ready, stale + target.stale));
+        state.met =
+            in_place && !updating && ready == placed.wanted && stale == 0 && placed.shortfall.is_none();
+        let stuck = placed.shortfall.is_some() || !route.problems.is_empty();
+        match state.met || stuck {
+            true => self.moving.remove(name),
+            false => self.moving.insert(name.clone()),
+        };
+        if self.routes.get(name) != Some(&route) {
+            self.routes.insert(name.clone(), route.clone());
+            plan.routes.insert(name.clone(), Some(route));
+        }
+        let (app, met) = (state.app.clone(), state.met);
+        self.actors.insert(name.clone(), state);
+        if met {
+            self.look_at_app(&app, plan);
+        }
+    }
+
+    /// Keeps the record of the update that goes on, and finds out when it fails.
+    fn observe(&self, name: &ActorName, state: &mut State, before: &Orders, now: Instant, plan: &mut Plan) {
+        let version = state.spec.version;
+        let others = before.values().flat_map(BTreeMap::keys).any(|other| *other != version);
+        if others && state.update.is_none() {
+            state.update = Some(Update { first_ready: None });
+        }
+        let Some(update) = &mut state.update else { return };
+        let there = self.running.get(name).into_iter().flatten();
+        let health: Vec<Health> =
+            there.filter_map(|node| self.running_on(node, name)?.versions.get(&version).copied()).collect();
+        if update.first_ready.is_none() && health.iter().any(|health| health.ready > 0) {
+            update.first_ready = Some(now);
+        }
+        if let Some(reason) = rollout::broken(health.into_iter(), state.spec.settings.update.failures)
+            && state.condemned.insert(version)
+        {
+            let reason = format!("`{name}`: {reason}");
+            plan.failed.entry(state.app.clone()).or_insert((state.revision, reason));
+        }
+    }
+
+    /// An actor that is declared no more keeps its route, with nothing wanted, until the last node has let go of it.
+    fn plan_removed(&mut self, name: &ActorName, plan: &mut Plan) {
+        self.moving.remove(name);
+        self.waking.remove(name);
+        for node in self.ordered.remove(name).unwrap_or_default() {
+            self.order(&node, name, None);
+        }
+        let there = |node: &NodeName| self.nodes.get(node).is_some_and(|seen| seen.state != NodeState::Gone);
+        let runs = self.running.get(name).is_some_and(|nodes| nodes.iter().any(there));
+        let Some(known) = self.routes.get(name) else { return };
+        let route = runs.then(|| Route {
+            desired: 0,
+            targets: Vec::new(),
+            problems: Vec::new(),
+            updating: false,
+            ..known.clone()
+        });
+        if route.as_ref() == Some(known) {
+            return;
+        }
+        match &route {
+            Some(route) => self.routes.insert(name.clone(), route.clone()),
+            None => self.routes.remove(name),
+        };
+        plan.routes.insert(name.clone(), route);
+    }
+
+    fn order(&mut self, node: &NodeName, actor: &ActorName, order: Option<Assigned>) {
+        let orders = self.orders.entry(node.clone()).or_default();
+        let ordered = self.ordered.entry(actor.clone()).or_default();
+        let changed = match order {
+            Some(order) => {
+                ordered.insert(node.clone());
+                orders.insert(actor.clone(), order.clone()).as_ref() != Some(&order)
+            }
+            None => {
+                ordered.remove(node);
+                orders.remove(actor).is_some()
+            }
+        };
+        if changed {
+            self.dirty_nodes.insert(node.clone());
+        }
+    }
+
+    fn look_at_app(&mut self, app: &AppName, plan: &mut Plan) {
+        let Some(declared) = self.apps.get(app) else { return };
+        let all = declared.actors.keys().all(|actor| self.actors.get(actor).is_some_and(|state| state.met));
+        if all && self.met.get(app) != Some(&declared.revision) {
+            self.met.insert(app.clone(), declared.revision);
+            plan.met.insert(app.clone(), declared.revision);
+        }
+    }
+
+    fn orders_of(&self, actor: &ActorName) -> Orders {
+        let nodes = self.ordered.get(actor).into_iter().flatten();
+        let order = |node: &NodeName| {
+            let assigned = self.orders.get(node)?.get(actor)?;
+            // What a lost node had is not there any more.
+            let known = self.nodes.get(node).is_some_and(|seen| seen.state != NodeState::Gone);
+            known.then(|| (node.clone(), assigned.versions.clone()))
+        };
+        nodes.filter_map(order).collect()
+    }
+
+    fn running_on(&self, node: &NodeName, actor: &ActorName) -> Option<&Running> {
+        self.nodes.get(node)?.record.actors.get(actor)
+    }
+
+    fn ready(&self, node: &NodeName, actor: &ActorName, version: u64) -> u32 {
+        self.running_on(node, actor)
+            .and_then(|running| running.versions.get(&version))
+            .map_or(0, |health| health.ready)
+    }
+
+    fn is_alive(&self, node: &NodeName) -> bool {
+        self.nodes.get(node).is_some_and(is_alive)
+    }
+
+    fn route(
+        &self,
+        name: &ActorName,
+        state: &State,
+        placed: &crate::placement::Placed,
+        updating: bool,
+    ) -> Route {
+        let version = state.spec.version;
+        let mut targets = Vec::new();
+        let mut problems: BTreeSet<String> = placed.shortfall.iter().cloned().collect();
+        for node in self.running.get(name).into_iter().flatten() {
+            let Some(seen) = self.nodes.get(node).filter(|seen| is_alive(seen)) else { continue };
+            let Some(running) = seen.record.actors.get(name) else { continue };
+            problems.extend(running.problem.as_ref().map(|problem| format!("on {node}: {problem}")));
+            let all = running.ready();
+            let ready = running.versions.get(&version).map_or(0, |health| health.ready);
+            if all > 0 {
+                targets.push(Target {
+                    node: node.clone(),
+                    incarnation: seen.record.incarnation.clone(),
+                    zone: seen.record.labels.get("zone").cloned(),
+                    ready,
+                    stale: all - ready,
+                });
+            }
+        }
+        Route {
+            app: state.app.clone(),
+            revision: state.revision,
+            version,
+            desired: placed.wanted,
+            targets,
+            idempotent: state.spec.idempotent.clone(),
+            nats: state.spec.settings.ingress.contains(&Ingress::Nats),
+            updating,
+            problems: problems.into_iter().collect(),
+        }
+    }
+}
+
+fn is_alive(seen: &Seen) -> bool {
+    !matches!(seen.state, NodeState::Suspect | NodeState::Gone)
+}
+
+fn wanted(spec: &Actor) -> Wanted {
+    match spec.settings.replicas {
+        Replicas::Count(count) => Wanted::Count(count),
+        Replicas::Each(_) => Wanted::Each,
+        Replicas::Range(range) => Wanted::Count(range.min),
+    }
+}
+
+fn offer(record: &Node, state: NodeState) -> Offer {
+    let intake = match state {
+        NodeState::Ready => Intake::Open,
+        // A suspect keeps what it has until it is known to be lost; taking it away would only move it twice.
+        NodeState::Cordoned | NodeState::Suspect => Intake::Kept,
+        NodeState::Draining | NodeState::Gone => Intake::Closed,
+    };
+    Offer { labels: record.labels.clone(), intake, memory: record.memory_bytes, cpus: record.cpus }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! One step of one actor towards where and what it is to be. Pure.
+//!
+//! Rules:
+//! 1. Make before break: what is to move or to be replaced serves until others are ready in its place, less what
+//!    `update.unavailable` allows.
+//! 2. Never more than `update.surge` above the wanted number, while versions change.
+//! 3. The first replicas of a new version do well for `update.observe` before more are made.
+//! 4. A version that was found to be broken is given up at once, and with it what it serves.
+//! 5. What does not answer at the moment is left as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lattice_proto::NodeName;
+use lattice_proto::manifest::{Percent, Update};
+use lattice_proto::record::Health;
+
+/// Replicas by node and version.
+pub(super) type Orders = BTreeMap<NodeName, BTreeMap<u64, u32>>;
+
+/// Crashes from which on they are no accident.
+const CRASHES: u64 = 3;
+
+/// Turns from which on a part of them says something.
+const TURNS: u64 = 20;
+
+/// Where an actor stands.
+pub(super) struct Standing<'a> {
+    /// The wanted version.
+    pub version: u64,
+    /// The wanted number.
+    pub wanted: u32,
+    /// Where they are to be, by placement; fewer than wanted when there is no place for all.
+    pub target: &'a BTreeMap<NodeName, u32>,
+    /// What was ordered before.
+    pub before: &'a Orders,
+    /// Nodes that answer.
+    pub alive: &'a dyn Fn(&NodeName) -> bool,
+    /// Replicas that take messages, of a version on a node.
+    pub ready: &'a dyn Fn(&NodeName, u64) -> u32,
+    /// How one version takes the place of another.
+    pub update: &'a Update,
+    /// Whether the first replicas of a new version are still being observed.
+    pub observing: bool,
+    /// Versions that were found to be broken.
+    pub condemned: &'a BTreeSet<u64>,
+}
+
+impl Standing<'_> {
+    /// What to order now.
+    pub(super) fn step(&self) -> Orders {
+        let others = self.before.values().flat_map(BTreeMap::keys).any(|version| *version != self.version);
+        if others { self.replace() } else { self.shift() }
+    }
+
+    /// Brings replicas of one version to where they are to be.
+    fn shift(&self) -> Orders {
+        let order = |replicas: u32| BTreeMap::from([(self.version, replicas)]);
+        let mut orders: Orders =
+            self.target.iter().map(|(node, replicas)| (node.clone(), order(*replicas))).collect();
+        let ready = |node: &NodeName| if (self.alive)(node) { (self.ready)(node, self.version) } else { 0 };
+        let made: u32 = self.target.iter().map(|(node, replicas)| ready(node).min(*replicas)).sum();
+        if made >= self.wanted {
+            return orders;
+        }
+        for (node, before) in self.before.iter().filter(|(node, _)| (self.alive)(node)) {
+            let before = before.get(&self.version).copied().unwrap_or(0);
+            let now = orders.entry(node.clone()).or_default().entry(self.version).or_default();
+            *now = before.max(*now);
+        }
+        orders.retain(|_, versions| versions.values().any(|replicas| *replicas > 0));
+        orders
+    }
+
+    /// Puts replicas of the wanted version in the place of others.
+    fn replace(&self) -> Orders {
+        let mut orders = Orders::new();
+        let mut old: Vec<(&NodeName, u64, u32)> = Vec::new();
+        let (mut new, mut new_ready) = (BTreeMap::<&NodeName, u32>::new(), 0);
+        for (node, versions) in self.before {
+            if !(self.alive)(node) {
+                // Rule 5. What does not answer does not serve, and does not count.
+                if self.target.contains_key(node) {
+                    orders.insert(node.clone(), versions.clone());
+                }
+                continue;
+            }
+            for (version, replicas) in versions {
+                let ready = (self.ready)(node, *version).min(*replicas);
+                if *version == self.version {
+                    new.insert(node, *replicas);
+                    new_ready += ready;
+                } else if !self.condemned.contains(version) && ready > 0 {
+                    old.push((node, *version, ready));
+                }
+            }
+        }
+        let (surge, unavailable) =
+            (self.update.surge.of(self.wanted), self.update.unavailable.of(self.wanted));
+        let serving: u32 = old.iter().map(|(_, _, ready)| ready).sum();
+        let keep = self.wanted.saturating_sub(unavailable + new_ready).min(serving);
+
+        // Rules 2 and 3.
+        let at_once = if self.observing { surge.max(unavailable).max(1) } else { u32::MAX };
+        let may = (self.wanted + surge).saturating_sub(keep).min(self.wanted).min(at_once);
+        let mut there: u32 = new.values().sum();
+        while there < may {
+            let missing =
+                |node: &NodeName, target: u32| target.saturating_sub(new.get(node).copied().unwrap_or(0));
+            let next = self
+                .target
+                .iter()
+                .filter(|(node, target)| (self.alive)(node) && missing(node, **target) > 0)
+                .max_by_key(|(node, target)| (missing(node, **target), std::cmp::Reverse(*node)));
+            let Some((node, _)) = next else { break };
+            *new.entry(node).or_default() += 1;
+            there += 1;
+        }
+
+        // Those go first that are where too many will be, then the oldest.
+        let mut goes = serving - keep;
+        while goes > 0 {
+            let crowd = |node: &NodeName| {
+                let old: u32 = old.iter().filter(|(other, _, _)| *other == node).map(|(_, _, n)| n).sum();
+                let target = self.target.get(node).copied().unwrap_or(0);
+                i64::from(old + new.get(node).copied().unwrap_or(0)) - i64::from(target)
+            };
+            let next = (0..old.len()).filter(|at| old[*at].2 > 0).max_by_key(|at| {
+                let (node, version, _) = old[*at];
+                (crowd(node), std::cmp::Reverse(version), std::cmp::Reverse(node))
+            });
+            let Some(next) = next else { break };
+            old[next].2 -= 1;
+            goes -= 1;
+        }
+        for (node, replicas) in new {
+            if replicas > 0 {
+                orders.entry(node.clone()).or_default().insert(self.version, replicas);
+            }
+        }
+        for (node, version, replicas) in old {
+            if replicas > 0 {
+                orders.entry(node.clone()).or_default().insert(version, replicas);
+            }
+        }
+        orders
+    }
+}
+
+/// Why a new version is no good, by what its replicas did so far.
+pub(super) fn broken(health: impl Iterator<Item = Health>, bound: Percent) -> Option<String> {
+    let (mut crashes, mut handled, mut failed) = (0u64, 0u64, 0u64);
+    for one in health {
+        crashes += one.crashes;
+        handled += one.handled;
+        failed += one.failed;
+    }
+    let over = |bad: u64| bad.saturating_mul(100) > u64::from(bound.0) * handled.max(1);
+    if crashes >= CRASHES && over(crashes.max(failed)) {
+        return Some(format!("its replicas crashed {crashes} times in {handled} turns"));
+    }
+    (handled >= TURNS && over(failed)).then(|| format!("{failed} of {handled} turns failed"))
+}
+
+#[cfg(test)]
+mod tests;
