@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::commands::{apply, build, call, completions, delete, doctor, new, scale, start};
+use crate::commands::{
+    apply, build, call, completions, delete, doctor, explain, history, new, node, scale, start,
+};
 use crate::failure::Failure;
 use crate::output::Format;
 
@@ -52,6 +54,20 @@ pub enum Command {
     Delete(delete::Args),
     /// Set the number of replicas of an actor, and wait until they run
     Scale(scale::Args),
+    /// Tell why an actor is where it is, and why it is nowhere else
+    Explain(explain::Args),
+    /// List the revisions of an app that are kept
+    History(history::Args),
+    /// Go back to an earlier revision of an app, and wait until it runs
+    Rollback(history::RollbackArgs),
+    /// Let a node keep what it has and take nothing new
+    Cordon(node::Args),
+    /// Let a node take replicas again
+    Uncordon(node::Args),
+    /// Move what a node runs elsewhere, and wait until it is empty
+    Drain(node::DrainArgs),
+    /// Change the labels of a node
+    Label(node::LabelArgs),
     /// Call an actor and print its reply
     Call(call::Args),
     /// Make a folder with an actor to begin with

@@ -1,7 +1,9 @@
 //! The admin API: gRPC, reflection, health and `/healthz` on one port. A thin translation; it decides nothing.
 
+mod drain;
 mod error;
 mod history;
+mod nodes;
 mod operation;
 mod service;
 
@@ -15,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::artifact::Artifacts;
-use crate::controller::{Declarations, Observer};
+use crate::controller::{Declarations, NodeOrders, Observer};
 use crate::router::Router;
 use crate::telemetry::Counters;
 
@@ -47,6 +49,8 @@ pub struct Parts {
     pub router: Router,
     /// For writes.
     pub declarations: Declarations,
+    /// For what is wanted of nodes.
+    pub nodes: NodeOrders,
     /// For reads.
     pub observer: Observer,
     /// For uploads.

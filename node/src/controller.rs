@@ -11,7 +11,9 @@
 
 mod declare;
 mod election;
+mod explain;
 mod liveness;
+mod nodes;
 mod observe;
 mod office;
 mod reconcile;
@@ -28,6 +30,8 @@ use crate::membership::{Identity, Leader};
 use crate::telemetry::Counters;
 
 pub use declare::{Declarations, Declared, Error as DeclareError, Terms};
+pub use explain::Explained;
+pub use nodes::NodeOrders;
 pub use observe::{ActorStatus, Following, NodeView, Observer, Progress};
 
 /// What candidates and leaders need.

@@ -15,7 +15,7 @@ use crate::artifact::Artifacts;
 use crate::bus::{self, Bus};
 use crate::clock::ServerClock;
 use crate::config::Config;
-use crate::controller::{self, Declarations, Observer};
+use crate::controller::{self, Declarations, NodeOrders, Observer};
 use crate::engine::Engine;
 use crate::membership::{self, Identity, Inventory, Leader};
 use crate::nats_child::NatsChild;
@@ -179,10 +179,12 @@ async fn serve(
     // Operators.
     let url = listener.url();
     let observer = Observer::new(bus.clone(), subjects.clone());
+    let nodes = NodeOrders::new(bus.clone(), subjects.clone());
     let declarations = Declarations::new(bus.clone(), subjects, artifacts.clone());
     let parts = admin::Parts {
         router: router.clone(),
         declarations,
+        nodes,
         observer: observer.clone(),
         artifacts,
         counters,

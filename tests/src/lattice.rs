@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use lattice_proto::admin::admin_client::AdminClient as Client;
 use lattice_proto::admin::{
-    Actor, ApplyRequest, CallRequest, DeleteRequest, GetCountersRequest, GetOperationRequest,
-    ListActorsRequest, ListNodesRequest, Node as NodeInfo, Operation, ScaleRequest,
+    Actor, ApplyRequest, CallRequest, DeleteRequest, ExplainRequest, GetCountersRequest, GetHistoryRequest,
+    GetOperationRequest, ListActorsRequest, ListNodesRequest, Node as NodeInfo, NodeRequest, Operation,
+    Revision, RollbackRequest, ScaleRequest,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -93,6 +94,32 @@ impl Lattice {
         let request = ScaleRequest { actor: actor.to_owned(), replicas, request_id: String::new() };
         let started = self.admin(node).scale(request).await?.into_inner();
         self.finish(node, started).await
+    }
+
+    /// What an app was, revision by revision.
+    pub async fn history(&self, node: usize, app: &str) -> Vec<Revision> {
+        let request = GetHistoryRequest { app: app.to_owned() };
+        self.admin(node).get_history(request).await.unwrap().into_inner().revisions
+    }
+
+    /// Goes back to a revision, or to the last good one, and waits until it runs.
+    pub async fn roll_back(&self, node: usize, app: &str, to: Option<u64>) -> Result<Operation, Fault> {
+        let request = RollbackRequest { app: app.to_owned(), to_revision: to, ..RollbackRequest::default() };
+        let started = self.admin(node).rollback(request).await?.into_inner();
+        self.finish(node, started).await
+    }
+
+    /// Empties a node through another one, and waits until nothing runs there.
+    pub async fn drain(&self, via: usize, node: &str) -> Result<Operation, Fault> {
+        let started = self.admin(via).drain(NodeRequest { node: node.to_owned() }).await?.into_inner();
+        self.finish(via, started).await
+    }
+
+    /// Why an actor is where it is: the reason by node.
+    pub async fn explain(&self, via: usize, actor: &str) -> std::collections::BTreeMap<String, String> {
+        let request = ExplainRequest { actor: actor.to_owned() };
+        let explained = self.admin(via).explain(request).await.unwrap().into_inner();
+        explained.nodes.into_iter().map(|node| (node.node, node.reason)).collect()
     }
 
     /// Removes an app and waits until it is gone.

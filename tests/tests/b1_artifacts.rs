@@ -36,6 +36,7 @@ async fn deploy(lattice: &Lattice, bytes: Vec<u8>) -> Result<(), Fault> {
         file: "lattice.toml".to_owned(),
         artifacts: HashMap::from([("odd".to_owned(), digest.to_string())]),
         dry_run: false,
+        if_revision: None,
         request_id: String::new(),
     };
     let started = client.apply(request).await?.into_inner();

@@ -33,7 +33,10 @@ async fn a_server_stops_and_comes_back_with_its_files() {
         .unwrap();
     let mut subscription = client.subscribe("some.subject.>").await.unwrap();
     client.flush().await.unwrap();
-    assert!(server.subscriptions().await.contains(&"some.subject.>".to_owned()));
+    // What was flushed was written; when the server reads it is its own affair.
+    let listed = async || server.subscriptions().await;
+    let is_there = |subjects: &Vec<String>| subjects.contains(&"some.subject.>".to_owned());
+    wait_until("the server lists the subscription", LATEST, listed, is_there).await;
 
     server.stop().await;
     assert!(async_nats::connect(server.url()).await.is_err());

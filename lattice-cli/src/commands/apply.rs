@@ -52,15 +52,5 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         request_id: operation::request_id(),
     };
     let started = client.apply(request).await?.into_inner();
-    if args.dry_run {
-        return global.output.print(&operation::View::from(started.clone()), |_| changes(&started.changes));
-    }
-    if args.detach {
-        return operation::print(started, global.output);
-    }
-    operation::finish(client, started, global).await
-}
-
-fn changes(changes: &[String]) -> String {
-    if changes.is_empty() { "nothing would change".to_owned() } else { changes.join("\n") }
+    operation::go_on(client, started, global, args.dry_run, args.detach).await
 }

@@ -26,6 +26,9 @@ pub struct View {
     kind: String,
     app: String,
     revision: u64,
+    /// The node that is drained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
     done: bool,
     changes: Vec<String>,
     actors: Vec<ActorView>,
@@ -52,6 +55,7 @@ impl From<Operation> for View {
             kind: operation.kind,
             app: operation.app,
             revision: operation.revision,
+            node: Some(operation.node).filter(|node| !node.is_empty()),
             done: operation.done,
             changes: operation.changes,
             actors: actors.collect(),
@@ -62,6 +66,26 @@ impl From<Operation> for View {
 /// A new request id: the same request sent twice by a retry is one request.
 pub fn request_id() -> String {
     uuid::Uuid::new_v4().to_string()
+}
+
+/// What follows when an operation was begun: nothing more after a dry run, or when nobody wants to wait.
+pub async fn go_on(
+    client: Client,
+    started: Operation,
+    global: &Global,
+    dry_run: bool,
+    detach: bool,
+) -> Result<(), Failure> {
+    if dry_run {
+        return global.output.print(&View::from(started), |view| match view.changes.is_empty() {
+            true => "nothing would change".to_owned(),
+            false => view.changes.join("\n"),
+        });
+    }
+    if detach {
+        return print(started, global.output);
+    }
+    finish(client, started, global).await
 }
 
 /// Shows what an operation changes, waits until it is done, and prints how it ended.
@@ -77,7 +101,18 @@ pub async fn finish(client: Client, operation: Operation, global: &Global) -> Re
 
 /// Prints an operation as it stands.
 pub fn print(operation: Operation, output: Format) -> Result<(), Failure> {
+    let remaining = operation.remaining;
     output.print(&View::from(operation), |view| {
+        if let Some(node) = &view.node {
+            return match view.done {
+                true => {
+                    format!("{node} is empty and takes nothing new; `lattice uncordon {node}` lets it again")
+                }
+                false => {
+                    format!("{node} is being emptied, {remaining} replicas are left; see `lattice nodes`")
+                }
+            };
+        }
         let running: Vec<_> =
             view.actors.iter().map(|a| format!("{} {}/{}", a.actor, a.ready, a.desired)).collect();
         let what = match (view.kind.as_str(), view.done) {
@@ -91,16 +126,18 @@ pub fn print(operation: Operation, output: Format) -> Result<(), Failure> {
 }
 
 async fn follow(client: Client, first: Operation, global: &Global) -> Result<Operation, Failure> {
-    let mut progress = Progress::new(global.output, &first.app);
+    let mut progress =
+        Progress::new(global.output, if first.node.is_empty() { &first.app } else { &first.node });
+    let at_first = first.remaining;
     let mut client = Some(client);
     let mut current = first;
     let mut lost_since: Option<Instant> = None;
     loop {
-        show(&mut progress, &current);
+        show(&mut progress, &current, at_first);
         if current.done {
             return settle(current);
         }
-        match watch(&mut client, &mut current, &mut progress, global).await {
+        match watch(&mut client, &mut current, &mut progress, at_first, global).await {
             Ok(()) => lost_since = None,
             Err(failure) if failure.ran == Ran::No && !passes(&failure) => return Err(failure),
             Err(failure) => {
@@ -126,6 +163,7 @@ async fn watch(
     client: &mut Option<Client>,
     current: &mut Operation,
     progress: &mut Progress,
+    at_first: u32,
     global: &Global,
 ) -> Result<(), Failure> {
     let client = match client {
@@ -136,7 +174,7 @@ async fn watch(
     let mut changes = client.watch_operation(request).await?.into_inner();
     while let Some(next) = changes.message().await? {
         *current = next;
-        show(progress, current);
+        show(progress, current, at_first);
         if current.done {
             return Ok(());
         }
@@ -144,7 +182,12 @@ async fn watch(
     Err(Failure::new("connection-lost", Ran::Maybe, "the node ended the stream"))
 }
 
-fn show(progress: &mut Progress, operation: &Operation) {
+fn show(progress: &mut Progress, operation: &Operation, at_first: u32) {
+    if !operation.node.is_empty() {
+        let total = at_first.max(operation.remaining);
+        let message = format!("{} left", operation.remaining);
+        return progress.update(u64::from(total - operation.remaining), u64::from(total), &message);
+    }
     let total = operation.actors.iter().map(|a| u64::from(a.desired)).sum();
     let done = operation.actors.iter().map(|a| u64::from(a.ready.min(a.desired))).sum();
     let waiting = operation.actors.iter().find(|a| a.ready != a.desired || !a.problem.is_empty());

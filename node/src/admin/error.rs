@@ -77,7 +77,9 @@ pub(super) fn from_declare(error: &DeclareError) -> Status {
         DeclareError::Artifact { .. } => (Code::InvalidArgument, "invalid-artifact"),
         DeclareError::Invalid(_) => (Code::InvalidArgument, "invalid-request"),
         DeclareError::NameTaken { .. } => (Code::AlreadyExists, "name-taken"),
-        DeclareError::NotFound { .. } | DeclareError::NoRevision { .. } => (Code::NotFound, "not-found"),
+        DeclareError::NotFound { .. } | DeclareError::NoRevision { .. } | DeclareError::NoNode(_) => {
+            (Code::NotFound, "not-found")
+        }
         DeclareError::Stale { .. } => (Code::FailedPrecondition, "stale-revision"),
         DeclareError::Busy => (Code::Aborted, "busy"),
         DeclareError::Bus(_) => (Code::Unavailable, "unavailable"),

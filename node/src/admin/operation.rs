@@ -78,6 +78,7 @@ pub(super) fn begun(kind: Kind, declared: &Declared, dry_run: bool) -> Operation
         error: String::new(),
         actors: Vec::new(),
         changes: declared.changes.clone(),
+        ..Operation::default()
     }
 }
 
@@ -161,7 +162,7 @@ impl Watched {
             done: progress.reached || error.is_some(),
             error: error.unwrap_or_default(),
             actors,
-            changes: Vec::new(),
+            ..Operation::default()
         }
     }
 }

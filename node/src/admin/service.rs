@@ -9,12 +9,13 @@ use bytes::BytesMut;
 use futures::{Stream, StreamExt};
 use lattice_proto::admin::*;
 use lattice_proto::envelope::{ContentType, TraceContext};
+use lattice_proto::manifest::Label;
 use lattice_proto::record::{NodeState, Running, Target};
 use lattice_proto::{ActorId, ActorName, Digest, Fault, Operation as OperationName};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Parts, error, history, operation};
+use super::{Parts, drain, error, history, nodes, operation};
 use crate::artifact;
 use crate::controller::Terms;
 use crate::router::Ask;
@@ -110,6 +111,7 @@ impl admin_server::Admin for Service {
                 ready: targets.iter().map(running).sum(),
                 revision: app.revision,
                 placements: placements.collect(),
+                condition: nodes::condition(route.as_ref(), app.revision).to_owned(),
                 problems: route.as_ref().map(|route| route.problems.clone()).unwrap_or_default(),
             }
         });
@@ -237,7 +239,51 @@ impl admin_server::Admin for Service {
         Ok(Response::new(GetHistoryResponse { revisions: revisions.collect() }))
     }
 
+    async fn cordon(&self, request: Request<NodeRequest>) -> Answer<NodeResponse> {
+        let node = self.parse(&request.into_inner().node)?;
+        nodes::answer(&node, self.parts.nodes.cordon(&node).await)
+    }
+
+    async fn uncordon(&self, request: Request<NodeRequest>) -> Answer<NodeResponse> {
+        let node = self.parse(&request.into_inner().node)?;
+        nodes::answer(&node, self.parts.nodes.uncordon(&node).await)
+    }
+
+    async fn label_node(&self, request: Request<LabelNodeRequest>) -> Answer<NodeResponse> {
+        let request = request.into_inner();
+        let node = self.parse(&request.node)?;
+        let set = request.set.iter().map(|(key, value)| self.parse::<Label>(&format!("{key}={value}")));
+        let set = set.collect::<Result<Vec<_>, _>>()?;
+        // A key is a label's key if any label has it.
+        for key in &request.remove {
+            self.parse::<Label>(&format!("{key}=x"))?;
+        }
+        nodes::answer(&node, self.parts.nodes.label(&node, &set, &request.remove).await)
+    }
+
+    async fn drain(&self, request: Request<NodeRequest>) -> Answer<Operation> {
+        let node = self.parse(&request.into_inner().node)?;
+        self.parts.nodes.drain(&node).await.map_err(|error| error::from_declare(&error))?;
+        let mut drain = drain::Drain::new(&self.parts.observer, node);
+        drain.now().await.map(Response::new).map_err(|error| error::from_bus(&error))
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Answer<Explanation> {
+        let actor: ActorName = self.parse(&request.into_inner().actor)?;
+        let explained = self.parts.observer.explain(&actor).await.map_err(|error| error::from_bus(&error))?;
+        let explained = explained.ok_or_else(|| {
+            error::missing(format!(
+                "no actor named `{actor}` is deployed in this lattice; `lattice ps` lists what is"
+            ))
+        })?;
+        Ok(Response::new(nodes::explain(&actor, explained)))
+    }
+
     async fn get_operation(&self, request: Request<GetOperationRequest>) -> Answer<Operation> {
+        if let Some(node) = drain::parse(&request.get_ref().id) {
+            let mut drain = drain::Drain::new(&self.parts.observer, node);
+            return drain.now().await.map(Response::new).map_err(|error| error::from_bus(&error));
+        }
         let mut watched = self.watch(&request.into_inner().id).await?;
         watched.now().await.map(Response::new).map_err(|error| error::from_bus(&error))
     }
@@ -248,6 +294,17 @@ impl admin_server::Admin for Service {
         &self,
         request: Request<GetOperationRequest>,
     ) -> Answer<Self::WatchOperationStream> {
+        if let Some(node) = drain::parse(&request.get_ref().id) {
+            let drain = drain::Drain::new(&self.parts.observer, node);
+            let stream = futures::stream::unfold(Some((drain, true)), async |state| {
+                let (mut drain, first) = state?;
+                let next = if first { drain.now().await } else { drain.next().await };
+                let next = next.map_err(|error| error::from_bus(&error));
+                let ended = next.as_ref().map_or(true, |operation| operation.done);
+                Some((next, (!ended).then_some((drain, false))))
+            });
+            return Ok(Response::new(Box::pin(stream)));
+        }
         let watched = self.watch(&request.into_inner().id).await?;
         let stream = futures::stream::unfold(Some(watched), async |watched| {
             let mut watched = watched?;

@@ -77,6 +77,9 @@ pub enum Error {
         /// What changed in between.
         changes: Vec<String>,
     },
+    /// There is no node of that name.
+    #[error("no node named `{0}` is in this lattice; `lattice nodes` lists those that are")]
+    NoNode(lattice_proto::NodeName),
     /// There is no such revision any more.
     #[error("the app `{app}` has no revision {revision}; `lattice history {app}` lists those that are kept")]
     NoRevision {

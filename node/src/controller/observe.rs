@@ -154,20 +154,51 @@ impl Observer {
     }
 
     async fn apps(&self) -> Result<Vec<App>, Error> {
-        let entries = read_all(&self.bus.decisions, &self.subjects.control_filter()).await?;
+        let entries = self.control().await?;
         let catalog_key = self.subjects.control(&Control::Catalog);
         let catalog: Catalog = match entries.iter().find(|entry| entry.key == catalog_key) {
             Some(entry) => decode(entry)?,
             None => Catalog::default(),
         };
+        self.current(&catalog, &entries)
+    }
+
+    /// All that is declared and decided.
+    pub(super) async fn control(&self) -> Result<Vec<Entry>, Error> {
+        read_all(&self.bus.decisions, &self.subjects.control_filter()).await
+    }
+
+    /// The current revisions.
+    pub(super) fn current(&self, catalog: &Catalog, entries: &[Entry]) -> Result<Vec<App>, Error> {
         let mut apps = Vec::new();
-        for entry in &entries {
+        for entry in entries {
             let Ok(Control::Spec(name, revision)) = self.subjects.parse_control(&entry.key) else { continue };
             if catalog.apps.get(&name).is_some_and(|head| !head.deleted && head.revision == revision) {
                 apps.push(decode(entry)?);
             }
         }
         Ok(apps)
+    }
+
+    pub(super) fn subjects(&self) -> &Subjects {
+        &self.subjects
+    }
+
+    /// How many replicas a node still has; none when it is not in the lattice, or lost.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn remaining(&self, node: &NodeName) -> Result<Option<u32>, Error> {
+        let nodes = self.nodes().await?;
+        let view = nodes.iter().find(|view| view.record.name == *node && view.state != NodeState::Gone);
+        // An actor that is listed with none ready still finishes what it has.
+        let left = |running: &record::Running| running.ready().max(1);
+        Ok(view.map(|view| view.record.actors.values().map(left).sum()))
+    }
+
+    /// The nodes bucket, as it changes.
+    pub(crate) fn watch_nodes(&self) -> Watch {
+        self.bus.nodes.watch(">")
     }
 
     /// Watches one revision of one app come true.

@@ -514,7 +514,8 @@ fn is_alive(seen: &Seen) -> bool {
     !matches!(seen.state, NodeState::Suspect | NodeState::Gone)
 }
 
-fn wanted(spec: &Actor) -> Wanted {
+/// How many replicas an actor asks for.
+pub(super) fn wanted(spec: &Actor) -> Wanted {
     match spec.settings.replicas {
         Replicas::Count(count) => Wanted::Count(count),
         Replicas::Each(_) => Wanted::Each,
@@ -522,7 +523,8 @@ fn wanted(spec: &Actor) -> Wanted {
     }
 }
 
-fn offer(record: &Node, state: NodeState) -> Offer {
+/// What a node offers, in the state in which the leader sees it.
+pub(super) fn offer(record: &Node, state: NodeState) -> Offer {
     let intake = match state {
         NodeState::Ready => Intake::Open,
         // A suspect keeps what it has until it is known to be lost; taking it away would only move it twice.

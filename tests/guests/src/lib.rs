@@ -42,9 +42,10 @@ static RUNS: AtomicU64 = AtomicU64::new(0);
 
 #[actor(implements(Bulk))]
 impl Misfit {
-    /// Gives the text back.
+    /// Gives the text back. With `BROKEN` in its environment it traps, as a bad new version may.
     #[idempotent]
     async fn echo(&self, _ctx: &Context, text: String) -> Result<String> {
+        assert!(std::env::var_os("BROKEN").is_none(), "this version is broken on purpose");
         Ok(text)
     }
 

@@ -1,0 +1,69 @@
+//! Where an actor is and why, from what is stored: any node can say it.
+
+use lattice_proto::record::{Assignment, Catalog, NodeState};
+use lattice_proto::subject::Control;
+use lattice_proto::{ActorName, AppName};
+
+use super::observe::{self, NodeView, Observer};
+use super::reconcile::{offer, wanted};
+use crate::bus::Error;
+use crate::placement::{Demand, Explanation, Planner, Seat};
+
+/// The placement of one actor, explained.
+#[derive(Debug, Clone)]
+pub struct Explained {
+    /// Whose it is.
+    pub app: AppName,
+    /// The current revision of the app.
+    pub revision: u64,
+    /// Every node.
+    pub explanation: Explanation,
+    /// The nodes as they are.
+    pub nodes: Vec<NodeView>,
+}
+
+impl Observer {
+    /// Why here, why not there; none when no such actor is deployed.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn explain(&self, actor: &ActorName) -> Result<Option<Explained>, Error> {
+        let (nodes, entries) = tokio::try_join!(self.nodes(), self.control())?;
+        let catalog_key = self.subjects().control(&Control::Catalog);
+        let catalog: Catalog = match entries.iter().find(|entry| entry.key == catalog_key) {
+            Some(entry) => observe::decode(entry)?,
+            None => Catalog::default(),
+        };
+        let mut planner = Planner::default();
+        for view in nodes.iter().filter(|view| view.state != NodeState::Gone) {
+            planner.set_node(&view.record.name, offer(&view.record, view.state));
+        }
+        let mut found = None;
+        for app in self.current(&catalog, &entries)? {
+            for (name, spec) in &app.actors {
+                planner.set_actor(name, Demand::of(&spec.settings, wanted(spec)), "declared");
+                if name == actor {
+                    found = Some((app.app.clone(), app.revision));
+                }
+            }
+        }
+        for entry in &entries {
+            if let Ok(Control::Assign(node)) = self.subjects().parse_control(&entry.key) {
+                let assignment: Assignment = observe::decode(entry)?;
+                for (actor, assigned) in assignment.actors {
+                    let seat = Seat { replicas: assigned.replicas(), why: assigned.reason.as_str().into() };
+                    planner.set_seat(&actor, &node, seat);
+                }
+            }
+        }
+        // The leader decides; what it has not decided yet is shown as it is about to.
+        planner.settle();
+        let explanation = planner.explain(actor);
+        Ok(found.zip(explanation).map(|((app, revision), explanation)| Explained {
+            app,
+            revision,
+            explanation,
+            nodes,
+        }))
+    }
+}
