@@ -78,6 +78,8 @@ struct State {
     condemned: BTreeSet<u64>,
     /// Whether all is as declared.
     met: bool,
+    /// Whether nodes were asked to count and report failures.
+    observed: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -133,16 +135,18 @@ impl Reconciler {
             };
             self.planner.set_actor(name, Demand::of(&spec.settings, wanted(spec)), &why);
             let before = self.actors.remove(name);
-            let (mut update, mut condemned) = (None, BTreeSet::new());
+            let (mut update, mut condemned, mut observed) = (None, BTreeSet::new(), false);
             if let Some(before) = before {
-                condemned = before.condemned;
+                (condemned, observed) = (before.condemned, before.observed);
                 update = before.update.filter(|_| before.spec.version == spec.version);
             }
             let (app_name, revision, spec) = (app.app.clone(), app.revision, spec.clone());
             // What somebody declares again gets another chance.
             condemned.remove(&spec.version);
-            self.actors
-                .insert(name.clone(), State { app: app_name, revision, spec, update, condemned, met: false });
+            self.actors.insert(
+                name.clone(),
+                State { app: app_name, revision, spec, update, condemned, met: false, observed },
+            );
             self.dirty.insert(name.clone());
         }
         self.apps.insert(app.app.clone(), app.clone());
@@ -244,6 +248,9 @@ impl Reconciler {
         for (actor, assigned) in &assignment.actors {
             let seat = Seat { replicas: assigned.replicas(), why: assigned.reason.as_str().into() };
             self.planner.set_seat(actor, node, seat);
+            if let Some(state) = self.actors.get_mut(actor) {
+                state.observed |= assigned.observed;
+            }
             self.ordered.entry(actor.clone()).or_default().insert(node.clone());
             self.dirty.insert(actor.clone());
         }
@@ -338,7 +345,11 @@ impl Reconciler {
         };
         let ordered = self.ordered.get(name).into_iter().flatten();
         let nodes: BTreeSet<NodeName> = ordered.chain(after.keys()).cloned().collect();
+        let observed = std::mem::replace(&mut state.observed, updating);
         for node in nodes {
+            if observed == updating && before.get(&node) == after.get(&node) && after.contains_key(&node) {
+                continue;
+            }
             let order = after.get(&node).map(|versions| {
                 let before = self.orders.get(&node).and_then(|orders| orders.get(name));
                 let (app, versions) = (state.app.clone(), versions.clone());

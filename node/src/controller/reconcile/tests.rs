@@ -1,1 +1,257 @@
+//! A simulated lattice: nodes that do what is assigned to them, and are lost, and come back.
 
+use lattice_proto::manifest::{Percent, Settings};
+use lattice_proto::{Digest, Incarnation};
+
+use super::*;
+
+/// Nodes, and what they run.
+struct Simulation {
+    reconciler: Reconciler,
+    nodes: BTreeMap<NodeName, Node>,
+    now: Instant,
+}
+
+fn settings(replicas: u32) -> Settings {
+    Settings { replicas: Replicas::Count(replicas), ..Settings::default() }
+}
+
+fn app(name: &str, revision: u64, actors: &[(String, u64, Settings)]) -> App {
+    let actor = |(name, version, settings): &(String, u64, Settings)| {
+        let (version, settings, idempotent) = (*version, settings.clone(), BTreeSet::new());
+        let digest = Digest::of(version.to_string().as_bytes());
+        (name.parse().unwrap(), Actor { version, digest, settings, idempotent })
+    };
+    App {
+        app: name.parse().unwrap(),
+        revision,
+        request_id: String::new(),
+        origin: lattice_proto::record::Origin::Apply,
+        declared_ms: 0,
+        actors: actors.iter().map(actor).collect(),
+    }
+}
+
+impl Simulation {
+    fn new(nodes: usize) -> Self {
+        let mut simulation =
+            Self { reconciler: Reconciler::new(1), nodes: BTreeMap::new(), now: Instant::now() };
+        for n in 0..nodes {
+            simulation.join(&format!("n{n}"));
+        }
+        simulation
+    }
+
+    fn join(&mut self, name: &str) {
+        let zone = format!("z{}", name.len() % 3);
+        let record = Node {
+            name: name.parse().unwrap(),
+            incarnation: Incarnation::generate(),
+            labels: [("zone".to_owned(), zone)].into(),
+            cpus: 8,
+            memory_bytes: 64 << 30,
+            version: "0".into(),
+            admin: String::new(),
+            draining: false,
+            actors: BTreeMap::new(),
+        };
+        self.nodes.insert(record.name.clone(), record.clone());
+        self.tell(&record, NodeState::Ready);
+    }
+
+    fn lose(&mut self, name: &NodeName) {
+        let record = self.nodes.remove(name).unwrap();
+        self.tell(&record, NodeState::Gone);
+    }
+
+    fn tell(&mut self, record: &Node, state: NodeState) {
+        self.reconciler.set_node(&Seen { record: Arc::new(record.clone()), state });
+    }
+
+    /// One plan, and all nodes do as they are told. How many assignments that were.
+    fn step(&mut self, health: impl Fn(u64) -> Health) -> (usize, Plan) {
+        let plan = self.reconciler.plan(self.now);
+        for (name, assignment) in &plan.assignments {
+            let Some(mut record) = self.nodes.get(name).cloned() else { continue };
+            record.actors.clear();
+            for (actor, assigned) in &assignment.actors {
+                let health = |(version, replicas): (&u64, &u32)| {
+                    (*version, Health { ready: *replicas, ..health(*version) })
+                };
+                let versions = assigned.versions.iter().map(health).collect();
+                record.actors.insert(actor.clone(), Running { versions, problem: None });
+            }
+            self.nodes.insert(name.clone(), record.clone());
+            self.tell(&record, NodeState::Ready);
+        }
+        (plan.assignments.len(), plan)
+    }
+
+    /// Goes on until nothing is left to do, and returns all that was noted on the way.
+    fn settle(&mut self) -> Vec<Plan> {
+        let mut plans = Vec::new();
+        for _ in 0..2_000 {
+            if !self.reconciler.is_due(self.now) {
+                match self.reconciler.waking.values().min() {
+                    Some(at) => self.now = *at,
+                    None => return plans,
+                }
+            }
+            plans.push(self.step(|_| Health::default()).1);
+        }
+        panic!("it does not come to rest");
+    }
+
+    fn running(&self, actor: &str) -> u32 {
+        self.nodes.values().filter_map(|node| node.actors.get(actor)).map(Running::ready).sum()
+    }
+}
+
+#[test]
+fn what_is_declared_runs_and_what_is_not_is_gone() {
+    let mut simulation = Simulation::new(3);
+    simulation.reconciler.set_app(&app("a", 1, &[("one".into(), 1, settings(6))]), None);
+    let plans = simulation.settle();
+    assert_eq!(simulation.running("one"), 6);
+    assert_eq!(plans.iter().flat_map(|plan| plan.met.values()).collect::<Vec<_>>(), [&1]);
+    assert!(!simulation.reconciler.is_due(simulation.now), "nothing is left to do");
+    simulation.reconciler.keep_apps(|_| false);
+    simulation.settle();
+    assert_eq!(simulation.running("one"), 0);
+    assert!(simulation.reconciler.routes.is_empty(), "{:?}", simulation.reconciler.routes);
+}
+
+#[test]
+fn a_new_leader_finds_everything_as_it_should_be() {
+    let mut simulation = Simulation::new(5);
+    let declared = app("a", 1, &[("one".into(), 1, settings(7)), ("two".into(), 1, settings(3))]);
+    simulation.reconciler.set_app(&declared, None);
+    simulation.settle();
+    let mut next = Reconciler::new(2);
+    for node in simulation.nodes.values() {
+        next.set_node(&Seen { record: Arc::new(node.clone()), state: NodeState::Ready });
+    }
+    next.set_app(&declared, Some(1));
+    for (node, actors) in &simulation.reconciler.orders {
+        next.set_assignment(node, &Assignment { term: 1, actors: actors.clone() });
+    }
+    for (actor, route) in &simulation.reconciler.routes {
+        next.set_route(actor, Some(route.clone()));
+    }
+    let plan = next.plan(simulation.now);
+    let changed = plan.assignments.iter().filter(|(node, assignment)| {
+        simulation.reconciler.orders.get(*node).is_none_or(|known| *known != assignment.actors)
+    });
+    assert_eq!(changed.count(), 0);
+    assert!(plan.routes.is_empty() && plan.met.is_empty(), "{plan:?}");
+}
+
+#[test]
+fn a_version_that_fails_is_reported_once() {
+    let mut simulation = Simulation::new(3);
+    simulation.reconciler.set_app(&app("a", 1, &[("one".into(), 1, settings(6))]), None);
+    simulation.settle();
+    simulation.reconciler.set_app(&app("a", 2, &[("one".into(), 2, settings(6))]), Some(1));
+    let sick =
+        |version| Health { crashes: if version == 2 { 5 } else { 0 }, handled: 5, failed: 5, ready: 0 };
+    let mut failed = Vec::new();
+    for _ in 0..10 {
+        failed.extend(simulation.step(sick).1.failed.into_values());
+    }
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!(failed[0].0, 2);
+    assert_eq!(Percent(5), settings(1).update.failures);
+}
+
+/// Actors of this size make a million replicas on ten thousand nodes.
+fn load(nodes: usize) -> Vec<(String, u64, Settings)> {
+    let actors = nodes / 10;
+    (0..actors).map(|n| (format!("a{n}"), 1, settings(1_000))).collect()
+}
+
+/// Plans from nothing, loses a node, and goes through a seeded churn, with so many nodes.
+fn churn(nodes: usize, rounds: usize) -> (Duration, Duration) {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut simulation = Simulation::new(nodes);
+    let declared: Vec<App> =
+        load(nodes).chunks(100).enumerate().map(|(n, actors)| app(&format!("app{n}"), 1, actors)).collect();
+    for app in &declared {
+        simulation.reconciler.set_app(app, None);
+    }
+    let began = Instant::now();
+    let plan = simulation.reconciler.plan(simulation.now);
+    let from_nothing = began.elapsed();
+    assert_eq!(plan.assignments.len(), nodes);
+    let placed: u64 = simulation.reconciler.planner.replicas();
+    assert_eq!(placed, nodes as u64 * 100);
+    for (name, assignment) in &plan.assignments {
+        let mut record = simulation.nodes[name].clone();
+        for (actor, assigned) in &assignment.actors {
+            let ready = |(version, replicas): (&u64, &u32)| {
+                (*version, Health { ready: *replicas, ..Health::default() })
+            };
+            let versions = assigned.versions.iter().map(ready).collect();
+            record.actors.insert(actor.clone(), Running { versions, problem: None });
+        }
+        simulation.nodes.insert(name.clone(), record.clone());
+        simulation.tell(&record, NodeState::Ready);
+    }
+    simulation.settle();
+
+    let victim: NodeName = "n3".parse().unwrap();
+    simulation.lose(&victim);
+    let began = Instant::now();
+    let moved = simulation.reconciler.planner.settle();
+    let placed = began.elapsed();
+    simulation.reconciler.dirty.extend(moved);
+    let plan = simulation.reconciler.plan(simulation.now);
+    let lost = began.elapsed();
+    assert!(plan.assignments.len() <= 101 + nodes / 10, "{}", plan.assignments.len());
+    for (name, _) in &plan.assignments {
+        simulation.reconciler.dirty_nodes.insert(name.clone());
+    }
+    simulation.settle();
+
+    for round in 0..rounds {
+        match random.u32(0..3) {
+            0 => {
+                let names: Vec<NodeName> = simulation.nodes.keys().cloned().collect();
+                simulation.lose(&names[random.usize(..names.len())]);
+            }
+            1 => simulation.join(&format!("m{round}")),
+            _ => {
+                let app = random.usize(..declared.len());
+                let mut next = declared[app].clone();
+                next.revision = round as u64 + 2;
+                for actor in next.actors.values_mut().take(5) {
+                    actor.settings.replicas = Replicas::Count(random.u32(900..1_100));
+                }
+                simulation.reconciler.set_app(&next, None);
+            }
+        }
+        simulation.settle();
+    }
+    for (name, state) in &simulation.reconciler.actors {
+        assert!(state.met, "{name}");
+    }
+    println!("measured: {nodes} nodes: placed anew in {placed:?}");
+    (from_nothing, lost)
+}
+
+#[test]
+fn a_lattice_of_a_hundred_nodes_comes_to_rest_through_any_churn() {
+    let (from_nothing, lost) = churn(100, 60);
+    assert!(lost < from_nothing);
+}
+
+/// Ten thousand nodes and a million replicas. For the soak, as it takes its time.
+#[test]
+#[ignore = "takes long; `cargo xtask soak` runs it"]
+fn a_lattice_of_ten_thousand_nodes_comes_to_rest_through_churn() {
+    for nodes in [100, 1_000, 10_000] {
+        let (from_nothing, lost) = churn(nodes, 12);
+        println!(
+            "measured: {nodes} nodes: planned from nothing in {from_nothing:?}, after a loss in {lost:?}"
+        );
+    }
+}

@@ -1,1 +1,154 @@
+use super::*;
 
+fn node(name: &str) -> NodeName {
+    name.parse().unwrap()
+}
+
+fn orders(parts: &[(&str, u64, u32)]) -> Orders {
+    let mut orders = Orders::new();
+    for (name, version, replicas) in parts {
+        orders.entry(node(name)).or_default().insert(*version, *replicas);
+    }
+    orders
+}
+
+fn target(parts: &[(&str, u32)]) -> BTreeMap<NodeName, u32> {
+    parts.iter().map(|(name, replicas)| (node(name), *replicas)).collect()
+}
+
+/// Steps until nothing changes, as if every replica were ready at once; returns what was ordered on the way.
+fn roll(
+    before: Orders,
+    target: &BTreeMap<NodeName, u32>,
+    update: &Update,
+    observing: bool,
+    condemned: &BTreeSet<u64>,
+) -> Vec<Orders> {
+    let wanted = target.values().sum();
+    let mut steps = vec![before];
+    loop {
+        let now = steps.last().unwrap();
+        let ready = |node: &NodeName, version| {
+            now.get(node).and_then(|versions| versions.get(&version)).copied().unwrap_or(0)
+        };
+        let next = Standing {
+            version: 2,
+            wanted,
+            target,
+            before: now,
+            alive: &|_| true,
+            ready: &ready,
+            update,
+            observing,
+            condemned,
+        }
+        .step();
+        if next == *now {
+            return steps;
+        }
+        steps.push(next);
+        assert!(steps.len() < 500, "{steps:#?}");
+    }
+}
+
+fn total(orders: &Orders, which: impl Fn(u64) -> bool) -> u32 {
+    let versions = orders.values().flatten();
+    versions.filter(|(version, _)| which(**version)).map(|(_, replicas)| replicas).sum()
+}
+
+#[test]
+fn an_update_never_has_fewer_than_wanted_nor_more_than_surge_above() {
+    let update = Update::default();
+    let target = target(&[("x", 4), ("y", 3), ("z", 3)]);
+    let steps =
+        roll(orders(&[("x", 1, 4), ("y", 1, 3), ("z", 1, 3)]), &target, &update, false, &BTreeSet::new());
+    for step in &steps {
+        assert!((10..=13).contains(&total(step, |_| true)), "{step:?}");
+    }
+    assert_eq!(*steps.last().unwrap(), orders(&[("x", 2, 4), ("y", 2, 3), ("z", 2, 3)]));
+}
+
+#[test]
+fn without_surge_replicas_are_missing_as_far_as_allowed() {
+    let update = Update {
+        surge: lattice_proto::manifest::Share::Count(0),
+        unavailable: lattice_proto::manifest::Share::Count(2),
+        ..Update::default()
+    };
+    let target = target(&[("x", 6)]);
+    let steps = roll(orders(&[("x", 1, 6)]), &target, &update, false, &BTreeSet::new());
+    for step in &steps {
+        assert!((4..=6).contains(&total(step, |_| true)), "{step:?}");
+    }
+    assert_eq!(*steps.last().unwrap(), orders(&[("x", 2, 6)]));
+}
+
+#[test]
+fn the_first_replicas_are_observed_before_more_are_made() {
+    let target = target(&[("x", 5), ("y", 5)]);
+    let steps =
+        roll(orders(&[("x", 1, 5), ("y", 1, 5)]), &target, &Update::default(), true, &BTreeSet::new());
+    let last = steps.last().unwrap();
+    assert_eq!((total(last, |version| version == 2), total(last, |version| version == 1)), (3, 7));
+}
+
+#[test]
+fn a_condemned_version_is_given_up_at_once() {
+    let target = target(&[("x", 3), ("y", 3)]);
+    let before = orders(&[("x", 2, 2), ("y", 2, 2), ("x", 3, 1), ("y", 3, 1)]);
+    let steps = roll(before, &target, &Update::default(), false, &[3].into());
+    assert_eq!(total(&steps[1], |version| version == 3), 0);
+    assert_eq!(*steps.last().unwrap(), orders(&[("x", 2, 3), ("y", 2, 3)]));
+}
+
+#[test]
+fn what_does_not_answer_is_left_as_it_is_and_does_not_count() {
+    let before = orders(&[("x", 1, 2), ("y", 1, 2)]);
+    let target = target(&[("x", 2), ("y", 2)]);
+    let standing = Standing {
+        version: 2,
+        wanted: 4,
+        target: &target,
+        before: &before,
+        alive: &|name| *name == node("x"),
+        ready: &|name, version| if *name == node("x") && version == 1 { 2 } else { 0 },
+        update: &Update::default(),
+        observing: false,
+        condemned: &BTreeSet::new(),
+    };
+    let next = standing.step();
+    assert_eq!(next[&node("y")], [(1, 2)].into());
+    assert_eq!(next[&node("x")], [(1, 2), (2, 2)].into(), "two are missing, so two may be made at once");
+}
+
+#[test]
+fn replicas_move_only_when_others_are_there() {
+    let (before, target) = (orders(&[("x", 2, 2)]), target(&[("y", 2)]));
+    let standing = |ready: u32| {
+        Standing {
+            version: 2,
+            wanted: 2,
+            target: &target,
+            before: &before,
+            alive: &|_| true,
+            ready: &|name, _| if *name == node("y") { ready } else { 2 },
+            update: &Update::default(),
+            observing: false,
+            condemned: &BTreeSet::new(),
+        }
+        .step()
+    };
+    assert_eq!(standing(1), orders(&[("x", 2, 2), ("y", 2, 2)]));
+    assert_eq!(standing(2), orders(&[("y", 2, 2)]));
+}
+
+#[test]
+fn few_failures_are_an_accident_and_many_are_not() {
+    let health = |crashes, handled, failed| std::iter::once(Health { ready: 1, crashes, handled, failed });
+    assert_eq!(broken(health(0, 1_000, 0), Percent(5)), None);
+    assert_eq!(broken(health(2, 2, 2), Percent(5)), None, "twice may be chance");
+    assert_eq!(broken(health(3, 1_000, 3), Percent(5)), None, "three of a thousand are within the bound");
+    assert!(broken(health(3, 3, 3), Percent(5)).unwrap().contains("crashed 3 times"));
+    assert!(broken(health(3, 0, 0), Percent(5)).is_some(), "it does not even start");
+    assert!(broken(health(0, 100, 6), Percent(5)).unwrap().contains("6 of 100"));
+}
