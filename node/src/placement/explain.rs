@@ -68,7 +68,7 @@ impl Planner {
         let demand = &actor.demand;
         let placement = &demand.placement;
         let missing = wanted - actor.total;
-        let open = self.roster.open().len();
+        let open = self.roster.open();
         let head = match (actor.total, demand.replicas) {
             (0, _) => String::new(),
             (_, Wanted::Count(_)) => format!("{missing} of {wanted} replicas have no place: "),

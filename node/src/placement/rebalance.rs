@@ -109,9 +109,9 @@ impl Planner {
 
     /// A move from a busy node to one that is much less so.
     fn relief(&self) -> Option<(ActorId, Move)> {
-        let open = self.roster.open();
-        for busy in open.iter().rev().take(LOOK_AT) {
-            for idle in open.iter().take(LOOK_AT) {
+        let (busiest, idlest) = self.roster.extremes(LOOK_AT);
+        for busy in busiest {
+            for idle in &idlest {
                 if busy.id == idle.id || !self.differ(busy, idle) {
                     continue;
                 }

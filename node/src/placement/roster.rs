@@ -53,8 +53,6 @@ pub(super) struct Roster {
     by_labels: BTreeMap<BTreeMap<String, String>, usize>,
     /// The keys that some actor names, or named.
     keys: BTreeSet<String>,
-    /// All open nodes.
-    open: BTreeSet<Standing>,
 }
 
 impl Entry {
@@ -117,9 +115,19 @@ impl Roster {
         self.classes.iter().filter(|class| !class.open.is_empty())
     }
 
-    /// All open nodes, the least busy first.
-    pub fn open(&self) -> &BTreeSet<Standing> {
-        &self.open
+    /// How many nodes are open.
+    pub fn open(&self) -> usize {
+        self.classes.iter().map(|class| class.open.len()).sum()
+    }
+
+    /// Some of the busiest and of the least busy open nodes, each kind in order.
+    pub fn extremes(&self, count: usize) -> (Vec<&Standing>, Vec<&Standing>) {
+        let mut busy: Vec<_> =
+            self.classes.iter().flat_map(|class| class.open.iter().rev().take(count)).collect();
+        busy.sort_unstable_by(|a, b| b.cmp(a));
+        let mut idle: Vec<_> = self.classes.iter().flat_map(|class| class.open.iter().take(count)).collect();
+        idle.sort_unstable();
+        (busy.into_iter().take(count).collect(), idle.into_iter().take(count).collect())
     }
 
     /// Adds a node, or takes in what changed of it.
@@ -204,17 +212,13 @@ impl Roster {
 
     fn list(&mut self, entry: &Entry, id: NodeId) {
         if entry.offer.intake == Intake::Open {
-            let standing = entry.standing(id);
-            self.open.insert(standing.clone());
-            self.classes[entry.class].open.insert(standing);
+            self.classes[entry.class].open.insert(entry.standing(id));
         }
     }
 
     fn unlist(&mut self, entry: &Entry, id: NodeId) {
         if entry.offer.intake == Intake::Open {
-            let standing = entry.standing(id);
-            self.open.remove(&standing);
-            self.classes[entry.class].open.remove(&standing);
+            self.classes[entry.class].open.remove(&entry.standing(id));
         }
     }
 

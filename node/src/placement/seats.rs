@@ -233,10 +233,11 @@ impl Planner {
             let replicas = seat.replicas;
             domain.replicas += replicas;
             let kept = entry.offer.intake != Intake::Open;
-            domain.holders.push(Holder { kept, rank, replicas, standing: standing.clone() });
             if !kept && !only_one && more > 0 && entry.room(&actor.demand).is_ok() {
+                let standing = standing.clone();
                 domain.candidates.push(Reverse(Candidate { rank, replicas, standing }));
             }
+            domain.holders.push(Holder { kept, rank, replicas, standing });
         }
         domains
     }
