@@ -5,6 +5,7 @@
 //! not decided here.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -184,21 +185,23 @@ async fn raise(
     replicas: u32,
     tools: &Tools,
 ) -> Result<(), String> {
-    if !now.contains_key(&version) {
-        let spec = tools.specs.get(&wanted.app, version, actor).await?;
-        let compiled = tools.artifacts.compiled(&spec.digest).await.map_err(|error| full(&error))?;
-        let home = Arc::new(Home {
-            actor: actor.clone().into(),
-            settings: spec.settings,
-            router: tools.router.clone(),
-            tally: Tally::default(),
-        });
-        let local = Arc::new(LocalActor::new(home));
-        // The first of them serve while the others are made, and if not all can be made, some are better than none.
-        tools.local.insert(actor.clone(), version, local.clone());
-        now.insert(version, Deployed { local, compiled });
-    }
-    let Some(Deployed { local, compiled }) = now.get(&version) else { return Ok(()) };
+    let Deployed { local, compiled } = match now.entry(version) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(new) => {
+            let spec = tools.specs.get(&wanted.app, version, actor).await?;
+            let compiled = tools.artifacts.compiled(&spec.digest).await.map_err(|error| full(&error))?;
+            let home = Arc::new(Home {
+                actor: actor.clone().into(),
+                settings: spec.settings,
+                router: tools.router.clone(),
+                tally: Tally::default(),
+            });
+            let local = Arc::new(LocalActor::new(home));
+            // The first of them serve while the others are made, and if not all can be made, some are better than none.
+            tools.local.insert(actor.clone(), version, local.clone());
+            new.insert(Deployed { local, compiled })
+        }
+    };
     while local.count() < replicas as usize {
         local.add(Arc::new(Replica::start(compiled.clone(), local.home.clone()).await?));
     }

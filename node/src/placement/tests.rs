@@ -366,7 +366,7 @@ impl Truth {
         restored
     }
 
-    fn from_nothing(&self) -> Planner {
+    fn planned_anew(&self) -> Planner {
         let mut planner = Planner::default();
         // The other way round, since the order must not matter.
         for (actor, demand) in self.actors.iter().rev() {
@@ -428,7 +428,7 @@ proptest! {
             truth.follow(&mut planner, event);
             planner.settle();
         }
-        let fresh = truth.from_nothing();
+        let fresh = truth.planned_anew();
         // What stays where it is may stand in the way of something else, and the other way round: being apart and small
         // nodes make that so. Without them both place the same number.
         let tight = truth.actors.values().any(|demand| {
@@ -442,7 +442,7 @@ proptest! {
         };
         let spread = truth.actors.values().any(|demand| demand.placement.spread.is_some());
         let kept = truth.nodes.values().any(|offer| offer.intake == Intake::Kept);
-        if !tight && !(spread || kept) {
+        if !(tight || spread || kept) {
             prop_assert_eq!(total(&planner), total(&fresh));
         }
     }
@@ -467,7 +467,7 @@ proptest! {
             forward.set_actor(actor, demand.clone(), "declared");
         }
         forward.settle();
-        prop_assert_eq!(everything(&forward), everything(&truth.from_nothing()));
+        prop_assert_eq!(everything(&forward), everything(&truth.planned_anew()));
     }
 
     #[test]
@@ -483,7 +483,7 @@ proptest! {
         for (n, demand) in demands.into_iter().enumerate() {
             truth.actors.insert(name(&format!("a{n}")), demand);
         }
-        let mut planner = truth.from_nothing();
+        let mut planner = truth.planned_anew();
         let before = everything(&planner);
         let lost = truth.nodes.keys().nth(lost.index(truth.nodes.len())).unwrap().clone();
         planner.remove_node(&lost);

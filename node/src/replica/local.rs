@@ -28,8 +28,11 @@ pub struct LocalActor {
 /// A cheap handle on the directory. The agent writes it, the router reads it.
 #[derive(Clone, Default)]
 pub struct Local {
-    actors: Arc<DashMap<ActorName, Vec<(u64, Arc<LocalActor>)>>>,
+    actors: Arc<DashMap<ActorName, Versions>>,
 }
+
+/// What runs of one actor, by version. Hardly ever more than one.
+type Versions = Vec<(u64, Arc<LocalActor>)>;
 
 impl LocalActor {
     /// An actor without replicas.

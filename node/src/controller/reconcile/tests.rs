@@ -68,9 +68,14 @@ impl Simulation {
         self.reconciler.set_node(&Seen { record: Arc::new(record.clone()), state });
     }
 
-    /// One plan, and all nodes do as they are told. How many assignments that were.
-    fn step(&mut self, health: impl Fn(u64) -> Health) -> (usize, Plan) {
+    /// One plan, and all nodes do as they are told.
+    fn step(&mut self, health: impl Fn(u64) -> Health) -> Plan {
         let plan = self.reconciler.plan(self.now);
+        self.obey(&plan, health);
+        plan
+    }
+
+    fn obey(&mut self, plan: &Plan, health: impl Fn(u64) -> Health) {
         for (name, assignment) in &plan.assignments {
             let Some(mut record) = self.nodes.get(name).cloned() else { continue };
             record.actors.clear();
@@ -84,7 +89,6 @@ impl Simulation {
             self.nodes.insert(name.clone(), record.clone());
             self.tell(&record, NodeState::Ready);
         }
-        (plan.assignments.len(), plan)
     }
 
     /// Goes on until nothing is left to do, and returns all that was noted on the way.
@@ -97,7 +101,7 @@ impl Simulation {
                     None => return plans,
                 }
             }
-            plans.push(self.step(|_| Health::default()).1);
+            plans.push(self.step(|_| Health::default()));
         }
         panic!("it does not come to rest");
     }
@@ -156,7 +160,7 @@ fn a_version_that_fails_is_reported_once() {
         |version| Health { crashes: if version == 2 { 5 } else { 0 }, handled: 5, failed: 5, ready: 0 };
     let mut failed = Vec::new();
     for _ in 0..10 {
-        failed.extend(simulation.step(sick).1.failed.into_values());
+        failed.extend(simulation.step(sick).failed.into_values());
     }
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert_eq!(failed[0].0, 2);
@@ -184,18 +188,7 @@ fn churn(nodes: usize, rounds: usize) -> (Duration, Duration) {
     assert_eq!(plan.assignments.len(), nodes);
     let placed: u64 = simulation.reconciler.planner.replicas();
     assert_eq!(placed, nodes as u64 * 100);
-    for (name, assignment) in &plan.assignments {
-        let mut record = simulation.nodes[name].clone();
-        for (actor, assigned) in &assignment.actors {
-            let ready = |(version, replicas): (&u64, &u32)| {
-                (*version, Health { ready: *replicas, ..Health::default() })
-            };
-            let versions = assigned.versions.iter().map(ready).collect();
-            record.actors.insert(actor.clone(), Running { versions, problem: None });
-        }
-        simulation.nodes.insert(name.clone(), record.clone());
-        simulation.tell(&record, NodeState::Ready);
-    }
+    simulation.obey(&plan, |_| Health::default());
     simulation.settle();
 
     let victim: NodeName = "n3".parse().unwrap();
@@ -207,9 +200,7 @@ fn churn(nodes: usize, rounds: usize) -> (Duration, Duration) {
     let plan = simulation.reconciler.plan(simulation.now);
     let lost = began.elapsed();
     assert!(plan.assignments.len() <= 101 + nodes / 10, "{}", plan.assignments.len());
-    for (name, _) in &plan.assignments {
-        simulation.reconciler.dirty_nodes.insert(name.clone());
-    }
+    simulation.obey(&plan, |_| Health::default());
     simulation.settle();
 
     for round in 0..rounds {
