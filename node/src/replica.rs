@@ -156,7 +156,7 @@ async fn serve(
         let in_flight = Arc::<InFlight>::default();
         current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&in_flight);
         let exit = instance.serve(&mut turns, &in_flight).await;
-        let trapped = matches!(exit, Exit::Trapped { .. });
+        let trapped = matches!(exit, Exit::Trapped { .. } | Exit::Overran);
         home.tally.ended(in_flight.answered(), in_flight.failed(), trapped);
         // Counted once: by the tally from now on.
         current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&Arc::default());

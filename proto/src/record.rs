@@ -273,6 +273,9 @@ pub struct Assigned {
     pub app: AppName,
     /// Replicas on this node, by version.
     pub versions: BTreeMap<u64, u32>,
+    /// Replicas that are to stay on this node. There are more while others are on their way to elsewhere, or while one
+    /// version takes the place of another.
+    pub placed: u32,
     /// Whether crashes and failures are to be counted and reported: an update is going on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub observed: bool,

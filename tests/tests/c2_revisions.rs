@@ -100,3 +100,17 @@ async fn old_revisions_go_and_those_that_still_run_stay() {
     // The first one says what the replicas are made of.
     assert_eq!(kept, [1, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn going_back_does_not_take_an_actor_from_another_app() {
+    let lattice = Lattice::start(1).await;
+    let one = |app: &str, actor: &str| {
+        format!("[app]\nname = \"{app}\"\n[actors.{actor}]\nartifact = \"greeter.wasm\"\n")
+    };
+    lattice.apply(&one("first", "shared")).await;
+    lattice.apply(&one("first", "other")).await;
+    lattice.apply(&one("second", "shared")).await;
+    let fault = lattice.roll_back(0, "first", Some(1)).await.unwrap_err();
+    assert_eq!(fault.kind(), "name-taken", "{fault}");
+    assert_eq!(lattice.call(0, "shared", "hello", json!("Ada")).await.unwrap(), json!("Hello, Ada!"));
+}

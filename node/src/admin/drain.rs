@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use lattice_proto::NodeName;
 use lattice_proto::admin::Operation;
+use lattice_proto::record::NodeState;
 
 use crate::bus::{Error, Watch};
 use crate::controller::Observer;
@@ -35,13 +36,16 @@ pub(super) fn parse(id: &str) -> Option<NodeName> {
 
 impl Drain {
     pub(super) fn new(observer: &Observer, node: NodeName) -> Self {
-        let (observer, changes) = (observer.clone(), observer.watch_nodes());
+        let (observer, changes) = (observer.clone(), observer.watch_node(&node));
         Self { node, observer, changes, last: None, moved: Instant::now() }
     }
 
     /// How far it is now.
     pub(super) async fn now(&mut self) -> Result<Operation, Error> {
-        let left = self.observer.remaining(&self.node).await?;
+        let remaining = self.observer.remaining(&self.node).await?;
+        let left = remaining.map(|(left, _)| left);
+        // Before the leader has seen the order something may still be on its way there.
+        let seen = remaining.is_none_or(|(_, state)| state == NodeState::Draining);
         if left != self.last {
             (self.last, self.moved) = (left, Instant::now());
         }
@@ -61,7 +65,7 @@ impl Drain {
             kind: "drain".to_owned(),
             node: self.node.to_string(),
             remaining: left.unwrap_or(0),
-            done: left.is_none_or(|left| left == 0) || error.is_some(),
+            done: seen && left.is_none_or(|left| left == 0) || error.is_some(),
             error: error.unwrap_or_default(),
             ..Operation::default()
         })

@@ -132,13 +132,13 @@ impl Watched {
             .collect();
         let problem = actors.iter().find(|actor| !actor.problem.is_empty());
         let still = self.moved.elapsed();
-        let error = if progress.reached {
-            None
-        } else if let Some((latest, Some(reason))) = &progress.superseded {
+        let error = if let Some((latest, Some(reason))) = &progress.superseded {
             Some(format!(
                 "revision {} of `{}` failed; {reason} (now revision {latest})",
                 self.id.revision, self.id.app
             ))
+        } else if progress.reached {
+            None
         } else if let Some((latest, None)) = &progress.superseded {
             Some(format!(
                 "revision {latest} of `{}` took the place of revision {}",

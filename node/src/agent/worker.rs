@@ -9,8 +9,8 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_proto::ActorName;
 use lattice_proto::record::{Assigned, Health, Running};
+use lattice_proto::{ActorName, AppName};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -44,14 +44,33 @@ pub(super) async fn run(actor: ActorName, mut orders: watch::Receiver<Option<Ass
     let mut failures = 0u32;
     // Starts that failed, of versions that never ran here.
     let mut not_started: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut app: Option<AppName> = None;
+    let (mut was_observed, mut before) = (false, BTreeMap::<u64, Count>::new());
     loop {
         let wanted = orders.borrow_and_update().clone();
         let versions: Vec<u64> = wanted.iter().flat_map(|wanted| wanted.versions.keys().copied()).collect();
         not_started.retain(|version, _| versions.contains(version));
+        if let Some(wanted) = &wanted
+            && app.as_ref() != Some(&wanted.app)
+        {
+            // Another app has the name now, and its versions only look like those of the first.
+            withdraw(&actor, &mut now, |_| false, &tools, &mut finishing);
+            not_started.clear();
+            app = Some(wanted.app.clone());
+        }
+        let observed = wanted.as_ref().is_some_and(|wanted| wanted.observed);
+        if observed && !was_observed {
+            // What was before says nothing of this update.
+            before = now.iter().map(|(version, deployed)| (*version, deployed.local.tally())).collect();
+        }
+        was_observed = observed;
         let outcome = match &wanted {
             Some(wanted) => {
                 let same_work = |latest: &Option<Assigned>| {
-                    latest.as_ref().is_some_and(|latest| latest.versions.keys().eq(wanted.versions.keys()))
+                    let same = |latest: &Assigned| {
+                        latest.app == wanted.app && latest.versions.keys().eq(wanted.versions.keys())
+                    };
+                    latest.as_ref().is_some_and(same)
                 };
                 // A receiver of its own: looking for an order must not count as having seen it.
                 let mut latest = orders.clone();
@@ -71,13 +90,21 @@ pub(super) async fn run(actor: ActorName, mut orders: watch::Receiver<Option<Ass
         };
         let problem = outcome.err();
         failures = if problem.is_some() { failures + 1 } else { 0 };
-        if let Some((version, problem)) = &problem {
-            tracing::warn!(%actor, version, problem, "an actor cannot run as assigned");
+        match &problem {
+            Some((version, problem)) => {
+                let problem = problem.as_str();
+                tracing::warn!(%actor, version, problem, "an actor cannot run as assigned");
+            }
+            None => not_started.clear(),
+        }
+        // That something cannot be fetched says nothing of what it is.
+        if let Some((version, Problem::Start(_))) = &problem {
             *not_started.entry(*version).or_default() += 1;
         }
-        let problem = problem.map(|(_, problem)| problem);
+        let problem = problem.map(|(_, problem)| problem.as_str().to_owned());
         let report = |now: &Versions, finishing: &JoinSet<()>| {
-            let running = running(wanted.as_ref(), now, problem.clone(), &not_started, !finishing.is_empty());
+            let since = Since { before: &before, not_started: &not_started };
+            let running = running(wanted.as_ref(), now, problem.clone(), &since, !finishing.is_empty());
             tools.inventory.report(&actor, running);
         };
         report(&now, &finishing);
@@ -93,7 +120,6 @@ pub(super) async fn run(actor: ActorName, mut orders: watch::Receiver<Option<Ass
         look.reset();
         let mut observe = tokio::time::interval(OBSERVE);
         observe.reset();
-        let observed = wanted.as_ref().is_some_and(|wanted| wanted.observed);
         loop {
             tokio::select! {
                 changed = orders.changed() => match changed {
@@ -117,12 +143,35 @@ pub(super) async fn run(actor: ActorName, mut orders: watch::Receiver<Option<Ass
     }
 }
 
+/// Why something does not run.
+enum Problem {
+    /// It cannot be had.
+    Fetch(String),
+    /// It was made, and did not start.
+    Start(String),
+}
+
+impl Problem {
+    fn as_str(&self) -> &str {
+        let (Problem::Fetch(text) | Problem::Start(text)) = self;
+        text
+    }
+}
+
+/// What an update is judged by.
+struct Since<'a> {
+    /// The tallies when it began.
+    before: &'a BTreeMap<u64, Count>,
+    /// Starts that failed.
+    not_started: &'a BTreeMap<u64, u64>,
+}
+
 /// What is to be said of the actor; nothing when nothing of it is here any more.
 fn running(
     wanted: Option<&Assigned>,
     now: &Versions,
     problem: Option<String>,
-    not_started: &BTreeMap<u64, u64>,
+    since: &Since<'_>,
     finishing: bool,
 ) -> Option<Running> {
     if wanted.is_none() && !finishing {
@@ -132,12 +181,18 @@ fn running(
     let mut versions: BTreeMap<u64, Health> = BTreeMap::new();
     for (version, deployed) in now {
         let ready = u32::try_from(deployed.local.count()).unwrap_or(u32::MAX);
-        let tally = if observed { deployed.local.tally() } else { Count::default() };
-        let Count { crashes, handled, failed } = tally;
-        versions.insert(*version, Health { ready, crashes, handled, failed });
+        let mut health = Health { ready, ..Health::default() };
+        if observed {
+            let (now, before) =
+                (deployed.local.tally(), since.before.get(version).copied().unwrap_or_default());
+            health.crashes = now.crashes.saturating_sub(before.crashes);
+            health.handled = now.handled.saturating_sub(before.handled);
+            health.failed = now.failed.saturating_sub(before.failed);
+        }
+        versions.insert(*version, health);
     }
     if observed {
-        for (version, failures) in not_started {
+        for (version, failures) in since.not_started {
             versions.entry(*version).or_default().crashes += failures;
         }
     }
@@ -157,7 +212,7 @@ async fn converge(
     wanted: &Assigned,
     tools: &Tools,
     finishing: &mut JoinSet<()>,
-) -> Result<(), (u64, String)> {
+) -> Result<(), (u64, Problem)> {
     let mut outcome = Ok(());
     for (version, replicas) in &wanted.versions {
         let raised = raise(actor, now, wanted, *version, *replicas, tools).await;
@@ -184,12 +239,13 @@ async fn raise(
     version: u64,
     replicas: u32,
     tools: &Tools,
-) -> Result<(), String> {
+) -> Result<(), Problem> {
     let Deployed { local, compiled } = match now.entry(version) {
         Entry::Occupied(known) => known.into_mut(),
         Entry::Vacant(new) => {
-            let spec = tools.specs.get(&wanted.app, version, actor).await?;
-            let compiled = tools.artifacts.compiled(&spec.digest).await.map_err(|error| full(&error))?;
+            let spec = tools.specs.get(&wanted.app, version, actor).await.map_err(Problem::Fetch)?;
+            let compiled = tools.artifacts.compiled(&spec.digest).await;
+            let compiled = compiled.map_err(|error| Problem::Fetch(full(&error)))?;
             let home = Arc::new(Home {
                 actor: actor.clone().into(),
                 settings: spec.settings,
@@ -203,7 +259,8 @@ async fn raise(
         }
     };
     while local.count() < replicas as usize {
-        local.add(Arc::new(Replica::start(compiled.clone(), local.home.clone()).await?));
+        let replica = Replica::start(compiled.clone(), local.home.clone()).await.map_err(Problem::Start)?;
+        local.add(Arc::new(replica));
     }
     Ok(())
 }

@@ -162,19 +162,8 @@ impl Declarations {
     ) -> Result<Declared, Error> {
         let manifest = Manifest::parse(text, file)?;
         let actors = self.resolve(&manifest, artifacts).await?;
-        self.change(&manifest.app, terms, |snapshot| {
-            for actor in actors.keys() {
-                let owner = snapshot
-                    .apps
-                    .values()
-                    .find(|app| app.app != manifest.app && app.actors.contains_key(actor));
-                if let Some(owner) = owner {
-                    return Err(Error::NameTaken { actor: actor.clone(), app: owner.app.clone() });
-                }
-            }
-            Ok(Next { actors: Some(actors.clone()), origin: Origin::Apply })
-        })
-        .await
+        let actors = |_: &Snapshot| Ok(Next { actors: Some(actors.clone()), origin: Origin::Apply });
+        self.change(&manifest.app, terms, actors).await
     }
 
     /// Sets the number of replicas of one actor.
@@ -343,6 +332,12 @@ impl Declarations {
             let Next { actors, origin } = next(&snapshot)?;
             let deleted = actors.is_none();
             let actors = actors.unwrap_or_default();
+            for actor in actors.keys() {
+                let others = snapshot.apps.values().filter(|app| app.app != *name);
+                if let Some(owner) = others.into_iter().find(|app| app.actors.contains_key(actor)) {
+                    return Err(Error::NameTaken { actor: actor.clone(), app: owner.app.clone() });
+                }
+            }
             let changes = diff::between(before, &actors, deleted);
             if terms.dry_run || changes.is_empty() {
                 return Ok(Declared { app: name.clone(), revision: latest, changes });
@@ -419,7 +414,8 @@ impl Snapshot {
     fn revisions(&self, app: &AppName) -> Result<Vec<App>, Error> {
         let of_app = format!(".spec.{app}.");
         let entries = self.entries.iter().filter(|entry| entry.key.contains(&of_app));
-        let mut revisions: Vec<App> = entries.map(observe::decode).collect::<Result<_, _>>()?;
+        // One that cannot be read any more must not keep anybody from declaring the next.
+        let mut revisions: Vec<App> = entries.filter_map(|entry| observe::decode(entry).ok()).collect();
         revisions.sort_by_key(|app| app.revision);
         Ok(revisions)
     }

@@ -51,7 +51,7 @@ impl Observer {
             if let Ok(Control::Assign(node)) = self.subjects().parse_control(&entry.key) {
                 let assignment: Assignment = observe::decode(entry)?;
                 for (actor, assigned) in assignment.actors {
-                    let seat = Seat { replicas: assigned.replicas(), why: assigned.reason.as_str().into() };
+                    let seat = Seat { replicas: assigned.placed, why: assigned.reason.as_str().into() };
                     planner.set_seat(&actor, &node, seat);
                 }
             }

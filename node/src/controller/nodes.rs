@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lattice_proto::NodeName;
-use lattice_proto::manifest::Label;
+use lattice_proto::manifest::{Label, bound};
 use lattice_proto::record::{self, NodeOrder};
 use lattice_proto::subject::{Control, Subjects};
 
@@ -94,6 +94,12 @@ impl NodeOrders {
             change(&mut order);
             if order == before {
                 return Ok(order);
+            }
+            if order.labels.len() > bound::LABELS {
+                return Err(Error::Invalid(format!(
+                    "at most {} labels of a node can be changed at run time; set others with `lattice start --label`",
+                    bound::LABELS
+                )));
             }
             let key = self.subjects.control(&Control::Node(node.clone()));
             match self.bus.decisions.put_if(&key, record::encode(&order), revision).await {

@@ -184,21 +184,21 @@ impl Observer {
         &self.subjects
     }
 
-    /// How many replicas a node still has; none when it is not in the lattice, or lost.
+    /// How many replicas a node still has, and what the leader makes of it; none when it is not in the lattice, or lost.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn remaining(&self, node: &NodeName) -> Result<Option<u32>, Error> {
+    pub async fn remaining(&self, node: &NodeName) -> Result<Option<(u32, NodeState)>, Error> {
         let nodes = self.nodes().await?;
         let view = nodes.iter().find(|view| view.record.name == *node && view.state != NodeState::Gone);
         // An actor that is listed with none ready still finishes what it has.
         let left = |running: &record::Running| running.ready().max(1);
-        Ok(view.map(|view| view.record.actors.values().map(left).sum()))
+        Ok(view.map(|view| (view.record.actors.values().map(left).sum(), view.state)))
     }
 
-    /// The nodes bucket, as it changes.
-    pub(crate) fn watch_nodes(&self) -> Watch {
-        self.bus.nodes.watch(">")
+    /// What a node says of itself, as it changes.
+    pub(crate) fn watch_node(&self, node: &NodeName) -> Watch {
+        self.bus.nodes.watch(&crate::membership::node_key(node))
     }
 
     /// Watches one revision of one app come true.

@@ -55,6 +55,8 @@ struct Office<'a> {
     again: bool,
     /// Whether records that cannot be read were reported already.
     complained: bool,
+    /// Revisions that failed and were not taken back; each is reported once in a term.
+    stays: BTreeSet<(lattice_proto::AppName, u64)>,
     /// Nodes whose assignments were too large to be written; each is reported once in a term.
     oversized: BTreeSet<NodeName>,
     /// The control stream's prefix, by which its keys are parsed.
@@ -91,6 +93,7 @@ pub(super) async fn hold(
         lost: BTreeMap::new(),
         again: false,
         complained: false,
+        stays: BTreeSet::new(),
         oversized: BTreeSet::new(),
         subjects: context.subjects.clone(),
     };
@@ -346,8 +349,7 @@ impl Office<'_> {
         // another one has it must not do so before callers can know of the other.
         let routed = self.write_routes(plan.routes).await;
         self.write_assignments(plan.assignments).await?;
-        self.note(plan.met).await?;
-        self.go_back(plan.failed).await?;
+        self.declare(plan.met, plan.failed).await?;
         routed
     }
 

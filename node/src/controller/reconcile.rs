@@ -17,6 +17,9 @@ use lattice_proto::{ActorName, AppName, NodeName};
 use super::rollout::{self, Orders, Standing};
 use crate::placement::{Demand, Intake, Offer, Planner, Seat, Wanted};
 
+/// How soon an update that fails and was not taken back is looked at again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Replicas that are moved at once only to sit better: a twentieth of all.
 const REBALANCED: u64 = 20;
 
@@ -122,7 +125,7 @@ impl Reconciler {
         let gone = known.into_iter().flat_map(|known| known.actors.keys());
         let gone: Vec<ActorName> = gone.filter(|actor| !app.actors.contains_key(*actor)).cloned().collect();
         for actor in gone {
-            self.remove_actor(&actor);
+            self.give_up(&actor, &app.app);
         }
         for (name, spec) in &app.actors {
             let why = match self.actors.get(name) {
@@ -158,13 +161,17 @@ impl Reconciler {
         for app in gone {
             if let Some(app) = self.apps.remove(&app) {
                 for actor in app.actors.keys() {
-                    self.remove_actor(actor);
+                    self.give_up(actor, &app.app);
                 }
             }
         }
     }
 
-    fn remove_actor(&mut self, actor: &ActorName) {
+    /// An app wants an actor no more. Another one may have it by now.
+    fn give_up(&mut self, actor: &ActorName, app: &AppName) {
+        if self.actors.get(actor).is_some_and(|state| state.app != *app) {
+            return;
+        }
         self.planner.remove_actor(actor);
         self.actors.remove(actor);
         self.dirty.insert(actor.clone());
@@ -228,7 +235,9 @@ impl Reconciler {
 
     /// An assignment was stored, by this leader or by another. What is not as it should be is written again.
     pub fn saw_assignment(&mut self, node: &NodeName, assignment: &Assignment) {
-        if self.orders.get(node).is_none_or(|known| *known != assignment.actors) {
+        // An echo of what this leader wrote may be older than what it wrote since. What did not arrive is found otherwise.
+        let foreign = assignment.term != self.term;
+        if foreign && self.orders.get(node).is_none_or(|known| *known != assignment.actors) {
             self.dirty_nodes.insert(node.clone());
         }
     }
@@ -238,6 +247,10 @@ impl Reconciler {
         for (name, before) in earlier.actors {
             if let Some(state) = self.actors.get_mut(&name) {
                 state.condemned = before.condemned;
+                if before.revision != state.revision {
+                    // What somebody declares again gets another chance.
+                    state.condemned.remove(&state.spec.version);
+                }
                 state.update = before.update.filter(|_| before.spec.version == state.spec.version);
             }
         }
@@ -246,7 +259,7 @@ impl Reconciler {
     /// Takes in what is stored for a node, when it begins. To be called after apps and nodes are known.
     pub fn set_assignment(&mut self, node: &NodeName, assignment: &Assignment) {
         for (actor, assigned) in &assignment.actors {
-            let seat = Seat { replicas: assigned.replicas(), why: assigned.reason.as_str().into() };
+            let seat = Seat { replicas: assigned.placed, why: assigned.reason.as_str().into() };
             self.planner.set_seat(actor, node, seat);
             if let Some(state) = self.actors.get_mut(actor) {
                 state.observed |= assigned.observed;
@@ -308,20 +321,25 @@ impl Reconciler {
             placed.nodes.iter().map(|(node, seat)| (node.clone(), seat.replicas)).collect();
         let before = self.orders_of(name);
         let version = state.spec.version;
-        self.observe(name, &mut state, &before, now, plan);
+        if self.observe(name, &mut state, &before, now, plan) {
+            self.wake(name, now + AGAIN);
+        }
         let update = &state.spec.settings.update;
         let observe = Duration::from_millis(update.observe.0);
-        let observing = state
-            .update
-            .is_some_and(|update| update.first_ready.is_none_or(|first| now.duration_since(first) < observe));
+        // An update to nothing has nothing to wait for.
+        let observing = !target.is_empty()
+            && state.update.is_some_and(|update| {
+                update.first_ready.is_none_or(|first| now.duration_since(first) < observe)
+            });
         if let Some(Update { first_ready: Some(first) }) = state.update
             && observing
         {
-            self.waking.insert(name.clone(), first + observe);
+            self.wake(name, first + observe);
         }
         let after = Standing {
             version,
             wanted: placed.wanted,
+            each: matches!(state.spec.settings.replicas, Replicas::Each(_)),
             target: &target,
             before: &before,
             alive: &|node| self.is_alive(node),
@@ -347,13 +365,17 @@ impl Reconciler {
         let nodes: BTreeSet<NodeName> = ordered.chain(after.keys()).cloned().collect();
         let observed = std::mem::replace(&mut state.observed, updating);
         for node in nodes {
-            if observed == updating && before.get(&node) == after.get(&node) && after.contains_key(&node) {
+            let known = self.orders.get(&node).and_then(|orders| orders.get(name));
+            let placed_here = target.get(&node).copied().unwrap_or(0);
+            let is_known = known.is_some_and(|known| known.app == state.app && known.placed == placed_here);
+            if is_known && observed == updating && before.get(&node) == after.get(&node) {
                 continue;
             }
             let order = after.get(&node).map(|versions| {
                 let before = self.orders.get(&node).and_then(|orders| orders.get(name));
                 let (app, versions) = (state.app.clone(), versions.clone());
-                Assigned { app, versions, observed: updating, reason: reason(&node, before) }
+                let reason = reason(&node, before);
+                Assigned { app, versions, placed: placed_here, observed: updating, reason }
             });
             self.order(&node, name, order);
         }
@@ -380,26 +402,42 @@ impl Reconciler {
         }
     }
 
-    /// Keeps the record of the update that goes on, and finds out when it fails.
-    fn observe(&self, name: &ActorName, state: &mut State, before: &Orders, now: Instant, plan: &mut Plan) {
+    /// An actor is looked at again at this time, or before.
+    fn wake(&mut self, actor: &ActorName, at: Instant) {
+        let known = self.waking.entry(actor.clone()).or_insert(at);
+        *known = at.min(*known);
+    }
+
+    /// Keeps the record of the update that goes on, and tells whether it fails.
+    fn observe(
+        &self,
+        name: &ActorName,
+        state: &mut State,
+        before: &Orders,
+        now: Instant,
+        plan: &mut Plan,
+    ) -> bool {
         let version = state.spec.version;
         let others = before.values().flat_map(BTreeMap::keys).any(|other| *other != version);
         if others && state.update.is_none() {
             state.update = Some(Update { first_ready: None });
         }
-        let Some(update) = &mut state.update else { return };
+        let Some(update) = &mut state.update else { return false };
         let there = self.running.get(name).into_iter().flatten();
         let health: Vec<Health> =
             there.filter_map(|node| self.running_on(node, name)?.versions.get(&version).copied()).collect();
         if update.first_ready.is_none() && health.iter().any(|health| health.ready > 0) {
             update.first_ready = Some(now);
         }
-        if let Some(reason) = rollout::broken(health.into_iter(), state.spec.settings.update.failures)
-            && state.condemned.insert(version)
-        {
+        let reason = rollout::broken(health.into_iter(), state.spec.settings.update.failures);
+        let failing = reason.is_some();
+        if let Some(reason) = reason {
+            state.condemned.insert(version);
+            // Said again for as long as it is so: whoever takes it back may not succeed at the first try.
             let reason = format!("`{name}`: {reason}");
             plan.failed.entry(state.app.clone()).or_insert((state.revision, reason));
         }
+        failing
     }
 
     /// An actor that is declared no more keeps its route, with nothing wanted, until the last node has let go of it.

@@ -8,7 +8,8 @@
 //! 4. A version that was found to be broken is given up at once, and with it what it serves.
 //! 5. What does not answer at the moment is left as it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use lattice_proto::NodeName;
 use lattice_proto::manifest::{Percent, Update};
@@ -20,15 +21,14 @@ pub(super) type Orders = BTreeMap<NodeName, BTreeMap<u64, u32>>;
 /// Crashes from which on they are no accident.
 const CRASHES: u64 = 3;
 
-/// Turns from which on a part of them says something.
-const TURNS: u64 = 20;
-
 /// Where an actor stands.
 pub(super) struct Standing<'a> {
     /// The wanted version.
     pub version: u64,
     /// The wanted number.
     pub wanted: u32,
+    /// Whether that is one on each node that fits: then none stands in for another.
+    pub each: bool,
     /// Where they are to be, by placement; fewer than wanted when there is no place for all.
     pub target: &'a BTreeMap<NodeName, u32>,
     /// What was ordered before.
@@ -57,9 +57,13 @@ impl Standing<'_> {
         let order = |replicas: u32| BTreeMap::from([(self.version, replicas)]);
         let mut orders: Orders =
             self.target.iter().map(|(node, replicas)| (node.clone(), order(*replicas))).collect();
+        // Rule 5.
+        for (node, before) in self.before.iter().filter(|(node, _)| !(self.alive)(node)) {
+            orders.entry(node.clone()).or_insert_with(|| before.clone());
+        }
         let ready = |node: &NodeName| if (self.alive)(node) { (self.ready)(node, self.version) } else { 0 };
         let made: u32 = self.target.iter().map(|(node, replicas)| ready(node).min(*replicas)).sum();
-        if made >= self.wanted {
+        if self.each || made >= self.wanted {
             return orders;
         }
         for (node, before) in self.before.iter().filter(|(node, _)| (self.alive)(node)) {
@@ -79,9 +83,7 @@ impl Standing<'_> {
         for (node, versions) in self.before {
             if !(self.alive)(node) {
                 // Rule 5. What does not answer does not serve, and does not count.
-                if self.target.contains_key(node) {
-                    orders.insert(node.clone(), versions.clone());
-                }
+                orders.insert(node.clone(), versions.clone());
                 continue;
             }
             for (version, replicas) in versions {
@@ -94,52 +96,83 @@ impl Standing<'_> {
                 }
             }
         }
-        let (surge, unavailable) =
-            (self.update.surge.of(self.wanted), self.update.unavailable.of(self.wanted));
+        // Of those that have no place nobody waits for a successor.
+        let wanted = match self.target.values().sum() {
+            0 => self.wanted,
+            placed => self.wanted.min(placed),
+        };
+        let (surge, unavailable) = (self.update.surge.of(wanted), self.update.unavailable.of(wanted));
         let serving: u32 = old.iter().map(|(_, _, ready)| ready).sum();
-        let keep = self.wanted.saturating_sub(unavailable + new_ready).min(serving);
+        let keep = wanted.saturating_sub(unavailable.saturating_add(new_ready)).min(serving);
 
-        // Rules 2 and 3.
-        let at_once = if self.observing { surge.max(unavailable).max(1) } else { u32::MAX };
-        let may = (self.wanted + surge).saturating_sub(keep).min(self.wanted).min(at_once);
-        let mut there: u32 = new.values().sum();
-        while there < may {
-            let missing =
-                |node: &NodeName, target: u32| target.saturating_sub(new.get(node).copied().unwrap_or(0));
-            let next = self
-                .target
-                .iter()
-                .filter(|(node, target)| (self.alive)(node) && missing(node, **target) > 0)
-                .max_by_key(|(node, target)| (missing(node, **target), std::cmp::Reverse(*node)));
-            let Some((node, _)) = next else { break };
+        // Rules 2 and 3; and rule 4, for a version that is still wanted.
+        let there: u32 = new.values().sum();
+        let at_once = match (self.condemned.contains(&self.version), self.observing) {
+            (true, _) => there,
+            (false, true) => surge.max(unavailable).max(1),
+            (false, false) => u32::MAX,
+        };
+        let may = wanted.saturating_add(surge).saturating_sub(keep).min(wanted).min(at_once);
+        let missing =
+            |node: &NodeName, target: u32| target.saturating_sub(new.get(node).copied().unwrap_or(0));
+        let mut room: BinaryHeap<(u32, Reverse<&NodeName>)> = self
+            .target
+            .iter()
+            .filter(|(node, _)| (self.alive)(node))
+            .map(|(node, target)| (missing(node, *target), Reverse(node)))
+            .filter(|(missing, _)| *missing > 0)
+            .collect();
+        for _ in there..may {
+            let Some((missing, Reverse(node))) = room.pop() else { break };
             *new.entry(node).or_default() += 1;
-            there += 1;
+            if missing > 1 {
+                room.push((missing - 1, Reverse(node)));
+            }
         }
 
         // Those go first that are where too many will be, then the oldest.
+        let mut crowd: BTreeMap<&NodeName, i64> = BTreeMap::new();
+        for (node, _, replicas) in &old {
+            *crowd.entry(node).or_default() += i64::from(*replicas);
+        }
+        for (node, crowd) in &mut crowd {
+            let target = self.target.get(*node).copied().unwrap_or(0);
+            *crowd += i64::from(new.get(*node).copied().unwrap_or(0)) - i64::from(target);
+        }
+        let place = |at: usize, crowd: &BTreeMap<&NodeName, i64>| {
+            let (node, version, _) = old[at];
+            (crowd.get(node).copied().unwrap_or(0), Reverse(version), Reverse(node), at)
+        };
+        let mut order: BinaryHeap<_> = (0..old.len()).map(|at| place(at, &crowd)).collect();
+        let mut left: Vec<u32> = old.iter().map(|(_, _, replicas)| *replicas).collect();
         let mut goes = serving - keep;
-        while goes > 0 {
-            let crowd = |node: &NodeName| {
-                let old: u32 = old.iter().filter(|(other, _, _)| *other == node).map(|(_, _, n)| n).sum();
-                let target = self.target.get(node).copied().unwrap_or(0);
-                i64::from(old + new.get(node).copied().unwrap_or(0)) - i64::from(target)
-            };
-            let next = (0..old.len()).filter(|at| old[*at].2 > 0).max_by_key(|at| {
-                let (node, version, _) = old[*at];
-                (crowd(node), std::cmp::Reverse(version), std::cmp::Reverse(node))
-            });
-            let Some(next) = next else { break };
-            old[next].2 -= 1;
+        while goes > 0
+            && let Some(next) = order.pop()
+        {
+            let at = next.3;
+            let now = place(at, &crowd);
+            if now != next {
+                // Another version on the same node went meanwhile.
+                order.push(now);
+                continue;
+            }
+            left[at] -= 1;
             goes -= 1;
+            if let Some(crowd) = crowd.get_mut(old[at].0) {
+                *crowd -= 1;
+            }
+            if left[at] > 0 {
+                order.push(place(at, &crowd));
+            }
         }
         for (node, replicas) in new {
             if replicas > 0 {
                 orders.entry(node.clone()).or_default().insert(self.version, replicas);
             }
         }
-        for (node, version, replicas) in old {
+        for ((node, version, _), replicas) in old.iter().zip(left) {
             if replicas > 0 {
-                orders.entry(node.clone()).or_default().insert(version, replicas);
+                orders.entry((*node).clone()).or_default().insert(*version, replicas);
             }
         }
         orders
@@ -154,11 +187,11 @@ pub(super) fn broken(health: impl Iterator<Item = Health>, bound: Percent) -> Op
         handled += one.handled;
         failed += one.failed;
     }
-    let over = |bad: u64| bad.saturating_mul(100) > u64::from(bound.0) * handled.max(1);
-    if crashes >= CRASHES && over(crashes.max(failed)) {
-        return Some(format!("its replicas crashed {crashes} times in {handled} turns"));
-    }
-    (handled >= TURNS && over(failed)).then(|| format!("{failed} of {handled} turns failed"))
+    // One trap may take many turns along, so that many failures alone say little.
+    let bad = crashes.max(failed);
+    let over = bad.saturating_mul(100) > u64::from(bound.0) * handled.max(1);
+    (crashes >= CRASHES && over)
+        .then(|| format!("its replicas crashed {crashes} times, and {failed} of {handled} turns failed"))
 }
 
 #[cfg(test)]

@@ -164,7 +164,9 @@ impl Planner {
     /// What was decided before: known to a new leader from what is stored.
     pub fn set_seat(&mut self, name: &ActorName, node: &NodeName, seat: Seat) {
         let (Some(actor), Some(node)) = (self.ids.get(name).copied(), self.roster.id(node)) else { return };
-        self.put(actor, node, seat.replicas, &seat.why);
+        if seat.replicas > 0 {
+            self.put(actor, node, seat.replicas, &seat.why);
+        }
         self.soil(actor, &seat.why);
     }
 

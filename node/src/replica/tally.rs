@@ -13,7 +13,7 @@ pub struct Tally {
 /// A tally at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Instances that trapped, and replicas that could not be started.
+    /// Instances that trapped or were given up, and replicas that could not be made again.
     pub crashes: u64,
     /// Turns that ended.
     pub handled: u64,

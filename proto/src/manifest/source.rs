@@ -6,7 +6,7 @@ use std::path::{Component, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::placement::is_word;
+use super::placement::{EACH_NODE, is_word};
 use super::{
     Actor, Artifact, Bytes, Grants, Ingress, Label, Limits, Manifest, Millis, Placement, Range, Replicas,
     Settings, Share, Update, bound,
@@ -373,6 +373,16 @@ fn placement(at: &Text<'_>, field: &str, source: &SourcePlacement) -> Result<Pla
     {
         let message = "expected the key of a label, such as `zone`, or `node`";
         return Err(at.error(&format!("{field}.spread"), key, message));
+    }
+    if let (Some(key), Some(prefer)) =
+        (&source.spread, source.prefer.as_ref().and_then(|prefer| prefer.first()))
+        && key.get_ref() == EACH_NODE
+    {
+        let message = "with `spread = \"node\"` every node that fits gets as many, and none can be preferred";
+        return Err(at.error(&format!("{field}.prefer"), prefer, message));
+    }
+    if let Some(one) = source.apart.iter().flatten().nth(bound::LABELS) {
+        return Err(at.error(&format!("{field}.apart"), one, format!("at most {} actors", bound::LABELS)));
     }
     let apart = source.apart.iter().flatten();
     let apart = apart.map(|name| at.parsed(&format!("{field}.apart"), name));

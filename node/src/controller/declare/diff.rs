@@ -50,8 +50,6 @@ fn settings(old: &Actor, new: &Actor) -> Vec<(String, String, String)> {
         let mut leaves = BTreeMap::new();
         // Settings are plain structs, which JSON can always hold.
         flatten("", &serde_json::to_value(&actor.settings).unwrap_or_default(), &mut leaves);
-        // Written for the planner; the manifest has no word for it.
-        leaves.remove("limits.reserved");
         leaves
     };
     let (old, new) = (flat(old), flat(new));

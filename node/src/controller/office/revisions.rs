@@ -12,9 +12,14 @@ use crate::bus::{Error, Guard};
 use crate::controller::declare::{self, next_revision};
 
 impl Office<'_> {
-    /// Remembers that revisions came true, so that a later one that fails can be taken back.
-    pub(super) async fn note(&self, met: BTreeMap<AppName, u64>) -> Result<(), Error> {
-        let Some((revision, mut catalog)) = self.stored_catalog() else { return Ok(()) };
+    /// Remembers that revisions came true, so that a later one that fails can be taken back, and takes back one that did.
+    /// What fails and is not taken back here is told of again with the next plan.
+    pub(super) async fn declare(
+        &mut self,
+        met: BTreeMap<AppName, u64>,
+        failed: BTreeMap<AppName, (u64, String)>,
+    ) -> Result<(), Error> {
+        let Some((mut revision, mut catalog)) = self.stored_catalog() else { return Ok(()) };
         let before = catalog.clone();
         for (app, revision) in met {
             if let Some(head) = catalog.apps.get_mut(&app).filter(|head| head.revision == revision) {
@@ -22,40 +27,68 @@ impl Office<'_> {
                 tracing::info!(%app, revision, "everything runs as declared");
             }
         }
-        if catalog == before {
-            return Ok(());
-        }
         let key = self.subjects.control(&Control::Catalog);
-        // When somebody declared something at the same moment, this is looked at again.
-        self.context.bus.decisions.put_if(&key, record::encode(&catalog), revision).await.map(|_| ())
-    }
-
-    /// Takes back updates that failed, as new revisions that say what the last good ones said.
-    pub(super) async fn go_back(&self, failed: BTreeMap<AppName, (u64, String)>) -> Result<(), Error> {
+        if catalog != before {
+            // When somebody declared something at the same moment, this is looked at again.
+            revision = self.context.bus.decisions.put_if(&key, record::encode(&catalog), revision).await?;
+        }
         for (app, (from, reason)) in failed {
-            let Some((catalog_revision, catalog)) = self.stored_catalog() else { return Ok(()) };
-            let Some(head) = catalog.apps.get(&app).filter(|head| head.revision == from) else { continue };
-            let good = head.good.filter(|good| *good < from).and_then(|good| {
-                let key = self.subjects.control(&Control::Spec(app.clone(), good));
-                match &self.decisions.get(&key)?.value {
-                    Decision::App(spec) => Some(spec),
-                    _ => None,
+            match self.way_back(&catalog, &app, from) {
+                Ok(good) => {
+                    tracing::warn!(%app, from, to = good.revision, reason, "an update failed and is taken back");
+                    let origin = Origin::Rollback { from, to: good.revision, reason: Some(reason) };
+                    let id = format!("automatic-rollback-of-{app}-{from}");
+                    let next = next_revision(&catalog, &app, good.actors.clone(), origin, &id);
+                    let guard = Guard { key: &key, revision };
+                    let writes = declare::writes(&self.subjects, &catalog, &next);
+                    // One at a time: each moves the guard.
+                    return self.context.bus.decisions.put_all_guarded(&guard, &writes).await;
                 }
-            });
-            let Some(good) = good else {
-                tracing::error!(%app, revision = from, reason, "an update failed, and there is nothing to go back to");
-                continue;
-            };
-            tracing::warn!(%app, from, to = good.revision, reason, "an update failed and is taken back");
-            let origin = Origin::Rollback { from, to: good.revision, reason: Some(reason) };
-            let id = format!("automatic-rollback-of-{app}-{from}");
-            let next = next_revision(&catalog, &app, good.actors.clone(), origin, &id);
-            let key = self.subjects.control(&Control::Catalog);
-            let guard = Guard { key: &key, revision: catalog_revision };
-            let writes = declare::writes(&self.subjects, &catalog, &next);
-            self.context.bus.decisions.put_all_guarded(&guard, &writes).await?;
+                Err(why) => {
+                    if self.stays.insert((app.clone(), from)) {
+                        tracing::error!(%app, revision = from, reason, why, "an update failed and is not taken back");
+                    }
+                }
+            }
         }
         Ok(())
+    }
+
+    /// The revision that a failed one is taken back to, or why it is not.
+    fn way_back(
+        &self,
+        catalog: &record::Catalog,
+        app: &AppName,
+        from: u64,
+    ) -> Result<&record::App, &'static str> {
+        const NOTHING: &str = "there is no earlier revision that ran as declared";
+        let spec = |revision| {
+            let key = self.subjects.control(&Control::Spec(app.clone(), revision));
+            match &self.decisions.get(&key)?.value {
+                Decision::App(spec) => Some(spec),
+                _ => None,
+            }
+        };
+        let head = catalog.apps.get(app).filter(|head| head.revision == from && !head.deleted);
+        let head = head.ok_or("another revision took its place")?;
+        let good = head.good.filter(|good| *good < from).and_then(spec).ok_or(NOTHING)?;
+        // What fails now ran well before, so the cause is elsewhere, and going back again would not end.
+        if spec(from).is_some_and(|failed| matches!(failed.origin, Origin::Rollback { reason: Some(_), .. }))
+        {
+            return Err("it was itself the way back from another");
+        }
+        let taken = self.decisions.entries().values().any(|entry| match &entry.value {
+            Decision::App(other) => {
+                other.app != *app
+                    && catalog
+                        .apps
+                        .get(&other.app)
+                        .is_some_and(|head| !head.deleted && head.revision == other.revision)
+                    && other.actors.keys().any(|actor| good.actors.contains_key(actor))
+            }
+            _ => false,
+        });
+        if taken { Err("another app has one of its actors by now") } else { Ok(good) }
     }
 
     fn stored_catalog(&self) -> Option<(u64, record::Catalog)> {

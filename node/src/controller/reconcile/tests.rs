@@ -151,7 +151,7 @@ fn a_new_leader_finds_everything_as_it_should_be() {
 }
 
 #[test]
-fn a_version_that_fails_is_reported_once() {
+fn a_version_that_fails_is_reported_until_it_is_taken_back() {
     let mut simulation = Simulation::new(3);
     simulation.reconciler.set_app(&app("a", 1, &[("one".into(), 1, settings(6))]), None);
     simulation.settle();
@@ -161,10 +161,46 @@ fn a_version_that_fails_is_reported_once() {
     let mut failed = Vec::new();
     for _ in 0..10 {
         failed.extend(simulation.step(sick).failed.into_values());
+        simulation.now += AGAIN;
     }
-    assert_eq!(failed.len(), 1, "{failed:?}");
-    assert_eq!(failed[0].0, 2);
+    assert!(failed.len() > 1 && failed.iter().all(|(revision, _)| *revision == 2), "{failed:?}");
+    // Until then no more replicas are made of it than were there when it was found out.
+    assert!(simulation.running("one") >= 6);
+    let good = app("a", 3, &[("one".into(), 1, settings(6))]);
+    simulation.reconciler.set_app(&good, Some(1));
+    let plans = simulation.settle();
+    assert!(plans.iter().all(|plan| plan.failed.is_empty()), "{plans:?}");
+    assert_eq!(simulation.running("one"), 6);
     assert_eq!(Percent(5), settings(1).update.failures);
+}
+
+#[test]
+fn an_actor_that_moves_between_apps_is_kept_whoever_comes_first() {
+    let mut simulation = Simulation::new(2);
+    let other = |app_name: &str, revision, actors: &[&str]| {
+        let actors: Vec<_> = actors.iter().map(|name| ((*name).to_owned(), 2, settings(2))).collect();
+        app(app_name, revision, &actors)
+    };
+    simulation.reconciler.set_app(&other("z", 2, &["x", "y"]), None);
+    simulation.settle();
+    // The new owner is heard of before the old one has given it up.
+    simulation.reconciler.set_app(&other("a", 2, &["x"]), None);
+    simulation.reconciler.set_app(&other("z", 3, &["y"]), None);
+    simulation.settle();
+    assert_eq!((simulation.running("x"), simulation.running("y")), (2, 2));
+    let orders = simulation.reconciler.orders.values().filter_map(|orders| orders.get("x"));
+    assert!(orders.clone().count() > 0 && orders.clone().all(|order| order.app.as_str() == "a"));
+}
+
+#[test]
+fn an_update_to_no_replicas_ends() {
+    let mut simulation = Simulation::new(2);
+    simulation.reconciler.set_app(&app("a", 1, &[("one".into(), 1, settings(2))]), None);
+    simulation.settle();
+    simulation.reconciler.set_app(&app("a", 2, &[("one".into(), 2, settings(0))]), Some(1));
+    let plans = simulation.settle();
+    assert_eq!(simulation.running("one"), 0);
+    assert!(plans.iter().any(|plan| plan.met.values().any(|revision| *revision == 2)), "{plans:?}");
 }
 
 /// Actors of this size make a million replicas on ten thousand nodes.

@@ -34,6 +34,7 @@ fn roll(
         let next = Standing {
             version: 2,
             wanted,
+            each: false,
             target,
             before: now,
             alive: &|_| true,
@@ -108,6 +109,7 @@ fn what_does_not_answer_is_left_as_it_is_and_does_not_count() {
     let standing = Standing {
         version: 2,
         wanted: 4,
+        each: false,
         target: &target,
         before: &before,
         alive: &|name| *name == node("x"),
@@ -128,6 +130,7 @@ fn replicas_move_only_when_others_are_there() {
         Standing {
             version: 2,
             wanted: 2,
+            each: false,
             target: &target,
             before: &before,
             alive: &|_| true,
@@ -150,5 +153,41 @@ fn few_failures_are_an_accident_and_many_are_not() {
     assert_eq!(broken(health(3, 1_000, 3), Percent(5)), None, "three of a thousand are within the bound");
     assert!(broken(health(3, 3, 3), Percent(5)).unwrap().contains("crashed 3 times"));
     assert!(broken(health(3, 0, 0), Percent(5)).is_some(), "it does not even start");
-    assert!(broken(health(0, 100, 6), Percent(5)).unwrap().contains("6 of 100"));
+    assert_eq!(broken(health(1, 64, 64), Percent(5)), None, "one trap took all turns of an instance along");
+    assert!(broken(health(3, 100, 6), Percent(5)).unwrap().contains("6 of 100"));
+}
+
+#[test]
+fn a_condemned_version_that_is_still_wanted_gets_no_more_replicas() {
+    let target = target(&[("x", 4)]);
+    let steps = roll(orders(&[("x", 1, 3), ("x", 2, 1)]), &target, &Update::default(), false, &[2].into());
+    assert_eq!(total(steps.last().unwrap(), |version| version == 2), 1);
+}
+
+#[test]
+fn replicas_without_a_place_do_not_keep_the_old_ones_for_good() {
+    let target = target(&[("x", 1), ("y", 1)]);
+    let after = Standing {
+        version: 2,
+        wanted: 3,
+        each: false,
+        target: &target,
+        before: &orders(&[("x", 1, 1), ("x", 2, 1), ("y", 2, 1)]),
+        alive: &|_| true,
+        ready: &|_, _| 1,
+        update: &Update::default(),
+        observing: false,
+        condemned: &BTreeSet::new(),
+    }
+    .step();
+    assert_eq!(after, orders(&[("x", 2, 1), ("y", 2, 1)]));
+}
+
+#[test]
+fn ten_thousand_replicas_are_replaced_without_holding_anybody_up() {
+    let nodes: Vec<NodeName> = (0..10_000).map(|n| node(&format!("n{n}"))).collect();
+    let target: BTreeMap<NodeName, u32> = nodes.iter().map(|node| (node.clone(), 1)).collect();
+    let before: Orders = nodes.iter().map(|node| (node.clone(), [(1, 1)].into())).collect();
+    let steps = roll(before, &target, &Update::default(), false, &BTreeSet::new());
+    assert_eq!(total(steps.last().unwrap(), |version| version == 2), 10_000);
 }
