@@ -47,6 +47,14 @@ pub fn run(options: &Options) -> Result<()> {
     if files.is_empty() {
         bail!("no multi-node test matches: leave out --filter to run all");
     }
+    if options.filter.is_none() {
+        steps.step("simulation of a large lattice", || {
+            let mut test = cargo(&["test", "--package", "lattice-node", "--lib"]);
+            test.args(["--", "--ignored", "--nocapture"]);
+            let status = test.status().context("cannot start cargo")?;
+            if status.success() { Ok(()) } else { bail!("the simulation failed: {status}") }
+        })?;
+    }
     let mut tally = Tally::default();
     let plan = plan(options.repeat, seeds.as_deref());
     for (round, seed) in plan.iter().enumerate() {

@@ -380,17 +380,12 @@ impl Declarations {
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Error> {
-        let entries = observe::read_all(&self.bus.decisions, &self.subjects.control_filter()).await?;
-        let catalog_key = self.subjects.control(&Control::Catalog);
-        let (mut catalog, mut catalog_revision, mut apps) = (Catalog::default(), 0, BTreeMap::new());
-        if let Some(entry) = entries.iter().find(|entry| entry.key == catalog_key) {
-            catalog_revision = entry.revision;
-            catalog = observe::decode(entry)?;
-        }
+        let declared = observe::read_control(&self.bus.decisions, &self.subjects).await?;
+        let observe::Declared { catalog, catalog_revision, entries } = declared;
+        let mut apps = BTreeMap::new();
         for entry in &entries {
             let Ok(Control::Spec(name, revision)) = self.subjects.parse_control(&entry.key) else { continue };
-            let head: Option<&Head> = catalog.apps.get(&name);
-            if head.is_some_and(|head| !head.deleted && head.revision == revision) {
+            if catalog.apps.get(&name).is_some_and(|head| !head.deleted && head.revision == revision) {
                 apps.insert(name, observe::decode(entry)?);
             }
         }

@@ -1,10 +1,10 @@
 //! Where an actor is and why, from what is stored: any node can say it.
 
-use lattice_proto::record::{Assignment, Catalog, NodeState};
+use lattice_proto::record::{Assignment, NodeState};
 use lattice_proto::subject::Control;
 use lattice_proto::{ActorName, AppName};
 
-use super::observe::{self, NodeView, Observer};
+use super::observe::{self, Declared, NodeView, Observer};
 use super::reconcile::{offer, wanted};
 use crate::bus::Error;
 use crate::placement::{Demand, Explanation, Planner, Seat};
@@ -28,12 +28,8 @@ impl Observer {
     /// # Errors
     /// When the store cannot be read.
     pub async fn explain(&self, actor: &ActorName) -> Result<Option<Explained>, Error> {
-        let (nodes, entries) = tokio::try_join!(self.nodes(), self.control())?;
-        let catalog_key = self.subjects().control(&Control::Catalog);
-        let catalog: Catalog = match entries.iter().find(|entry| entry.key == catalog_key) {
-            Some(entry) => observe::decode(entry)?,
-            None => Catalog::default(),
-        };
+        let (nodes, declared) = tokio::try_join!(self.nodes(), self.control())?;
+        let Declared { catalog, entries, .. } = declared;
         let mut planner = Planner::default();
         for view in nodes.iter().filter(|view| view.state != NodeState::Gone) {
             planner.set_node(&view.record.name, offer(&view.record, view.state));

@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 use crate::bus::{Bus, Change, Entry, Error, Mirror, Space, Watch};
 use crate::membership::{LEADER, state_key};
 
+/// How often what is declared is read anew because it changed meanwhile.
+const LISTINGS: u32 = 10;
+
 /// How long reading a whole space may take.
 const READ: Duration = Duration::from_secs(5);
 
@@ -36,6 +39,46 @@ pub(super) async fn read_all(space: &Space, filter: &str) -> Result<Vec<Entry>, 
         reason: "NATS did not answer in time".into(),
     };
     tokio::time::timeout(READ, read).await.map_err(failed)
+}
+
+/// What is declared and decided, as it was at one moment.
+pub(super) struct Declared {
+    pub catalog: Catalog,
+    /// The revision of the catalog in the store; 0 when there is none.
+    pub catalog_revision: u64,
+    pub entries: Vec<Entry>,
+}
+
+/// Reads all that is declared and decided.
+///
+/// A listing is not made at one moment: a key that is written while it is made may be missing from it. So it counts only
+/// if the catalog in it is still the latest, and every revision that the catalog names is in it as well.
+pub(super) async fn read_control(space: &Space, subjects: &Subjects) -> Result<Declared, Error> {
+    let key = subjects.control(&Control::Catalog);
+    for _ in 0..LISTINGS {
+        let entries = read_all(space, &subjects.control_filter()).await?;
+        let latest = space.get(&key).await?.filter(|entry| entry.value.is_some());
+        let listed = entries.iter().find(|entry| entry.key == key);
+        let revision = |entry: Option<&Entry>| entry.map_or(0, |entry| entry.revision);
+        if revision(listed) < revision(latest.as_ref()) {
+            continue;
+        }
+        let (catalog, catalog_revision) = match listed {
+            Some(entry) => (decode(entry)?, entry.revision),
+            None => (Catalog::default(), 0),
+        };
+        let is_there = |(app, head): (&AppName, &record::Head)| {
+            let spec = subjects.control(&Control::Spec(app.clone(), head.revision));
+            head.deleted || entries.iter().any(|entry| entry.key == spec)
+        };
+        if catalog.apps.iter().all(is_there) {
+            return Ok(Declared { catalog, catalog_revision, entries });
+        }
+    }
+    Err(Error::Failed {
+        what: "reading the lattice's state",
+        reason: "it changed each time that it was read; try once more".to_owned(),
+    })
 }
 
 pub(super) fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<T, Error> {
@@ -154,18 +197,13 @@ impl Observer {
     }
 
     async fn apps(&self) -> Result<Vec<App>, Error> {
-        let entries = self.control().await?;
-        let catalog_key = self.subjects.control(&Control::Catalog);
-        let catalog: Catalog = match entries.iter().find(|entry| entry.key == catalog_key) {
-            Some(entry) => decode(entry)?,
-            None => Catalog::default(),
-        };
+        let Declared { catalog, entries, .. } = self.control().await?;
         self.current(&catalog, &entries)
     }
 
     /// All that is declared and decided.
-    pub(super) async fn control(&self) -> Result<Vec<Entry>, Error> {
-        read_all(&self.bus.decisions, &self.subjects.control_filter()).await
+    pub(super) async fn control(&self) -> Result<Declared, Error> {
+        read_control(&self.bus.decisions, &self.subjects).await
     }
 
     /// The current revisions.
