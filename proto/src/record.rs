@@ -113,14 +113,14 @@ pub struct Running {
 pub struct Health {
     /// Replicas that take messages.
     pub ready: u32,
-    /// Instances that ended by a trap, and replicas that could not be started, since the version came to this node.
-    /// Counted only while the leader asked for it.
+    /// Instances that trapped or were given up, and replicas that could not be started, since the leader asked for the
+    /// count.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub crashes: u64,
     /// Turns that ended, in the same time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub handled: u64,
-    /// Those of them that ended in a failure of the actor: a trap, or a turn that overran.
+    /// Those of them that ended with their instance.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed: u64,
 }

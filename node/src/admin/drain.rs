@@ -51,7 +51,7 @@ impl Drain {
         }
         let stuck = left.unwrap_or(0) > 0 && self.moved.elapsed() > STUCK;
         let problem = match stuck {
-            true => self.problem().await?,
+            true => Some(self.problem().await?),
             false => None,
         };
         let error = problem.map(|problem| {
@@ -85,7 +85,7 @@ impl Drain {
     }
 
     /// What keeps something on the node; a word in any case, as it has been stuck for long.
-    async fn problem(&self) -> Result<Option<String>, Error> {
+    async fn problem(&self) -> Result<String, Error> {
         let mut names = Vec::new();
         for (_, name, route) in self.observer.actors().await? {
             let Some(route) = route else { continue };
@@ -95,6 +95,6 @@ impl Drain {
                 names.push(format!("{name}: {why}"));
             }
         }
-        Ok(Some(if names.is_empty() { "turns are still running".to_owned() } else { names.join("; ") }))
+        Ok(if names.is_empty() { "turns are still running".to_owned() } else { names.join("; ") })
     }
 }

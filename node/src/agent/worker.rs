@@ -92,14 +92,14 @@ pub(super) async fn run(actor: ActorName, mut orders: watch::Receiver<Option<Ass
         failures = if problem.is_some() { failures + 1 } else { 0 };
         match &problem {
             Some((version, problem)) => {
+                // That something cannot be fetched says nothing of what it is.
+                if matches!(problem, Problem::Start(_)) {
+                    *not_started.entry(*version).or_default() += 1;
+                }
                 let problem = problem.as_str();
                 tracing::warn!(%actor, version, problem, "an actor cannot run as assigned");
             }
             None => not_started.clear(),
-        }
-        // That something cannot be fetched says nothing of what it is.
-        if let Some((version, Problem::Start(_))) = &problem {
-            *not_started.entry(*version).or_default() += 1;
         }
         let problem = problem.map(|(_, problem)| problem.as_str().to_owned());
         let report = |now: &Versions, finishing: &JoinSet<()>| {

@@ -5,19 +5,18 @@
 //! is ever half declared.
 
 mod diff;
+pub(super) mod revision;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use lattice_proto::manifest::{self, Artifact, Manifest, Replicas};
-use lattice_proto::record::{self, Actor, App, Catalog, Head, Origin};
+use lattice_proto::record::{Actor, App, Head, Origin};
 use lattice_proto::subject::{Control, Subjects};
 use lattice_proto::{ActorName, AppName, Digest};
 
-use super::observe;
+use self::revision::Snapshot;
 use crate::artifact::{self, Artifacts};
-use crate::bus::{self, Bus, Entry, Guard};
-use crate::clock::wall_ms;
+use crate::bus::{self, Bus, Guard};
 use crate::router::ENVELOPE_ROOM;
 
 /// How often a declaration that collides with others is made anew.
@@ -115,16 +114,6 @@ pub struct Declarations {
     artifacts: Artifacts,
 }
 
-/// The store as one declaration saw it.
-struct Snapshot {
-    catalog: Catalog,
-    /// The guard.
-    catalog_revision: u64,
-    apps: BTreeMap<AppName, App>,
-    /// All that is kept, earlier revisions included.
-    entries: Vec<Entry>,
-}
-
 /// What somebody wants an app to be.
 struct Next {
     /// None to delete it.
@@ -178,7 +167,7 @@ impl Declarations {
             )));
         }
         let missing = || Error::NotFound { what: "actor", name: actor.to_string() };
-        let apps = self.snapshot().await?.apps;
+        let apps = Snapshot::read(&self.bus, &self.subjects).await?.apps;
         let app = apps.values().find(|app| app.actors.contains_key(actor)).ok_or_else(missing)?.app.clone();
         self.change(&app, terms, |snapshot| {
             let mut actors = snapshot.apps.get(&app).ok_or_else(missing)?.actors.clone();
@@ -224,14 +213,14 @@ impl Declarations {
             let none = |revision| Error::NoRevision { app: app.clone(), revision };
             let to = match to {
                 Some(to) => to,
-                None => snapshot.before(app, head)?.ok_or_else(|| {
+                None => snapshot.before(app, head).ok_or_else(|| {
                     Error::Invalid(format!("the app `{app}` has no earlier revision to go back to"))
                 })?,
             };
             if to == head.revision {
                 return Err(Error::Invalid(format!("the app `{app}` is at revision {to} already")));
             }
-            let spec = snapshot.revision(app, to)?.ok_or_else(|| none(to))?;
+            let spec = snapshot.revision(app, to).ok_or_else(|| none(to))?;
             if spec.origin == Origin::Delete {
                 return Err(Error::Invalid(format!(
                     "revision {to} of `{app}` is its deletion; `lattice delete {app}` does that"
@@ -248,10 +237,10 @@ impl Declarations {
     /// # Errors
     /// When there never was such an app.
     pub async fn history(&self, app: &AppName) -> Result<(Vec<App>, Head), Error> {
-        let snapshot = self.snapshot().await?;
+        let snapshot = Snapshot::read(&self.bus, &self.subjects).await?;
         let head = snapshot.catalog.apps.get(app).copied();
         let head = head.ok_or_else(|| Error::NotFound { what: "app", name: app.to_string() })?;
-        Ok((snapshot.revisions(app)?, head))
+        Ok((snapshot.revisions(app), head))
     }
 
     /// Checks every artifact and fills in what it says of itself.
@@ -308,20 +297,20 @@ impl Declarations {
         next: impl Fn(&Snapshot) -> Result<Next, Error>,
     ) -> Result<Declared, Error> {
         for _ in 0..TRIES {
-            let snapshot = self.snapshot().await?;
+            let snapshot = Snapshot::read(&self.bus, &self.subjects).await?;
             let before = snapshot.apps.get(name);
             let head = snapshot.catalog.apps.get(name).copied();
             let latest = head.map_or(0, |head| head.revision);
             // A request that was taken before is not taken twice, and whoever sent it again hears the same.
             if !terms.request_id.is_empty()
                 && let Some(known) =
-                    snapshot.revisions(name)?.into_iter().find(|app| app.request_id == terms.request_id)
+                    snapshot.revisions(name).into_iter().find(|app| app.request_id == terms.request_id)
             {
                 return Ok(Declared { app: name.clone(), revision: known.revision, changes: Vec::new() });
             }
             let current = if before.is_some() { latest } else { 0 };
             if let Some(expected) = terms.if_revision.filter(|expected| *expected != current) {
-                let seen = snapshot.revision(name, expected)?;
+                let seen = snapshot.revision(name, expected);
                 let (app, none) = (name.clone(), BTreeMap::new());
                 let changes = match before {
                     Some(before) => diff::between(seen.as_ref(), &before.actors, false),
@@ -342,11 +331,11 @@ impl Declarations {
             if terms.dry_run || changes.is_empty() {
                 return Ok(Declared { app: name.clone(), revision: latest, changes });
             }
-            let app = next_revision(&snapshot.catalog, name, actors, origin, terms.request_id);
-            let app = with_versions(app, before);
+            let app = revision::next(&snapshot.catalog, name, actors, origin, terms.request_id);
+            let app = revision::with_versions(app, before);
             let catalog_key = self.subjects.control(&Control::Catalog);
             let guard = Guard { key: &catalog_key, revision: snapshot.catalog_revision };
-            let writes = writes(&self.subjects, &snapshot.catalog, &app);
+            let writes = revision::writes(&self.subjects, &snapshot.catalog, &app);
             match self.bus.decisions.put_all_guarded(&guard, &writes).await {
                 Ok(()) => {
                     self.forget_old(&snapshot, &app).await;
@@ -361,7 +350,7 @@ impl Declarations {
 
     /// Keeps the store from growing with every declaration. What a kept revision still runs, or may go back to, stays.
     async fn forget_old(&self, snapshot: &Snapshot, latest: &App) {
-        let Ok(mut revisions) = snapshot.revisions(&latest.app) else { return };
+        let mut revisions = snapshot.revisions(&latest.app);
         revisions.push(latest.clone());
         let good = snapshot.catalog.apps.get(&latest.app).and_then(|head| head.good);
         let first = latest.revision.saturating_sub(HISTORY - 1);
@@ -378,94 +367,4 @@ impl Declarations {
             }
         }
     }
-
-    async fn snapshot(&self) -> Result<Snapshot, Error> {
-        let declared = observe::read_control(&self.bus.decisions, &self.subjects).await?;
-        let observe::Declared { catalog, catalog_revision, entries } = declared;
-        let mut apps = BTreeMap::new();
-        for entry in &entries {
-            let Ok(Control::Spec(name, revision)) = self.subjects.parse_control(&entry.key) else { continue };
-            if catalog.apps.get(&name).is_some_and(|head| !head.deleted && head.revision == revision) {
-                apps.insert(name, observe::decode(entry)?);
-            }
-        }
-        // Only revisions are looked at again.
-        let subjects = &self.subjects;
-        let entries = entries
-            .into_iter()
-            .filter(|entry| matches!(subjects.parse_control(&entry.key), Ok(Control::Spec(..))))
-            .collect();
-        Ok(Snapshot { catalog, catalog_revision, apps, entries })
-    }
-}
-
-impl Snapshot {
-    /// One revision of an app, if it is kept.
-    fn revision(&self, app: &AppName, revision: u64) -> Result<Option<App>, Error> {
-        Ok(self.revisions(app)?.into_iter().find(|kept| kept.revision == revision))
-    }
-
-    /// All revisions of an app that are kept, the oldest first.
-    fn revisions(&self, app: &AppName) -> Result<Vec<App>, Error> {
-        let of_app = format!(".spec.{app}.");
-        let entries = self.entries.iter().filter(|entry| entry.key.contains(&of_app));
-        // One that cannot be read any more must not keep anybody from declaring the next.
-        let mut revisions: Vec<App> = entries.filter_map(|entry| observe::decode(entry).ok()).collect();
-        revisions.sort_by_key(|app| app.revision);
-        Ok(revisions)
-    }
-
-    /// The revision that going back without saying where to means.
-    fn before(&self, app: &AppName, head: &Head) -> Result<Option<u64>, Error> {
-        if head.deleted {
-            return Ok(self
-                .revisions(app)?
-                .iter()
-                .rev()
-                .find(|app| !app.actors.is_empty())
-                .map(|app| app.revision));
-        }
-        if let Some(good) = head.good.filter(|good| *good < head.revision) {
-            return Ok(Some(good));
-        }
-        Ok(self.revisions(app)?.iter().map(|app| app.revision).filter(|kept| *kept < head.revision).max())
-    }
-}
-
-/// The revision after the latest, with the versions that its actors bring along.
-pub(super) fn next_revision(
-    catalog: &Catalog,
-    app: &AppName,
-    actors: BTreeMap<ActorName, Actor>,
-    origin: Origin,
-    request_id: &str,
-) -> App {
-    let revision = catalog.apps.get(app).map_or(0, |head| head.revision) + 1;
-    let declared_ms = u64::try_from(wall_ms()).unwrap_or(0);
-    App { app: app.clone(), revision, request_id: request_id.to_owned(), origin, declared_ms, actors }
-}
-
-/// Actors that are made of the same as before keep their version; others begin one.
-fn with_versions(mut app: App, before: Option<&App>) -> App {
-    for (name, actor) in &mut app.actors {
-        let before = before.and_then(|before| before.actors.get(name));
-        actor.version = match before.filter(|before| before.is_made_like(actor)) {
-            Some(before) => before.version,
-            None if actor.version > 0 => actor.version,
-            None => app.revision,
-        };
-    }
-    app
-}
-
-/// What is written to make a revision the current one. All or none of it may be.
-pub(super) fn writes(subjects: &Subjects, catalog: &Catalog, app: &App) -> [(String, Bytes); 2] {
-    let mut catalog = catalog.clone();
-    let good = catalog.apps.get(&app.app).and_then(|head| head.good);
-    let (revision, deleted) = (app.revision, app.origin == Origin::Delete);
-    catalog.apps.insert(app.app.clone(), Head { revision, deleted, good });
-    [
-        (subjects.control(&Control::Spec(app.app.clone(), revision)), record::encode(app)),
-        (subjects.control(&Control::Catalog), record::encode(&catalog)),
-    ]
 }

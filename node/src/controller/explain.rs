@@ -4,7 +4,7 @@ use lattice_proto::record::{Assignment, NodeState};
 use lattice_proto::subject::Control;
 use lattice_proto::{ActorName, AppName};
 
-use super::observe::{self, Declared, NodeView, Observer};
+use super::observe::{self, NodeView, Observer};
 use super::reconcile::{offer, wanted};
 use crate::bus::Error;
 use crate::placement::{Demand, Explanation, Planner, Seat};
@@ -28,14 +28,13 @@ impl Observer {
     /// # Errors
     /// When the store cannot be read.
     pub async fn explain(&self, actor: &ActorName) -> Result<Option<Explained>, Error> {
-        let (nodes, declared) = tokio::try_join!(self.nodes(), self.control())?;
-        let Declared { catalog, entries, .. } = declared;
+        let (nodes, listing) = tokio::try_join!(self.nodes(), self.control())?;
         let mut planner = Planner::default();
         for view in nodes.iter().filter(|view| view.state != NodeState::Gone) {
             planner.set_node(&view.record.name, offer(&view.record, view.state));
         }
         let mut found = None;
-        for app in self.current(&catalog, &entries)? {
+        for app in listing.apps(self.subjects())? {
             for (name, spec) in &app.actors {
                 planner.set_actor(name, Demand::of(&spec.settings, wanted(spec)), "declared");
                 if name == actor {
@@ -43,7 +42,7 @@ impl Observer {
                 }
             }
         }
-        for entry in &entries {
+        for entry in &listing.entries {
             if let Ok(Control::Assign(node)) = self.subjects().parse_control(&entry.key) {
                 let assignment: Assignment = observe::decode(entry)?;
                 for (actor, assigned) in assignment.actors {

@@ -42,18 +42,32 @@ pub(super) async fn read_all(space: &Space, filter: &str) -> Result<Vec<Entry>, 
 }
 
 /// What is declared and decided, as it was at one moment.
-pub(super) struct Declared {
+pub(super) struct Listing {
     pub catalog: Catalog,
     /// The revision of the catalog in the store; 0 when there is none.
     pub catalog_revision: u64,
     pub entries: Vec<Entry>,
 }
 
+impl Listing {
+    /// The current revision of every app.
+    pub(super) fn apps(&self, subjects: &Subjects) -> Result<Vec<App>, Error> {
+        let is_current = |app: &AppName, revision: u64| {
+            self.catalog.apps.get(app).is_some_and(|head| !head.deleted && head.revision == revision)
+        };
+        let current = self.entries.iter().filter(|entry| match subjects.parse_control(&entry.key) {
+            Ok(Control::Spec(app, revision)) => is_current(&app, revision),
+            _ => false,
+        });
+        current.map(decode).collect()
+    }
+}
+
 /// Reads all that is declared and decided.
 ///
 /// A listing is not made at one moment: a key that is written while it is made may be missing from it. So it counts only
 /// if the catalog in it is still the latest, and every revision that the catalog names is in it as well.
-pub(super) async fn read_control(space: &Space, subjects: &Subjects) -> Result<Declared, Error> {
+pub(super) async fn read_control(space: &Space, subjects: &Subjects) -> Result<Listing, Error> {
     let key = subjects.control(&Control::Catalog);
     for _ in 0..LISTINGS {
         let entries = read_all(space, &subjects.control_filter()).await?;
@@ -72,7 +86,7 @@ pub(super) async fn read_control(space: &Space, subjects: &Subjects) -> Result<D
             head.deleted || entries.iter().any(|entry| entry.key == spec)
         };
         if catalog.apps.iter().all(is_there) {
-            return Ok(Declared { catalog, catalog_revision, entries });
+            return Ok(Listing { catalog, catalog_revision, entries });
         }
     }
     Err(Error::Failed {
@@ -181,13 +195,13 @@ impl Observer {
 
     /// All actors that are declared, with their routes where the leader has written one for them already.
     pub async fn actors(&self) -> Result<Vec<(App, ActorName, Option<Route>)>, Error> {
-        let (apps, routes) = tokio::try_join!(self.apps(), read_all(&self.bus.routes, ">"))?;
+        let (listing, routes) = tokio::try_join!(self.control(), read_all(&self.bus.routes, ">"))?;
         let mut known: BTreeMap<String, Route> = BTreeMap::new();
         for entry in &routes {
             known.insert(entry.key.clone(), decode(entry)?);
         }
         let mut actors = Vec::new();
-        for app in apps {
+        for app in listing.apps(&self.subjects)? {
             for name in app.actors.keys() {
                 actors.push((app.clone(), name.clone(), known.get(name.as_str()).cloned()));
             }
@@ -196,26 +210,9 @@ impl Observer {
         Ok(actors)
     }
 
-    async fn apps(&self) -> Result<Vec<App>, Error> {
-        let Declared { catalog, entries, .. } = self.control().await?;
-        self.current(&catalog, &entries)
-    }
-
     /// All that is declared and decided.
-    pub(super) async fn control(&self) -> Result<Declared, Error> {
+    pub(super) async fn control(&self) -> Result<Listing, Error> {
         read_control(&self.bus.decisions, &self.subjects).await
-    }
-
-    /// The current revisions.
-    pub(super) fn current(&self, catalog: &Catalog, entries: &[Entry]) -> Result<Vec<App>, Error> {
-        let mut apps = Vec::new();
-        for entry in entries {
-            let Ok(Control::Spec(name, revision)) = self.subjects.parse_control(&entry.key) else { continue };
-            if catalog.apps.get(&name).is_some_and(|head| !head.deleted && head.revision == revision) {
-                apps.push(decode(entry)?);
-            }
-        }
-        Ok(apps)
     }
 
     pub(super) fn subjects(&self) -> &Subjects {

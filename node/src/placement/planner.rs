@@ -86,11 +86,6 @@ impl Planner {
         (self.freed, self.stale) = (true, true);
     }
 
-    /// The names of all nodes.
-    pub fn nodes(&self) -> impl Iterator<Item = &NodeName> {
-        self.roster.entries().map(|(_, entry)| &entry.name)
-    }
-
     /// Takes in an actor, or what changed of it; `why` says what for.
     pub fn set_actor(&mut self, name: &ActorName, demand: Demand, why: &str) {
         let known = self.ids.get(name).copied();
@@ -223,11 +218,6 @@ impl Planner {
             wanted: actor.wanted,
             shortfall: actor.shortfall.clone(),
         })
-    }
-
-    /// All actors.
-    pub fn actors(&self) -> impl Iterator<Item = &ActorName> {
-        self.ids.keys()
     }
 
     /// All replicas that are placed.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use lattice_proto::manifest::EACH_NODE;
+use lattice_proto::manifest::{EACH_NODE, Placement};
 
 use super::planner::{ActorId, Planner};
 use super::roster::{Entry, NodeId, Standing};
@@ -38,8 +38,6 @@ pub(super) struct Holder {
     pub replicas: u32,
     pub standing: Standing,
 }
-
-pub(super) type Domains<'a> = BTreeMap<&'a str, Domain>;
 
 impl Planner {
     /// Brings the number of replicas to what is wanted, or says what is missing.
@@ -103,79 +101,52 @@ impl Planner {
         let demand = actor.demand.clone();
         let only_one = demand.placement.apart.contains(&actor.name);
         let even = demand.placement.spread.as_deref() == Some(EACH_NODE);
-        let mut chosen: BTreeMap<NodeId, (u32, u32)> = BTreeMap::new();
-        let mut seated: Vec<NodeId> = Vec::new();
-        {
-            // The entries change with each replica, so the domains own what they need to know.
-            let mut domains: BTreeMap<String, Domain> = self
-                .domains(id, more as usize)
-                .into_iter()
-                .map(|(value, domain)| (value.to_owned(), domain))
-                .collect();
-            let mut full_at = u32::MAX;
-            if even {
-                full_at = self.fewest_without_room(id);
+        let full_at = if even { self.fewest_without_room(id) } else { u32::MAX };
+        // The entries change with each replica, so the domains own what they need to know.
+        let domains = self.domains(id, more as usize).into_iter();
+        let mut domains: BTreeMap<String, Domain> = domains.map(|(value, d)| (value.to_owned(), d)).collect();
+        // Those that get any, with their ranks.
+        let mut chosen: BTreeMap<NodeId, u32> = BTreeMap::new();
+        for _ in 0..more {
+            // Rule 3: a value without room holds back the others.
+            let full = domains.values().filter(|domain| domain.candidates.is_empty());
+            let held_at = full.map(|domain| domain.replicas).min().unwrap_or(u32::MAX);
+            let open = domains.values_mut().filter(|domain| !domain.candidates.is_empty());
+            let best = open.min_by(|a, b| {
+                (a.replicas, a.candidates.peek().map(|c| &c.0))
+                    .cmp(&(b.replicas, b.candidates.peek().map(|c| &c.0)))
+            });
+            let Some(domain) = best.filter(|domain| domain.replicas <= held_at) else { break };
+            let Some(Reverse(mut candidate)) = domain.candidates.pop() else { break };
+            if candidate.replicas > full_at {
+                break;
             }
-            for _ in 0..more {
-                let best =
-                    domains.values_mut().filter(|domain| !domain.candidates.is_empty()).min_by(|a, b| {
-                        (a.replicas, a.candidates.peek().map(|c| &c.0))
-                            .cmp(&(b.replicas, b.candidates.peek().map(|c| &c.0)))
-                    });
-                let Some(domain) = best else { break };
-                let Some(Reverse(mut candidate)) = domain.candidates.pop() else { break };
-                if even && candidate.replicas > full_at {
-                    break;
-                }
-                let node = candidate.standing.id;
-                let replicas = candidate.replicas + 1;
-                domain.replicas += 1;
-                let fewest = domain.replicas;
-                self.put(id, node, replicas, why);
-                seated.push(node);
-                chosen.insert(node, (replicas, candidate.rank));
-                if demand.placement.spread.is_some() && !even {
-                    // Rule 3: a value without room holds back the others.
-                    let held_back = domains
-                        .values()
-                        .any(|other| other.candidates.is_empty() && other.replicas + 1 < fewest);
-                    if held_back {
-                        seated.pop();
-                        chosen.insert(node, (replicas - 1, candidate.rank));
-                        self.put(id, node, replicas - 1, why);
-                        break;
-                    }
-                }
-                let Some(entry) = self.roster.get(node) else { continue };
-                if !only_one && entry.room(&demand).is_ok() {
-                    candidate.replicas = replicas;
-                    candidate.standing.busy = entry.busy();
-                    let value = self.value_of(&demand.placement, entry).to_owned();
-                    if let Some(domain) = domains.get_mut(&value) {
-                        domain.candidates.push(Reverse(candidate));
-                    }
-                }
+            let node = candidate.standing.id;
+            candidate.replicas += 1;
+            domain.replicas += 1;
+            self.put(id, node, candidate.replicas, why);
+            chosen.insert(node, candidate.rank);
+            let Some(entry) = self.roster.get(node) else { continue };
+            if !only_one && entry.room(&demand).is_ok() {
+                candidate.standing.busy = entry.busy();
+                domain.candidates.push(Reverse(candidate));
             }
         }
-        seated.sort_unstable();
-        seated.dedup();
         let fitting = self.fitting_count(id);
-        for node in seated {
-            let Some((replicas, rank)) = chosen.get(&node).copied() else { continue };
+        for (node, rank) in chosen {
             let text = self.choice(id, node, rank, fitting);
             let why: Arc<str> = format!("{why}: {text}").into();
             if let Some(seat) = self.actors[id as usize].as_mut().and_then(|actor| actor.seats.get_mut(&node))
             {
-                debug_assert_eq!(seat.replicas, replicas);
                 seat.why = why;
             }
         }
     }
 
     fn take(&mut self, id: ActorId, fewer: u32) {
-        let mut domains: Vec<Domain> = self.domains(id, 0).into_values().collect();
+        let domains = self.domains(id, 0).into_values();
         let mut heaps: Vec<(u32, BinaryHeap<Holder>)> =
-            domains.drain(..).map(|domain| (domain.replicas, domain.holders.into())).collect();
+            domains.map(|domain| (domain.replicas, domain.holders.into())).collect();
         for _ in 0..fewer {
             let fullest = heaps.iter_mut().filter(|(_, holders)| !holders.is_empty());
             let fullest = fullest.max_by(|a, b| (a.0, a.1.peek()).cmp(&(b.0, b.1.peek())));
@@ -200,13 +171,13 @@ impl Planner {
 
     /// The values of the label to spread over, each with the nodes that hold replicas and the best of those with room:
     /// at least `more` in each that hold none yet, if there are so many.
-    pub(super) fn domains(&self, id: ActorId, more: usize) -> Domains<'_> {
-        let mut domains = Domains::new();
+    pub(super) fn domains(&self, id: ActorId, more: usize) -> BTreeMap<&str, Domain> {
+        let mut domains = BTreeMap::new();
         let Some(actor) = self.actor(id) else { return domains };
         let placement = &actor.demand.placement;
         let only_one = placement.apart.contains(&actor.name);
         for (rank, class) in self.roster.fitting(placement) {
-            let domain = domains.entry(self.value(placement, &class.labels)).or_default();
+            let domain = domains.entry(value(placement, &class.labels)).or_default();
             let mut found = 0;
             for standing in &class.open {
                 if found == more {
@@ -228,7 +199,7 @@ impl Planner {
             let Some(entry) = self.roster.get(*node) else { continue };
             let labels = &self.roster.class(entry).labels;
             let rank = fit::rank(placement, labels);
-            let domain = domains.entry(self.value(placement, labels)).or_default();
+            let domain = domains.entry(value(placement, labels)).or_default();
             let standing = self.standing(*node, entry);
             let replicas = seat.replicas;
             domain.replicas += replicas;
@@ -240,21 +211,6 @@ impl Planner {
             domain.holders.push(Holder { kept, rank, replicas, standing });
         }
         domains
-    }
-
-    fn value<'a>(
-        &self,
-        placement: &lattice_proto::manifest::Placement,
-        labels: &'a BTreeMap<String, String>,
-    ) -> &'a str {
-        match placement.spread.as_deref() {
-            Some(key) if key != EACH_NODE => labels.get(key).map_or("", String::as_str),
-            _ => "",
-        }
-    }
-
-    fn value_of<'a>(&self, placement: &lattice_proto::manifest::Placement, entry: &'a Entry) -> &'a str {
-        self.value(placement, &entry.offer.labels)
     }
 
     pub(super) fn standing(&self, node: NodeId, entry: &Entry) -> Standing {
@@ -288,12 +244,20 @@ impl Planner {
             parts.push(format!("spread evenly over the {fitting} nodes that fit"));
         }
         if let Some(key) = placement.spread.as_deref().filter(|key| *key != EACH_NODE) {
-            parts.push(format!("{key}={} had the fewest", self.value_of(placement, entry)));
+            parts.push(format!("{key}={} had the fewest", value(placement, &entry.offer.labels)));
         }
         if !placement.prefer.is_empty() {
             let of = placement.prefer.len();
             parts.push(format!("has {} of {of} preferred labels", of.saturating_sub(rank as usize)));
         }
         parts.join("; ")
+    }
+}
+
+/// The value of the label to spread over; the same for all where there is none.
+fn value<'a>(placement: &Placement, labels: &'a BTreeMap<String, String>) -> &'a str {
+    match placement.spread.as_deref() {
+        Some(key) if key != EACH_NODE => labels.get(key).map_or("", String::as_str),
+        _ => "",
     }
 }

@@ -385,7 +385,7 @@ fn everything(planner: &Planner) -> BTreeMap<ActorName, (BTreeMap<NodeName, u32>
         let placed = planner.placed(actor).unwrap();
         (placed.nodes.into_iter().map(|(node, seat)| (node, seat.replicas)).collect(), placed.wanted)
     };
-    planner.actors().map(|actor| (actor.clone(), of(actor))).collect()
+    planner.ids.keys().map(|actor| (actor.clone(), of(actor))).collect()
 }
 
 /// Moves until nothing would sit better elsewhere, and says how often.

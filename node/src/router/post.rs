@@ -30,7 +30,7 @@ use crate::bus::Connection;
 const MAX_WAITING: usize = 65_536;
 
 /// A message that has this many bytes takes no more entries. Half of what async-nats reads at once: a message that does not
-/// fit into its buffer is copied once more while it arrives, which cost a tenth of all calls of 4 KiB.
+/// fit into its buffer is copied once more while it arrives.
 const FULL: usize = 32 << 10;
 
 /// From so many calls on that are under way, whoever posts one is taken to be about to post more.

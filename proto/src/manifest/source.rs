@@ -1,15 +1,17 @@
 //! The manifest as it is written: TOML with the place of every value kept, so that errors can name it.
 
+mod placement;
+mod replicas;
+mod update;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::placement::{EACH_NODE, is_word};
 use super::{
-    Actor, Artifact, Bytes, Grants, Ingress, Label, Limits, Manifest, Millis, Placement, Range, Replicas,
-    Settings, Share, Update, bound,
+    Actor, Artifact, Bytes, Grants, Ingress, Limits, Manifest, Millis, Placement, Settings, Update, bound,
 };
 use crate::id::{ActorName, Digest, EXTERNAL};
 
@@ -51,33 +53,13 @@ struct SourceActor {
     concurrency: Option<Spanned<i64>>,
     mailbox: Option<Spanned<i64>>,
     ingress: Option<Vec<Spanned<String>>>,
-    placement: Option<SourcePlacement>,
-    update: Option<SourceUpdate>,
+    placement: Option<placement::Source>,
+    update: Option<update::Source>,
     limits: Option<SourceLimits>,
     grants: Option<SourceGrants>,
     env: Option<BTreeMap<Spanned<String>, String>>,
     idle: Option<Spanned<toml::Value>>,
     mode: Option<Spanned<toml::Value>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SourcePlacement {
-    require: Option<Vec<Spanned<String>>>,
-    prefer: Option<Vec<Spanned<String>>>,
-    forbid: Option<Vec<Spanned<String>>>,
-    spread: Option<Spanned<String>>,
-    apart: Option<Vec<Spanned<String>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SourceUpdate {
-    surge: Option<Spanned<toml::Value>>,
-    unavailable: Option<Spanned<toml::Value>>,
-    observe: Option<Spanned<String>>,
-    failures: Option<Spanned<String>>,
-    canary: Option<Spanned<toml::Value>>,
 }
 
 #[derive(Deserialize)]
@@ -101,9 +83,6 @@ fn printable(c: char) -> impl Iterator<Item = char> {
     let plain = (!c.is_control()).then_some(c);
     control.into_iter().flatten().chain(plain)
 }
-
-/// The fields of a table of replicas.
-const RANGE: [&str; 3] = ["min", "max", "target_inflight"];
 
 /// The text, to turn places into lines.
 struct Text<'a> {
@@ -245,7 +224,7 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
         replicas: source
             .replicas
             .as_ref()
-            .map_or(Ok(defaults.replicas), |value| replicas(at, &field("replicas"), value))?,
+            .map_or(Ok(defaults.replicas), |value| replicas::parse(at, &field("replicas"), value))?,
         concurrency: count("concurrency", &source.concurrency, defaults.concurrency, bound::CONCURRENCY)?,
         mailbox: count("mailbox", &source.mailbox, defaults.mailbox, bound::MAILBOX)?,
         ingress: source
@@ -257,8 +236,11 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
         placement: source
             .placement
             .as_ref()
-            .map_or(Ok(Placement::default()), |p| placement(at, &field("placement"), p))?,
-        update: source.update.as_ref().map_or(Ok(Update::default()), |u| update(at, &field("update"), u))?,
+            .map_or(Ok(Placement::default()), |p| placement::parse(at, &field("placement"), p))?,
+        update: source
+            .update
+            .as_ref()
+            .map_or(Ok(Update::default()), |u| update::parse(at, &field("update"), u))?,
         limits: source.limits.as_ref().map_or(Ok(defaults.limits), |l| limits(at, &field("limits"), l))?,
         grants: source.grants.as_ref().map_or(Ok(Grants::default()), |g| grants(at, &field("grants"), g))?,
         env: env(at, &field("env"), source.env.as_ref())?,
@@ -288,151 +270,11 @@ fn beside(at: &Text<'_>, field: &str, source: &Spanned<String>) -> Result<PathBu
     Ok(path)
 }
 
-fn replicas(at: &Text<'_>, field: &str, source: &Spanned<toml::Value>) -> Result<Replicas, Error> {
-    let number = |field: &str, value: &toml::Value, lowest: u32, highest: u32| {
-        let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
-        number
-            .filter(|number| (lowest..=highest).contains(number))
-            .ok_or_else(|| at.error(field, source, format!("expected a number from {lowest} to {highest}")))
-    };
-    match source.get_ref() {
-        toml::Value::String(word) if word == "each" => Ok(Replicas::EACH),
-        toml::Value::Table(table) => {
-            let part = |name: &str| (format!("{field}.{name}"), table.get(name));
-            if let Some(unknown) = table.keys().find(|key| !RANGE.contains(&key.as_str())) {
-                let message = "unknown field; expected `min`, `max` and `target_inflight`";
-                return Err(at.error(&format!("{field}.{unknown}"), source, message));
-            }
-            let needed = |name: &str, lowest, highest| match part(name) {
-                (field, Some(value)) => number(&field, value, lowest, highest),
-                (field, None) => Err(at.error(&field, source, "missing")),
-            };
-            let min = match part("min") {
-                (field, Some(value)) => number(&field, value, 0, bound::REPLICAS)?,
-                (_, None) => 1,
-            };
-            let max = needed("max", 1, bound::REPLICAS)?;
-            let target_inflight = needed("target_inflight", 1, bound::INFLIGHT)?;
-            if min > max {
-                return Err(at.error(&format!("{field}.min"), source, "more than `max`"));
-            }
-            let _ = Range { min, max, target_inflight };
-            Err(at.error(
-                field,
-                source,
-                "autoscaling is not served by this version of Lattice; give a number",
-            ))
-        }
-        toml::Value::Integer(_) => number(field, source.get_ref(), 0, bound::REPLICAS).map(Replicas::Count),
-        _ => {
-            let highest = bound::REPLICAS;
-            let message = format!(
-                "expected a number from 0 to {highest}, `\"each\"`, or `{{ min = 0, max = 20, target_inflight = 8 }}`"
-            );
-            Err(at.error(field, source, message))
-        }
-    }
-}
-
 fn ingress(at: &Text<'_>, field: &str, source: &Spanned<String>) -> Result<Ingress, Error> {
     match source.get_ref().as_str() {
         "nats" => Ok(Ingress::Nats),
         other => Err(at.error(field, source, format!("unknown way in `{other}`; expected `nats`"))),
     }
-}
-
-fn placement(at: &Text<'_>, field: &str, source: &SourcePlacement) -> Result<Placement, Error> {
-    let list = |name: &str, source: &Option<Vec<Spanned<String>>>| {
-        let field = format!("{field}.{name}");
-        let mut labels = BTreeSet::new();
-        for label in source.iter().flatten() {
-            labels.insert(at.parsed::<Label>(&field, label)?);
-            if labels.len() > bound::LABELS {
-                return Err(at.error(&field, label, format!("at most {} labels", bound::LABELS)));
-            }
-        }
-        Ok(labels)
-    };
-    let require = list("require", &source.require)?;
-    for label in source.require.iter().flatten() {
-        let same = |other: &&Label| label.get_ref().split_once('=').is_some_and(|(key, _)| key == other.key);
-        if require.iter().filter(same).count() > 1 {
-            let message = "this key is required with two values; no node could fit";
-            return Err(at.error(&format!("{field}.require"), label, message));
-        }
-    }
-    let forbid = list("forbid", &source.forbid)?;
-    for label in source.forbid.iter().flatten() {
-        if require.iter().any(|required| required.to_string() == *label.get_ref()) {
-            let message = "this label is required as well; no node could fit";
-            return Err(at.error(&format!("{field}.forbid"), label, message));
-        }
-    }
-    if let Some(key) = &source.spread
-        && !is_word(key.get_ref())
-    {
-        let message = "expected the key of a label, such as `zone`, or `node`";
-        return Err(at.error(&format!("{field}.spread"), key, message));
-    }
-    if let (Some(key), Some(prefer)) =
-        (&source.spread, source.prefer.as_ref().and_then(|prefer| prefer.first()))
-        && key.get_ref() == EACH_NODE
-    {
-        let message = "with `spread = \"node\"` every node that fits gets as many, and none can be preferred";
-        return Err(at.error(&format!("{field}.prefer"), prefer, message));
-    }
-    if let Some(one) = source.apart.iter().flatten().nth(bound::LABELS) {
-        return Err(at.error(&format!("{field}.apart"), one, format!("at most {} actors", bound::LABELS)));
-    }
-    let apart = source.apart.iter().flatten();
-    let apart = apart.map(|name| at.parsed(&format!("{field}.apart"), name));
-    Ok(Placement {
-        require,
-        prefer: list("prefer", &source.prefer)?,
-        forbid,
-        spread: source.spread.as_ref().map(|key| key.get_ref().clone()),
-        apart: apart.collect::<Result<_, _>>()?,
-    })
-}
-
-fn update(at: &Text<'_>, field: &str, source: &SourceUpdate) -> Result<Update, Error> {
-    let mut update = Update::default();
-    let share = |name: &str, value: &Spanned<toml::Value>| {
-        let count = value.get_ref().as_integer().and_then(|n| u32::try_from(n).ok());
-        let count = count.filter(|n| *n <= bound::REPLICAS).map(Share::Count);
-        let part = value.get_ref().as_str().and_then(|text| text.parse().ok()).map(Share::Part);
-        count.or(part).ok_or_else(|| {
-            at.error(
-                &format!("{field}.{name}"),
-                value,
-                "expected a number of replicas, or a part such as `\"25%\"`",
-            )
-        })
-    };
-    if let Some(surge) = &source.surge {
-        update.surge = share("surge", surge)?;
-    }
-    if let Some(unavailable) = &source.unavailable {
-        update.unavailable = share("unavailable", unavailable)?;
-    }
-    if update.surge.is_zero() && update.unavailable.is_zero() {
-        let message = "with neither `surge` nor `unavailable` no replica could ever be replaced";
-        let place =
-            source.surge.as_ref().or(source.unavailable.as_ref()).map_or(0, |place| place.span().start);
-        return Err(at.error_at(&format!("{field}.surge"), place, message));
-    }
-    if let Some(observe) = &source.observe {
-        let field = format!("{field}.observe");
-        update.observe = at.parsed(&field, observe)?;
-        if update.observe > Millis(3_600_000) {
-            return Err(at.error(&field, observe, "expected at most 1h"));
-        }
-    }
-    if let Some(failures) = &source.failures {
-        update.failures = at.parsed(&format!("{field}.failures"), failures)?;
-    }
-    at.not_served(&format!("{field}.canary"), source.canary.as_ref())?;
-    Ok(update)
 }
 
 fn limits(at: &Text<'_>, field: &str, source: &SourceLimits) -> Result<Limits, Error> {

@@ -9,7 +9,7 @@ use lattice_proto::subject::Control;
 use super::Office;
 use super::entry::Decision;
 use crate::bus::{Error, Guard};
-use crate::controller::declare::{self, next_revision};
+use crate::controller::declare::revision;
 
 impl Office<'_> {
     /// Remembers that revisions came true, so that a later one that fails can be taken back, and takes back one that did.
@@ -19,7 +19,7 @@ impl Office<'_> {
         met: BTreeMap<AppName, u64>,
         failed: BTreeMap<AppName, (u64, String)>,
     ) -> Result<(), Error> {
-        let Some((mut revision, mut catalog)) = self.stored_catalog() else { return Ok(()) };
+        let Some((mut stored, mut catalog)) = self.stored_catalog() else { return Ok(()) };
         let before = catalog.clone();
         for (app, revision) in met {
             if let Some(head) = catalog.apps.get_mut(&app).filter(|head| head.revision == revision) {
@@ -30,7 +30,7 @@ impl Office<'_> {
         let key = self.subjects.control(&Control::Catalog);
         if catalog != before {
             // When somebody declared something at the same moment, this is looked at again.
-            revision = self.context.bus.decisions.put_if(&key, record::encode(&catalog), revision).await?;
+            stored = self.context.bus.decisions.put_if(&key, record::encode(&catalog), stored).await?;
         }
         for (app, (from, reason)) in failed {
             match self.way_back(&catalog, &app, from) {
@@ -38,9 +38,9 @@ impl Office<'_> {
                     tracing::warn!(%app, from, to = good.revision, reason, "an update failed and is taken back");
                     let origin = Origin::Rollback { from, to: good.revision, reason: Some(reason) };
                     let id = format!("automatic-rollback-of-{app}-{from}");
-                    let next = next_revision(&catalog, &app, good.actors.clone(), origin, &id);
-                    let guard = Guard { key: &key, revision };
-                    let writes = declare::writes(&self.subjects, &catalog, &next);
+                    let next = revision::next(&catalog, &app, good.actors.clone(), origin, &id);
+                    let guard = Guard { key: &key, revision: stored };
+                    let writes = revision::writes(&self.subjects, &catalog, &next);
                     // One at a time: each moves the guard.
                     return self.context.bus.decisions.put_all_guarded(&guard, &writes).await;
                 }

@@ -1,6 +1,9 @@
 //! A simulated lattice: nodes that do what is assigned to them, and are lost, and come back.
 
+use std::time::Duration;
+
 use lattice_proto::manifest::{Percent, Settings};
+use lattice_proto::record::{Health, Running};
 use lattice_proto::{Digest, Incarnation};
 
 use super::*;
@@ -161,11 +164,13 @@ fn a_version_that_fails_is_reported_until_it_is_taken_back() {
     let mut failed = Vec::new();
     for _ in 0..10 {
         failed.extend(simulation.step(sick).failed.into_values());
-        simulation.now += AGAIN;
+        simulation.now += Duration::from_secs(1);
     }
     assert!(failed.len() > 1 && failed.iter().all(|(revision, _)| *revision == 2), "{failed:?}");
     // Until then no more replicas are made of it than were there when it was found out.
     assert!(simulation.running("one") >= 6);
+    let problems = &simulation.reconciler.routes["one"].problems;
+    assert!(problems.iter().any(|problem| problem.starts_with("the update fails")), "{problems:?}");
     let good = app("a", 3, &[("one".into(), 1, settings(6))]);
     simulation.reconciler.set_app(&good, Some(1));
     let plans = simulation.settle();

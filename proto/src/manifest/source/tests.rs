@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::manifest::Percent;
+use crate::manifest::{Percent, Replicas, Share};
 
 fn with(lines: &str) -> String {
     format!("[app]\nname = \"shop\"\n\n[actors.cart]\nartifact = \"cart.wasm\"\n{lines}\n")

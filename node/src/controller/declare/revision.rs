@@ -1,0 +1,97 @@
+//! The revisions of apps: those that are kept, and the next one.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use lattice_proto::record::{self, Actor, App, Catalog, Head, Origin};
+use lattice_proto::subject::{Control, Subjects};
+use lattice_proto::{ActorName, AppName};
+
+use crate::bus::{Bus, Entry, Error};
+use crate::clock::wall_ms;
+use crate::controller::observe;
+
+/// The store as one declaration saw it.
+pub struct Snapshot {
+    pub catalog: Catalog,
+    /// The guard.
+    pub catalog_revision: u64,
+    /// Current revisions.
+    pub apps: BTreeMap<AppName, App>,
+    /// All that is kept, earlier revisions included.
+    entries: Vec<Entry>,
+    subjects: Subjects,
+}
+
+impl Snapshot {
+    /// The store as it is.
+    pub async fn read(bus: &Bus, subjects: &Subjects) -> Result<Self, Error> {
+        let listing = observe::read_control(&bus.decisions, subjects).await?;
+        let apps = listing.apps(subjects)?.into_iter().map(|app| (app.app.clone(), app)).collect();
+        let observe::Listing { catalog, catalog_revision, entries } = listing;
+        Ok(Self { catalog, catalog_revision, apps, entries, subjects: subjects.clone() })
+    }
+
+    /// One revision of an app, if it is kept.
+    pub fn revision(&self, app: &AppName, revision: u64) -> Option<App> {
+        self.revisions(app).into_iter().find(|kept| kept.revision == revision)
+    }
+
+    /// All revisions of an app that are kept, the oldest first.
+    pub fn revisions(&self, app: &AppName) -> Vec<App> {
+        let of_app = |entry: &&Entry| matches!(self.subjects.parse_control(&entry.key), Ok(Control::Spec(name, _)) if name == *app);
+        let entries = self.entries.iter().filter(of_app);
+        // One that cannot be read any more must not keep anybody from declaring the next.
+        let mut revisions: Vec<App> = entries.filter_map(|entry| observe::decode(entry).ok()).collect();
+        revisions.sort_by_key(|app| app.revision);
+        revisions
+    }
+
+    /// The revision that going back without saying where to means.
+    pub fn before(&self, app: &AppName, head: &Head) -> Option<u64> {
+        let revisions = self.revisions(app);
+        if head.deleted {
+            return revisions.iter().rev().find(|app| !app.actors.is_empty()).map(|app| app.revision);
+        }
+        let earlier = revisions.iter().map(|app| app.revision).filter(|kept| *kept < head.revision);
+        head.good.filter(|good| *good < head.revision).or(earlier.max())
+    }
+}
+
+/// The revision after the latest, with the versions that its actors bring along.
+pub fn next(
+    catalog: &Catalog,
+    app: &AppName,
+    actors: BTreeMap<ActorName, Actor>,
+    origin: Origin,
+    request_id: &str,
+) -> App {
+    let revision = catalog.apps.get(app).map_or(0, |head| head.revision) + 1;
+    let declared_ms = u64::try_from(wall_ms()).unwrap_or(0);
+    App { app: app.clone(), revision, request_id: request_id.to_owned(), origin, declared_ms, actors }
+}
+
+/// Actors that are made of the same as before keep their version; others begin one.
+pub fn with_versions(mut app: App, before: Option<&App>) -> App {
+    for (name, actor) in &mut app.actors {
+        let before = before.and_then(|before| before.actors.get(name));
+        actor.version = match before.filter(|before| before.is_made_like(actor)) {
+            Some(before) => before.version,
+            None if actor.version > 0 => actor.version,
+            None => app.revision,
+        };
+    }
+    app
+}
+
+/// What is written to make a revision the current one. All or none of it may be.
+pub fn writes(subjects: &Subjects, catalog: &Catalog, app: &App) -> [(String, Bytes); 2] {
+    let mut catalog = catalog.clone();
+    let good = catalog.apps.get(&app.app).and_then(|head| head.good);
+    let (revision, deleted) = (app.revision, app.origin == Origin::Delete);
+    catalog.apps.insert(app.app.clone(), Head { revision, deleted, good });
+    [
+        (subjects.control(&Control::Spec(app.app.clone(), revision)), record::encode(app)),
+        (subjects.control(&Control::Catalog), record::encode(&catalog)),
+    ]
+}

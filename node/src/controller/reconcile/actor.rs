@@ -1,0 +1,247 @@
+//! What follows for one actor from what is known: orders for nodes, its route, and whether an update fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use lattice_proto::manifest::{Ingress, Replicas};
+use lattice_proto::record::{Assigned, Health, NodeState, Route, Running, Target};
+use lattice_proto::{ActorName, AppName, NodeName};
+
+use super::{Plan, Reconciler, State, Update, is_alive};
+use crate::controller::rollout::{self, Orders, Standing};
+use crate::placement::Placed;
+
+/// How soon an update that fails and was not taken back is looked at again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl Reconciler {
+    /// Plans one actor, whether it is declared or not any more.
+    pub(super) fn plan_actor(&mut self, name: &ActorName, now: Instant, plan: &mut Plan) {
+        let Some(mut state) = self.actors.remove(name) else { return self.plan_removed(name, plan) };
+        let placed = self.planner.placed(name).unwrap_or_default();
+        let target: BTreeMap<NodeName, u32> =
+            placed.nodes.iter().map(|(node, seat)| (node.clone(), seat.replicas)).collect();
+        let before = self.orders_of(name);
+        let version = state.spec.version;
+        let failing = self.observe(name, &mut state, &before, now);
+        if let Some(reason) = &failing {
+            // Told again for as long as it is so: whoever takes it back may not succeed at the first try.
+            let reason = format!("`{name}`: {reason}");
+            plan.failed.entry(state.app.clone()).or_insert((state.revision, reason));
+            self.wake(name, now + AGAIN);
+        }
+        let update = &state.spec.settings.update;
+        let observe = Duration::from_millis(update.observe.0);
+        // An update to nothing has nothing to wait for.
+        let observing = !target.is_empty()
+            && state.update.is_some_and(|update| {
+                update.first_ready.is_none_or(|first| now.duration_since(first) < observe)
+            });
+        if let Some(Update { first_ready: Some(first) }) = state.update
+            && observing
+        {
+            self.wake(name, first + observe);
+        }
+        let after = Standing {
+            version,
+            wanted: placed.wanted,
+            each: matches!(state.spec.settings.replicas, Replicas::Each(_)),
+            target: &target,
+            before: &before,
+            alive: &|node| self.is_alive(node),
+            ready: &|node, version| self.ready(node, name, version),
+            update,
+            observing,
+            condemned: &state.condemned,
+        }
+        .step();
+        let in_place = after.len() == target.len()
+            && after
+                .iter()
+                .all(|(node, versions)| versions.len() == 1 && versions.get(&version) == target.get(node));
+        if in_place && !observing {
+            state.update = None;
+        }
+        let updating = state.update.is_some();
+        let reason = |node: &NodeName, before: Option<&Assigned>| match placed.nodes.get(node) {
+            Some(seat) => seat.why.to_string(),
+            None => before.map(|before| before.reason.clone()).unwrap_or_default(),
+        };
+        let ordered = self.ordered.get(name).into_iter().flatten();
+        let nodes: BTreeSet<NodeName> = ordered.chain(after.keys()).cloned().collect();
+        let observed = std::mem::replace(&mut state.observed, updating);
+        for node in nodes {
+            let known = self.orders.get(&node).and_then(|orders| orders.get(name));
+            let placed_here = target.get(&node).copied().unwrap_or(0);
+            let is_known = known.is_some_and(|known| known.app == state.app && known.placed == placed_here);
+            if is_known && observed == updating && before.get(&node) == after.get(&node) {
+                continue;
+            }
+            let order = after.get(&node).map(|versions| {
+                let (app, versions) = (state.app.clone(), versions.clone());
+                let reason = reason(&node, known);
+                Assigned { app, versions, placed: placed_here, observed: updating, reason }
+            });
+            self.order(&node, name, order);
+        }
+        let route = self.route(name, &state, &placed, failing);
+        let (ready, stale) = route
+            .targets
+            .iter()
+            .fold((0, 0), |(ready, stale), target| (ready + target.ready, stale + target.stale));
+        state.met =
+            in_place && !updating && ready == placed.wanted && stale == 0 && placed.shortfall.is_none();
+        let stuck = placed.shortfall.is_some() || !route.problems.is_empty();
+        match state.met || stuck {
+            true => self.moving.remove(name),
+            false => self.moving.insert(name.clone()),
+        };
+        if self.routes.get(name) != Some(&route) {
+            self.routes.insert(name.clone(), route.clone());
+            plan.routes.insert(name.clone(), Some(route));
+        }
+        let (app, met) = (state.app.clone(), state.met);
+        self.actors.insert(name.clone(), state);
+        if met {
+            self.look_at_app(&app, plan);
+        }
+    }
+
+    /// An actor is looked at again at this time, or before.
+    fn wake(&mut self, actor: &ActorName, at: Instant) {
+        let known = self.waking.entry(actor.clone()).or_insert(at);
+        *known = at.min(*known);
+    }
+
+    /// Keeps the record of the update that goes on, and tells why it fails, if it does.
+    fn observe(&self, name: &ActorName, state: &mut State, before: &Orders, now: Instant) -> Option<String> {
+        let version = state.spec.version;
+        let others = before.values().flat_map(BTreeMap::keys).any(|other| *other != version);
+        if others && state.update.is_none() {
+            state.update = Some(Update { first_ready: None });
+        }
+        let update = state.update.as_mut()?;
+        let there = self.running.get(name).into_iter().flatten();
+        let health: Vec<Health> =
+            there.filter_map(|node| self.running_on(node, name)?.versions.get(&version).copied()).collect();
+        if update.first_ready.is_none() && health.iter().any(|health| health.ready > 0) {
+            update.first_ready = Some(now);
+        }
+        let reason = rollout::broken(health.into_iter(), state.spec.settings.update.failures)?;
+        state.condemned.insert(version);
+        Some(reason)
+    }
+
+    /// An actor that is declared no more keeps its route, with nothing wanted, until the last node has let go of it.
+    fn plan_removed(&mut self, name: &ActorName, plan: &mut Plan) {
+        self.moving.remove(name);
+        self.waking.remove(name);
+        for node in self.ordered.remove(name).unwrap_or_default() {
+            self.order(&node, name, None);
+        }
+        let there = |node: &NodeName| self.nodes.get(node).is_some_and(|seen| seen.state != NodeState::Gone);
+        let runs = self.running.get(name).is_some_and(|nodes| nodes.iter().any(there));
+        let Some(known) = self.routes.get(name) else { return };
+        let route = runs.then(|| Route {
+            desired: 0,
+            targets: Vec::new(),
+            problems: Vec::new(),
+            updating: false,
+            ..known.clone()
+        });
+        if route.as_ref() == Some(known) {
+            return;
+        }
+        match &route {
+            Some(route) => self.routes.insert(name.clone(), route.clone()),
+            None => self.routes.remove(name),
+        };
+        plan.routes.insert(name.clone(), route);
+    }
+
+    fn order(&mut self, node: &NodeName, actor: &ActorName, order: Option<Assigned>) {
+        let orders = self.orders.entry(node.clone()).or_default();
+        let ordered = self.ordered.entry(actor.clone()).or_default();
+        let changed = match order {
+            Some(order) => {
+                ordered.insert(node.clone());
+                orders.insert(actor.clone(), order.clone()).as_ref() != Some(&order)
+            }
+            None => {
+                ordered.remove(node);
+                orders.remove(actor).is_some()
+            }
+        };
+        if changed {
+            self.dirty_nodes.insert(node.clone());
+        }
+    }
+
+    fn look_at_app(&mut self, app: &AppName, plan: &mut Plan) {
+        let Some(declared) = self.apps.get(app) else { return };
+        let all = declared.actors.keys().all(|actor| self.actors.get(actor).is_some_and(|state| state.met));
+        if all && self.met.get(app) != Some(&declared.revision) {
+            self.met.insert(app.clone(), declared.revision);
+            plan.met.insert(app.clone(), declared.revision);
+        }
+    }
+
+    fn orders_of(&self, actor: &ActorName) -> Orders {
+        let nodes = self.ordered.get(actor).into_iter().flatten();
+        let order = |node: &NodeName| {
+            let assigned = self.orders.get(node)?.get(actor)?;
+            // What a lost node had is not there any more.
+            let known = self.nodes.get(node).is_some_and(|seen| seen.state != NodeState::Gone);
+            known.then(|| (node.clone(), assigned.versions.clone()))
+        };
+        nodes.filter_map(order).collect()
+    }
+
+    fn running_on(&self, node: &NodeName, actor: &ActorName) -> Option<&Running> {
+        self.nodes.get(node)?.record.actors.get(actor)
+    }
+
+    fn ready(&self, node: &NodeName, actor: &ActorName, version: u64) -> u32 {
+        self.running_on(node, actor)
+            .and_then(|running| running.versions.get(&version))
+            .map_or(0, |health| health.ready)
+    }
+
+    fn is_alive(&self, node: &NodeName) -> bool {
+        self.nodes.get(node).is_some_and(is_alive)
+    }
+
+    fn route(&self, name: &ActorName, state: &State, placed: &Placed, failing: Option<String>) -> Route {
+        let version = state.spec.version;
+        let mut targets = Vec::new();
+        let mut problems: BTreeSet<String> = placed.shortfall.iter().cloned().collect();
+        problems.extend(failing.map(|reason| format!("the update fails: {reason}")));
+        for node in self.running.get(name).into_iter().flatten() {
+            let Some(seen) = self.nodes.get(node).filter(|seen| is_alive(seen)) else { continue };
+            let Some(running) = seen.record.actors.get(name) else { continue };
+            problems.extend(running.problem.as_ref().map(|problem| format!("on {node}: {problem}")));
+            let all = running.ready();
+            let ready = running.versions.get(&version).map_or(0, |health| health.ready);
+            if all > 0 {
+                targets.push(Target {
+                    node: node.clone(),
+                    incarnation: seen.record.incarnation.clone(),
+                    zone: seen.record.labels.get("zone").cloned(),
+                    ready,
+                    stale: all - ready,
+                });
+            }
+        }
+        Route {
+            app: state.app.clone(),
+            revision: state.revision,
+            version,
+            desired: placed.wanted,
+            targets,
+            idempotent: state.spec.idempotent.clone(),
+            nats: state.spec.settings.ingress.contains(&Ingress::Nats),
+            updating: state.update.is_some(),
+            problems: problems.into_iter().collect(),
+        }
+    }
+}
