@@ -2,6 +2,7 @@
 //!
 //! Each assigned actor has a worker of its own, so that a slow download of one does not hold up another.
 
+mod load;
 mod specs;
 mod worker;
 
@@ -14,6 +15,7 @@ use lattice_proto::subject::{Control, Subjects};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use self::load::report;
 pub use self::specs::Specs;
 use crate::artifact::Artifacts;
 use crate::bus::{Bus, Change};

@@ -18,15 +18,16 @@ mod observe;
 mod office;
 mod reconcile;
 mod rollout;
+mod scaling;
 
 use std::sync::Arc;
 
-use lattice_proto::Incarnation;
 use lattice_proto::subject::Subjects;
 use tokio::sync::{mpsc, watch};
 
 use crate::bus::Bus;
 use crate::membership::{Identity, Leader};
+use crate::router::Told;
 use crate::telemetry::Counters;
 
 pub use declare::{Declarations, Declared, Error as DeclareError, Terms};
@@ -51,23 +52,23 @@ pub struct Context {
 
 /// Stands for election, and leads when elected, for as long as the node runs.
 ///
-/// `suspicions` are the incarnations that somebody believes to be lost.
+/// `told` is what other nodes tell the leader.
 pub async fn run(
     context: Context,
-    mut suspicions: mpsc::Receiver<Incarnation>,
+    mut told: mpsc::Receiver<Told>,
     stop: tokio_util::sync::CancellationToken,
 ) {
     let context = Arc::new(context);
     loop {
         let elected = tokio::select! {
             elected = election::win(&context) => elected,
-            // Suspicions are the leader's business.
-            () = drain(&mut suspicions) => return,
+            // What a leader is told is nobody else's business.
+            () = drain(&mut told) => return,
             () = stop.cancelled() => return,
         };
         tracing::info!(term = elected.term, "this node leads the lattice");
         let deposed = elected.deposed.clone();
-        let outcome = office::hold(&context, elected, &mut suspicions, &stop).await;
+        let outcome = office::hold(&context, elected, &mut told, &stop).await;
         tracing::info!(outcome, after = ?deposed, "this node no longer leads the lattice");
         if stop.is_cancelled() {
             return;
@@ -75,6 +76,6 @@ pub async fn run(
     }
 }
 
-async fn drain(suspicions: &mut mpsc::Receiver<Incarnation>) {
-    while suspicions.recv().await.is_some() {}
+async fn drain(told: &mut mpsc::Receiver<Told>) {
+    while told.recv().await.is_some() {}
 }

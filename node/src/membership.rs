@@ -3,6 +3,7 @@
 mod inventory;
 mod lease;
 mod name;
+mod to_leader;
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::bus::{Bus, Change};
 pub use inventory::{Inventory, describe};
 pub use lease::{Keeper, Renewal, holder};
 pub use name::{Error, keep, take_name};
+pub use to_leader::ToLeader;
 
 /// How often a lease is renewed: three times may fail before it expires.
 pub const RENEW: Duration = Duration::from_millis(500);

@@ -10,14 +10,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{Agent, Specs, Tools};
+use crate::agent::{self, Agent, Specs, Tools};
 use crate::artifact::Artifacts;
 use crate::bus::{self, Bus};
 use crate::clock::ServerClock;
 use crate::config::Config;
 use crate::controller::{self, Declarations, NodeOrders, Observer};
 use crate::engine::Engine;
-use crate::membership::{self, Identity, Inventory, Leader};
+use crate::membership::{self, Identity, Inventory, Leader, ToLeader};
 use crate::nats_child::NatsChild;
 use crate::replica::Local;
 use crate::router::{Inboxes, Ingress, Parts, Peers, Router, Suspicions, Table};
@@ -114,6 +114,7 @@ async fn serve(
     let local = Local::default();
     let inventory = Inventory::new(membership::describe(&me, config.labels.clone(), listener.url()));
     let (leader_seen, leader) = watch::channel::<Option<Leader>>(None);
+    let to_leader = ToLeader::new(bus.calls.clone(), subjects.clone(), leader.clone());
     let (peers, lost) =
         Peers::new(bus.calls.clone(), subjects.clone(), me.incarnation.clone(), counters.clone());
     let table =
@@ -127,17 +128,18 @@ async fn serve(
         local: local.clone(),
         table,
         peers: peers.clone(),
+        leader: to_leader.clone(),
         counters: counters.clone(),
     });
     let artifacts = Artifacts::open(bus.clone(), engine, config.data.join("artifacts"))
         .map_err(|source| Error::Data { folder: config.data.clone(), source })?;
 
     let stop = CancellationToken::new();
-    let (suspected, suspicions) = mpsc::channel(256);
+    let (heard, told) = mpsc::channel(256);
     let mut tasks = JoinSet::new();
 
     // Calls in.
-    let inboxes = Inboxes::new(router.clone(), peers.clone(), suspected.clone());
+    let inboxes = Inboxes::new(router.clone(), peers.clone(), heard);
     let inbox = inboxes.open().await?;
     tasks.spawn(inboxes.serve(inbox));
     let ingress = Ingress::new(router.clone());
@@ -147,10 +149,11 @@ async fn serve(
 
     // Calls out.
     tasks.spawn(peers.watch());
-    tasks.spawn(report_lost(bus.clone(), subjects.clone(), leader.clone(), lost));
+    tasks.spawn(report_lost(to_leader.clone(), lost));
 
     // What runs here.
     tasks.spawn(local.clone().watch());
+    tasks.spawn(agent::report(local.clone(), me.incarnation.clone(), to_leader));
     let tools = Tools {
         specs: Specs::new(bus.clone(), subjects.clone()),
         artifacts: artifacts.clone(),
@@ -173,7 +176,7 @@ async fn serve(
         counters: counters.clone(),
     };
     let lead = CancellationToken::new();
-    let mut leading = tokio::spawn(controller::run(context, suspicions, lead.clone()));
+    let mut leading = tokio::spawn(controller::run(context, told, lead.clone()));
     tasks.spawn(ensure_after_outages(bus.clone(), subjects.clone()));
 
     // Operators.
@@ -282,18 +285,9 @@ async fn has_others(observer: &Observer, me: &Identity) -> bool {
 }
 
 /// Tells the leader which nodes this one lost.
-async fn report_lost(
-    bus: Bus,
-    subjects: Subjects,
-    leader: watch::Receiver<Option<Leader>>,
-    mut lost: Suspicions,
-) {
+async fn report_lost(leader: ToLeader, mut lost: Suspicions) {
     while let Some(incarnation) = lost.recv().await {
-        let leader = leader.borrow().clone();
-        if let Some(leader) = leader {
-            let inbox = subjects.inbox(&leader.lease.incarnation, &Inbox::Suspect);
-            bus.calls.publish(inbox, Suspicion { incarnation }.encode()).await;
-        }
+        leader.tell(&Inbox::Suspect, Suspicion { incarnation }.encode()).await;
     }
 }
 

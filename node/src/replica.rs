@@ -23,7 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::engine::{Compiled, Exit, Home, Instance};
 
 pub use in_flight::InFlight;
-pub use local::{Local, LocalActor, Refusal};
+pub use local::{Busy, Local, LocalActor, Refusal};
 pub use tally::{Count, Tally};
 pub use turn::{Answer, Message, Pending, Respond, Turn, TurnContext};
 
@@ -91,6 +91,11 @@ impl Replica {
     /// Turns that its present instance has answered.
     pub(super) fn answered(&self) -> u64 {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).answered()
+    }
+
+    /// Turns that are in its present instance.
+    pub(super) fn running(&self) -> u64 {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).running()
     }
 
     /// Takes nothing more, and returns when everything taken was answered.

@@ -17,6 +17,7 @@
 mod attempt;
 mod choice;
 mod handled;
+mod hold;
 mod inbox;
 mod ingress;
 mod peer;
@@ -38,14 +39,16 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::bus::Connection;
 use crate::clock::ServerClock;
+use crate::membership::ToLeader;
 use crate::replica::Local;
 use crate::telemetry::{Counters, Span, Subject};
 
-pub use inbox::{ENVELOPE_ROOM, Inboxes};
+pub use inbox::{ENVELOPE_ROOM, Inboxes, Told};
 pub use ingress::Ingress;
 pub use peer::{Peers, Suspicions};
 pub use table::Table;
 
+use hold::Holding;
 use room::Room;
 
 /// What somebody wants from an actor.
@@ -85,6 +88,8 @@ struct Shared {
     counters: Counters,
     /// For the payloads that wait on this node.
     room: Room,
+    /// Calls that wait for the first replica of an actor.
+    holding: Holding,
     /// Numbers the messages of this incarnation.
     messages: AtomicU64,
     /// The other nodes.
@@ -109,6 +114,8 @@ pub struct Parts {
     pub table: Table,
     /// The other nodes.
     pub peers: Peers,
+    /// Who has replicas made of what is called and does not run.
+    pub leader: ToLeader,
     /// What is counted.
     pub counters: Counters,
 }
@@ -116,10 +123,23 @@ pub struct Parts {
 impl Router {
     /// A router over these parts.
     pub fn new(parts: Parts) -> Self {
-        let Parts { bus, subjects, incarnation, zone, clock, local, table, peers, counters } = parts;
+        let Parts { bus, subjects, incarnation, zone, clock, local, table, peers, leader, counters } = parts;
         let (messages, room) = (AtomicU64::new(0), Room::of_this_machine());
-        let shared =
-            Shared { bus, subjects, incarnation, zone, clock, local, table, counters, room, messages, peers };
+        let holding = Holding::new(leader, incarnation.clone());
+        let shared = Shared {
+            bus,
+            subjects,
+            incarnation,
+            zone,
+            clock,
+            local,
+            table,
+            counters,
+            room,
+            holding,
+            messages,
+            peers,
+        };
         Self { shared: Arc::new(shared) }
     }
 

@@ -1,4 +1,5 @@
-//! What one node says to another: calls, their replies, cancellations, a suspicion.
+//! What one node says to another: calls, their replies, cancellations; to the leader a suspicion, how busy actors are, or
+//! that one is called of which nothing runs.
 //!
 //! ```text
 //! caller's router ── Calls ───▶ inbox of the node that runs the targets
@@ -25,11 +26,13 @@ mod wire {
 
 mod call;
 mod entry;
+mod load;
 mod reply;
 mod trace;
 
 pub use call::{Call, Calls, Hop, MAX_CHAIN};
 pub use entry::Entry;
+pub use load::{ActorLoad, LoadReport, MAX_LOADS, Wake};
 pub use reply::{Replies, Reply};
 pub use trace::{TraceContext, TraceParent};
 

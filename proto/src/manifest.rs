@@ -117,6 +117,8 @@ pub mod bound {
     pub const REPLICAS: u32 = 10_000;
     /// Messages that wait or run at once in one replica before another is added, at most.
     pub const INFLIGHT: u32 = 1_000_000;
+    /// The time over which a load is looked at before the number of replicas follows it, in milliseconds.
+    pub const WINDOW: u64 = 3_600_000;
     /// Labels in one list.
     pub const LABELS: usize = 64;
     /// Messages at once in one replica.

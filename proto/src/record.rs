@@ -226,6 +226,9 @@ pub struct Route {
     /// Whether another version is taking its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub updating: bool,
+    /// Whether a call is held, and the leader asked for a replica, while none runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_demand: bool,
     /// What keeps it from its spec, one sentence each.
     #[serde(default)]
     pub problems: Vec<String>,
@@ -279,6 +282,9 @@ pub struct Assigned {
     /// Whether crashes and failures are to be counted and reported: an update is going on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub observed: bool,
+    /// Whether the leader is to be told how busy they are: it decides how many there are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub measured: bool,
     /// Why here; one sentence.
     pub reason: String,
 }

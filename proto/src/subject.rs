@@ -30,8 +30,12 @@ pub enum Inbox {
     Cancel,
     /// Empty; answered at once and empty.
     Ping,
-    /// An encoded [`crate::envelope::Suspicion`].
+    /// An encoded [`crate::envelope::Suspicion`]; for the leader.
     Suspect,
+    /// An encoded [`crate::envelope::LoadReport`]; for the leader.
+    Load,
+    /// An encoded [`crate::envelope::Wake`]; for the leader.
+    Wake,
 }
 
 /// Calls that were sent together.
@@ -91,6 +95,8 @@ impl Subjects {
             Inbox::Cancel => format!("{prefix}node.{node}.cancel"),
             Inbox::Ping => format!("{prefix}node.{node}.ping"),
             Inbox::Suspect => format!("{prefix}node.{node}.suspect"),
+            Inbox::Load => format!("{prefix}node.{node}.load"),
+            Inbox::Wake => format!("{prefix}node.{node}.wake"),
         }
     }
 
@@ -115,6 +121,8 @@ impl Subjects {
             "cancel" => return Ok(Inbox::Cancel),
             "ping" => return Ok(Inbox::Ping),
             "suspect" => return Ok(Inbox::Suspect),
+            "load" => return Ok(Inbox::Load),
+            "wake" => return Ok(Inbox::Wake),
             _ => {}
         }
         let refused = box_.strip_prefix("refused.").ok_or(Malformed("unknown inbox"))?;
@@ -337,7 +345,8 @@ mod tests {
     fn inboxes_and_control_keys_round_trip() {
         let (subjects, node) = (subjects(), Incarnation::generate());
         let refused = Inbox::Refused(Refused { peer: Incarnation::generate(), first: 7, count: 2 });
-        for inbox in [Inbox::Call, Inbox::Reply, Inbox::Cancel, Inbox::Ping, Inbox::Suspect, refused] {
+        let told = [Inbox::Suspect, Inbox::Load, Inbox::Wake, refused];
+        for inbox in [Inbox::Call, Inbox::Reply, Inbox::Cancel, Inbox::Ping].into_iter().chain(told) {
             assert_eq!(subjects.parse_inbox(&subjects.inbox(&node, &inbox)), Ok(inbox));
         }
         for bad in

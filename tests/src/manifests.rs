@@ -27,6 +27,19 @@ pub fn pinned_shop() -> String {
     )
 }
 
+/// The shop, anywhere, with so many replicas of each actor and this artifact for its storefront.
+pub fn shop(replicas: u32, storefront: &str) -> String {
+    let part = |actor: &str, artifact: &str| {
+        format!("[actors.{actor}]\nartifact = \"{artifact}\"\nreplicas = {replicas}\n")
+    };
+    format!(
+        "[app]\nname = \"shop\"\n\n{}grants = {{ call = [\"inventory\", \"pricing\"], log = true }}\n\n{}\n{}",
+        part("storefront", storefront),
+        part("inventory", "inventory.wasm"),
+        part("pricing", "pricing.wasm")
+    )
+}
+
 /// The actor that misbehaves on request, with these lines in its table.
 pub fn misfit_with(lines: &str) -> String {
     format!("[app]\nname = \"misfit\"\n\n[actors.misfit]\nartifact = \"misfit.wasm\"\n{lines}\n")

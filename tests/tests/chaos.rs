@@ -7,9 +7,9 @@
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use lattice_tests::load::Plan;
+use lattice_tests::load::{Plan, Shot};
 use lattice_tests::{Lattice, manifests, say};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const NODES: usize = 4;
 const LATEST: Duration = Duration::from_secs(60);
@@ -20,9 +20,35 @@ enum Fault {
     KillNode(usize),
     TerminateNode(usize),
     PauseNode(usize),
+    KillLeader,
     KillNats,
     PauseNats,
     Scale(u32),
+    Apply,
+}
+
+/// What is declared, and since when nothing earlier may answer any more.
+struct Declared {
+    replicas: u32,
+    /// Counts the greetings that were declared.
+    greeting: u32,
+    /// Greetings that were reported as done, and when.
+    done: Vec<(Instant, u32)>,
+}
+
+impl Declared {
+    fn manifest(&self) -> String {
+        manifests::greeter_with(&format!(
+            "replicas = {}\nplacement = {{ require = [\"at=risk\"] }}\nenv = {{ GREETING = \"v{}\" }}",
+            self.replicas, self.greeting
+        ))
+    }
+
+    /// The oldest greeting that a call may be answered with that began at a time.
+    fn oldest(&self, at: Instant) -> u32 {
+        let done = self.done.iter().filter(|(since, _)| *since <= at);
+        done.map(|(_, greeting)| *greeting).max().unwrap_or(0)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,29 +63,31 @@ async fn after_random_faults_the_status_equals_the_spec() {
         builder = builder.label(node, "at=risk");
     }
     let mut lattice = builder.start().await;
-    lattice.apply(&manifests::greeter_with("replicas = 8\nplacement = { require = [\"at=risk\"] }")).await;
+    let mut declared = Declared { replicas: 8, greeting: 0, done: Vec::new() };
+    lattice.apply(&declared.manifest()).await;
     say(&format!("chaos: seed {seed} for {length:?}"));
 
     let load = lattice.load(&Plan::greet(100, length + LATEST * 2, &[0]).within(Duration::from_secs(2)));
-    let (start, mut replicas) = (Instant::now(), 8);
+    let start = Instant::now();
     while start.elapsed() < length {
         let fault = choose(&mut rng);
         say(&format!("chaos: {:5.1?} {fault:?}", start.elapsed()));
-        if let Fault::Scale(number) = fault {
-            replicas = number;
-        }
-        inflict(&mut lattice, fault, &mut rng).await;
+        inflict(&mut lattice, fault, &mut declared, &mut rng).await;
     }
 
     lattice.wait_until_joined(LATEST).await;
     // A declaration that met a fault may or may not have been taken; this one has to be.
-    lattice.scale(0, "greeter", replicas).await.unwrap();
+    declared.greeting += 1;
+    lattice.apply(&declared.manifest()).await;
+    declared.done.push((Instant::now(), declared.greeting));
+    let replicas = declared.replicas;
     let nodes = NODES as u32 - 1;
     let spread: Vec<u32> = (0..nodes).map(|node| (replicas + nodes - 1 - node) / nodes).collect();
     let spread: Vec<u32> = spread.into_iter().filter(|count| *count > 0).collect();
     lattice.wait_for_spread(0, "greeter", &spread, LATEST).await;
-    for node in 0..NODES {
-        lattice.call(node, "greeter", "hello", json!("Ada")).await.unwrap();
+    for call in 0..NODES * 50 {
+        let reply = lattice.call(call % NODES, "greeter", "hello", json!("Ada")).await.unwrap();
+        assert_eq!(greeting(&reply), declared.greeting, "seed {seed}: answered by what should be gone");
     }
 
     let report = load.stop().await;
@@ -68,6 +96,11 @@ async fn after_random_faults_the_status_equals_the_spec() {
     let expected = ["unknown", "deadline", "no-replica", "overloaded"];
     let strange: Vec<_> = report.failed().filter(|(_, fault)| !expected.contains(&fault.kind())).collect();
     assert!(strange.is_empty(), "seed {seed}: {strange:?}");
+    let gone = |shot: &&Shot| {
+        shot.outcome.as_ref().is_ok_and(|reply| greeting(reply) < declared.oldest(shot.started))
+    };
+    let stale: Vec<_> = report.shots.iter().filter(gone).collect();
+    assert!(stale.is_empty(), "seed {seed}: answered by what should be gone: {stale:?}");
     // A run in which every first try succeeded would have shown nothing.
     let retries = lattice.counters(0).await["retries"];
     say(&format!("chaos: seed {seed}: {retries} retries"));
@@ -88,17 +121,25 @@ async fn after_random_faults_the_status_equals_the_spec() {
 
 fn choose(rng: &mut Rng) -> Fault {
     let node = rng.usize(1..NODES);
-    match rng.u32(0..10) {
+    match rng.u32(0..12) {
         0..3 => Fault::KillNode(node),
         3..4 => Fault::TerminateNode(node),
         4..6 => Fault::PauseNode(node),
-        6..7 => Fault::KillNats,
-        7..8 => Fault::PauseNats,
-        _ => Fault::Scale(rng.u32(1..=12)),
+        6..7 => Fault::KillLeader,
+        7..8 => Fault::KillNats,
+        8..9 => Fault::PauseNats,
+        9..10 => Fault::Scale(rng.u32(1..=12)),
+        _ => Fault::Apply,
     }
 }
 
-async fn inflict(lattice: &mut Lattice, fault: Fault, rng: &mut Rng) {
+/// The number in a greeting of [`Declared`].
+fn greeting(reply: &Value) -> u32 {
+    let number = reply.as_str().and_then(|text| text.strip_prefix('v')?.split(',').next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("no greeting: {reply}"))
+}
+
+async fn inflict(lattice: &mut Lattice, fault: Fault, declared: &mut Declared, rng: &mut Rng) {
     // How long a fault lasts is part of what is tried, so here time itself is meant.
     let lasting = Duration::from_millis(rng.u64(100..4_000));
     match fault {
@@ -117,6 +158,14 @@ async fn inflict(lattice: &mut Lattice, fault: Fault, rng: &mut Rng) {
             tokio::time::sleep(lasting).await;
             lattice.nodes[node].resume();
         }
+        Fault::KillLeader => {
+            // The one that is asked is spared; when it leads itself, nobody is killed this time.
+            if let Some(leader) = lattice.leader(0).await.filter(|leader| *leader != 0) {
+                lattice.nodes[leader].kill();
+                tokio::time::sleep(lasting).await;
+                lattice.restart_node(leader).await;
+            }
+        }
         Fault::KillNats => {
             lattice.nats.kill();
             tokio::time::sleep(lasting).await;
@@ -127,7 +176,15 @@ async fn inflict(lattice: &mut Lattice, fault: Fault, rng: &mut Rng) {
             tokio::time::sleep(lasting).await;
             lattice.nats.resume();
         }
+        Fault::Apply => {
+            declared.greeting += 1;
+            match lattice.try_apply(0, &declared.manifest()).await {
+                Ok(_) => declared.done.push((Instant::now(), declared.greeting)),
+                Err(fault) => assert!(fault.kind.is_some(), "{fault}"),
+            }
+        }
         Fault::Scale(replicas) => {
+            declared.replicas = replicas;
             let began = lattice.scale(0, "greeter", replicas).await;
             if let Err(fault) = began {
                 assert!(fault.kind.is_some(), "{fault}");

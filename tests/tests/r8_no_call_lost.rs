@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use lattice_tests::load::Plan;
-use lattice_tests::{Lattice, manifests, say};
+use lattice_tests::{Lattice, artifacts, manifests, say};
+use serde_json::json;
 
 const LATEST: Duration = Duration::from_secs(30);
 
@@ -34,11 +35,47 @@ async fn an_update_under_load_loses_no_call() {
         lattice
             .apply(&manifests::greeter_with(&format!("replicas = 6\nenv = {{ GREETING = \"{greeting}\" }}")))
             .await;
-        let reply = lattice.call(1, "greeter", "hello", serde_json::json!("Ada")).await.unwrap();
-        assert_eq!(reply, serde_json::json!(format!("{greeting}, Ada!")), "done must mean done");
+        let reply = lattice.call(1, "greeter", "hello", json!("Ada")).await.unwrap();
+        assert_eq!(reply, json!(format!("{greeting}, Ada!")), "done must mean done");
     }
     load.wait_for(200).await;
     let report = load.stop().await;
     say(&format!("measured: {report}"));
     assert_eq!(report.kinds(), [].into(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_artifact_of_the_storefront_rolls_in_under_load_and_loses_no_call() {
+    let lattice = Lattice::start(3).await;
+    lattice.apply(&manifests::shop(3, "storefront.wasm")).await;
+    let plan = Plan::greet(200, Duration::from_secs(60), &[0, 1, 2]);
+    let load = lattice.load(&plan.on("storefront", "quote", json!({ "sku": "tea", "quantity": 2 })));
+    load.wait_for(200).await;
+    let digest =
+        artifacts::put(&mut lattice.admin(0), artifacts::variant("storefront.wasm", 2)).await.unwrap();
+    lattice.apply(&manifests::shop(3, digest.as_str())).await;
+    load.wait_for(200).await;
+    let report = load.stop().await;
+    say(&format!("measured: {report}"));
+    assert_eq!(report.kinds(), [].into(), "{report}");
+    let history = lattice.history(1, "shop").await;
+    let storefront = history[1].actors.iter().find(|actor| actor.actor == "storefront").unwrap();
+    assert_eq!((storefront.artifact.as_str(), history[1].good), (digest.as_str(), true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_that_is_deleted_under_load_answers_what_it_has_taken() {
+    let lattice = Lattice::start(3).await;
+    lattice.apply(&manifests::misfit_with("replicas = 6\nconcurrency = 8")).await;
+    let plan = Plan::greet(100, Duration::from_secs(60), &[0, 1, 2]);
+    let load = lattice.load(&plan.on("misfit", "sleep", json!({ "ms": 300 })));
+    load.wait_for(100).await;
+    lattice.delete(0, "misfit").await.unwrap();
+    let report = load.stop().await;
+    say(&format!("measured: {report}"));
+    // Whoever calls what is gone is told so; whoever called before has an answer.
+    let kinds: Vec<String> = report.kinds().into_keys().collect();
+    let surely_not_run = ["no-such-actor", "no-replica"];
+    assert!(kinds.iter().all(|kind| surely_not_run.contains(&kind.as_str())), "{report}");
+    assert!(report.failed().all(|(_, fault)| fault.ran == lattice_proto::Ran::No), "{report}");
 }

@@ -17,6 +17,9 @@ use crate::steps::Steps;
 use crate::test::{give, with_tests};
 use crate::workspace::{self, cargo};
 
+/// How long the chaos tests go on with each seed; in every other run they end sooner.
+const CHAOS_SECONDS: &str = "120";
+
 /// What may be said on the command line.
 #[derive(Args)]
 pub struct Options {
@@ -82,6 +85,9 @@ fn one(file: &str, kit: &Kit, guard: &Guard, seed: u64, tally: &mut Tally) -> Re
     let mut test = cargo(&with_tests(&names));
     test.args(["--quiet", "--", "--include-ignored", "--format=pretty"]).env("LATTICE_SOAK", "1");
     test.env("LATTICE_CHAOS_SEED", seed.to_string());
+    if std::env::var_os("LATTICE_CHAOS_SECONDS").is_none() {
+        test.env("LATTICE_CHAOS_SECONDS", CHAOS_SECONDS);
+    }
     give(&mut test, kit, guard);
     let mut child = test.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let mut counted = 0;

@@ -228,6 +228,9 @@ async fn converge(
         }
     }
     withdraw(actor, now, |version| wanted.versions.contains_key(&version), tools, finishing);
+    for deployed in now.values() {
+        deployed.local.measure(wanted.measured);
+    }
     outcome
 }
 

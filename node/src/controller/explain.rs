@@ -1,5 +1,7 @@
 //! Where an actor is and why, from what is stored: any node can say it.
 
+use std::collections::BTreeMap;
+
 use lattice_proto::record::{Assignment, NodeState};
 use lattice_proto::subject::Control;
 use lattice_proto::{ActorName, AppName};
@@ -33,23 +35,31 @@ impl Observer {
         for view in nodes.iter().filter(|view| view.state != NodeState::Gone) {
             planner.set_node(&view.record.name, offer(&view.record, view.state));
         }
+        // How many a scaled one is to have is not stored as such, but is what was placed.
+        let mut placed: BTreeMap<ActorName, u32> = BTreeMap::new();
+        let mut seats = Vec::new();
+        for entry in &listing.entries {
+            if let Ok(Control::Assign(node)) = self.subjects().parse_control(&entry.key) {
+                let assignment: Assignment = observe::decode(entry)?;
+                for (actor, assigned) in assignment.actors {
+                    *placed.entry(actor.clone()).or_default() += assigned.placed;
+                    let seat = Seat { replicas: assigned.placed, why: assigned.reason.as_str().into() };
+                    seats.push((actor, node.clone(), seat));
+                }
+            }
+        }
         let mut found = None;
         for app in listing.apps(self.subjects())? {
             for (name, spec) in &app.actors {
-                planner.set_actor(name, Demand::of(&spec.settings, wanted(spec)), "declared");
+                let scale = placed.get(name).copied().unwrap_or(0);
+                planner.set_actor(name, Demand::of(&spec.settings, wanted(spec, scale)), "declared");
                 if name == actor {
                     found = Some((app.app.clone(), app.revision));
                 }
             }
         }
-        for entry in &listing.entries {
-            if let Ok(Control::Assign(node)) = self.subjects().parse_control(&entry.key) {
-                let assignment: Assignment = observe::decode(entry)?;
-                for (actor, assigned) in assignment.actors {
-                    let seat = Seat { replicas: assigned.placed, why: assigned.reason.as_str().into() };
-                    planner.set_seat(&actor, &node, seat);
-                }
-            }
+        for (actor, node, seat) in seats {
+            planner.set_seat(&actor, &node, seat);
         }
         // The leader decides; what it has not decided yet is shown as it is about to.
         planner.settle();

@@ -1,9 +1,11 @@
 //! Holding office: keep the lease, keep up with everything, and write what the plan says.
 
+mod act;
 mod entry;
 mod held;
 mod revisions;
 mod states;
+mod take_in;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use lattice_proto::record::{self, App, Catalog, Lease, Node, NodeOrder, Route};
+use lattice_proto::record::{self, Node, NodeOrder, Route};
 use lattice_proto::subject::{Control, Inbox};
 use lattice_proto::{ActorName, Incarnation, NodeName};
 use tokio::sync::{mpsc, watch};
@@ -24,7 +26,9 @@ use super::Context;
 use super::election::{self, Elected};
 use super::liveness::{Liveness, Verdict};
 use super::reconcile::{Reconciler, Seen};
-use crate::bus::{Change, Error, Link, Mirror, RequestError};
+use super::scaling::Scaling;
+use crate::bus::{Error, Link, Mirror, RequestError};
+use crate::router::Told;
 
 /// How often time alone is a reason to look.
 const LOOK: Duration = Duration::from_millis(100);
@@ -59,6 +63,8 @@ struct Office<'a> {
     stays: BTreeSet<(lattice_proto::AppName, u64)>,
     /// Nodes whose assignments were too large to be written; each is reported once in a term.
     oversized: BTreeSet<NodeName>,
+    /// How busy those actors are of which the lattice decides the number of replicas.
+    scaling: Scaling,
     /// The control stream's prefix, by which its keys are parsed.
     subjects: lattice_proto::subject::Subjects,
 }
@@ -67,13 +73,13 @@ struct Office<'a> {
 pub(super) async fn hold(
     context: &Context,
     elected: Elected,
-    suspicions: &mut mpsc::Receiver<Incarnation>,
+    told: &mut mpsc::Receiver<Told>,
     stop: &CancellationToken,
 ) -> &'static str {
     let Elected { keeper, term, term_revision, deposed } = elected;
     // Renewals have a task of their own: a plan that takes long to write must not cost the office.
     let held = Held::start(keeper);
-    let (verdicts, mut told) = mpsc::channel::<(Incarnation, Verdict)>(64);
+    let (verdicts, mut asked) = mpsc::channel::<(Incarnation, Verdict)>(64);
     let mut office = Office {
         context,
         term,
@@ -95,6 +101,7 @@ pub(super) async fn hold(
         complained: false,
         stays: BTreeSet::new(),
         oversized: BTreeSet::new(),
+        scaling: Scaling::default(),
         subjects: context.subjects.clone(),
     };
     let filter = context.subjects.control_filter();
@@ -114,11 +121,15 @@ pub(super) async fn hold(
             change = nodes.next() => office.nodes.apply(change),
             change = routes.next() => office.route(change),
             change = leases.next() => office.lease(change),
-            Some(suspect) = suspicions.recv() => {
-                ask(context, suspect, &verdicts);
-                false
-            }
-            Some((incarnation, verdict)) = told.recv() => {
+            Some(told) = told.recv() => match told {
+                Told::Suspect(suspect) => {
+                    ask(context, suspect, &verdicts);
+                    false
+                }
+                Told::Load(report) => office.scaling.load(report, Instant::now()),
+                Told::Wake(wake) => office.scaling.wake(wake, Instant::now()),
+            },
+            Some((incarnation, verdict)) = asked.recv() => {
                 office.liveness.told(&incarnation, verdict);
                 office.liveness.take_changed(Instant::now())
             }
@@ -128,7 +139,8 @@ pub(super) async fn hold(
                     ask(context, silent, &verdicts);
                 }
                 // Time alone changes little, so nothing is planned anew that did not change.
-                office.liveness.take_changed(now) || office.again || office.forgets(now) || office.is_due(now)
+                let scaled = office.scaling.tick(now);
+                scaled || office.liveness.take_changed(now) || office.again || office.forgets(now) || office.is_due(now)
             }
             latest = next_generation(&mut link, generation) => {
                 generation = latest;
@@ -216,88 +228,6 @@ impl Office<'_> {
             && self.routes.is_complete()
     }
 
-    /// Takes in a change of the leases.
-    fn lease(&mut self, change: Change) -> bool {
-        match change {
-            Change::Reset => {
-                self.liveness.begin_listing();
-                false
-            }
-            Change::Current => {
-                self.liveness.end_listing();
-                self.leases_complete = true;
-                true
-            }
-            Change::Put(entry) => {
-                let name = entry.key.strip_prefix("node.").and_then(|name| name.parse().ok());
-                let Some(name) = name else { return false };
-                match entry.value.as_deref().and_then(|bytes| record::decode::<Lease>(bytes).ok()) {
-                    Some(lease) => self.liveness.renewed(&lease, Instant::now()),
-                    None => self.liveness.ended(&name),
-                }
-                // Renewals come all the time, and what they change is looked at with the clock.
-                false
-            }
-        }
-    }
-
-    /// Takes in a change of what is declared or decided.
-    fn decision(&mut self, change: Change) -> bool {
-        let key = match &change {
-            Change::Put(entry) => Some(entry.key.clone()),
-            // What is read once more may be something else altogether.
-            Change::Reset | Change::Current => None,
-        };
-        let changed = self.decisions.apply(change);
-        match key {
-            None => self.doubt(),
-            Some(key) => {
-                let stored = self.decisions.get(&key).map(|entry| &entry.value);
-                if let (Some(reconciler), Some(Decision::Assignment(node, assignment))) =
-                    (&mut self.reconciler, stored)
-                {
-                    reconciler.saw_assignment(node, assignment);
-                }
-            }
-        }
-        changed
-    }
-
-    /// Takes in a change of a route.
-    fn route(&mut self, change: Change) -> bool {
-        let key = match &change {
-            Change::Put(entry) => entry.key.parse::<ActorName>().ok(),
-            Change::Reset | Change::Current => None,
-        };
-        let changed = self.routes.apply(change);
-        let Some(actor) = key else {
-            self.doubt();
-            return changed;
-        };
-        let stored = self.routes.get(actor.as_str());
-        let awaited = self.written.get(&actor).copied();
-        if let Some(awaited) = awaited {
-            // Of several writes on their way only the last one counts.
-            if stored.is_none_or(|stored| stored.revision < awaited) {
-                return changed;
-            }
-            self.written.remove(&actor);
-        }
-        let route = stored.map(|stored| stored.value.clone());
-        if let Some(reconciler) = &mut self.reconciler {
-            reconciler.set_route(&actor, route);
-        }
-        changed
-    }
-
-    /// What is stored may not be what was meant: the next plan begins with what is stored.
-    fn doubt(&mut self) {
-        if let Some(reconciler) = self.reconciler.take() {
-            self.earlier = Some(reconciler);
-        }
-        self.written.clear();
-    }
-
     fn is_due(&self, now: Instant) -> bool {
         self.reconciler.as_ref().is_none_or(|reconciler| reconciler.is_due(now))
     }
@@ -305,105 +235,5 @@ impl Office<'_> {
     async fn is_deposed(&self) -> Result<bool, Error> {
         let entry = self.context.bus.decisions.get(&self.subjects.control(&Control::Term)).await?;
         Ok(entry.is_none_or(|entry| entry.revision > self.term_revision))
-    }
-
-    /// Keys of what is declared or decided whose records cannot be read. While there are any nothing is planned: a plan
-    /// over half of what is declared would stop the other half. Revisions that are no longer current do not count, and
-    /// neither does what a single node says of itself.
-    fn unreadable(&self) -> Vec<&str> {
-        let entries = || self.decisions.entries().iter();
-        let catalog = self.catalog();
-        let matters = |key: &str| match (self.subjects.parse_control(key), catalog) {
-            (Ok(Control::Spec(app, revision)), Some(catalog)) => {
-                catalog.apps.get(&app).is_some_and(|head| !head.deleted && head.revision == revision)
-            }
-            (Ok(_), _) => true,
-            (Err(_), _) => false,
-        };
-        let unreadable =
-            entries().filter(|(key, entry)| matches!(entry.value, Decision::Unreadable) && matters(key));
-        unreadable.map(|(key, _)| key.as_str()).collect()
-    }
-
-    async fn act(&mut self) -> Result<(), Error> {
-        let unreadable = self.unreadable();
-        if !unreadable.is_empty() {
-            if !self.complained {
-                self.context.counters.malformed_records();
-                tracing::error!(
-                    ?unreadable,
-                    "records cannot be read, so nothing is planned; was this node updated last?"
-                );
-            }
-            self.complained = true;
-            return Ok(());
-        }
-        self.complained = false;
-        let now = Instant::now();
-        let seen = self.see(now);
-        self.write_states(&seen, now).await?;
-        let mut reconciler = self.take_reconciler(&seen);
-        let plan = reconciler.plan(now);
-        self.reconciler = Some(reconciler);
-        // Routes say what is there, assignments what should be. Routes go first: a node that loses a replica because
-        // another one has it must not do so before callers can know of the other.
-        let routed = self.write_routes(plan.routes).await;
-        self.write_assignments(plan.assignments).await?;
-        self.declare(plan.met, plan.failed).await?;
-        routed
-    }
-
-    /// With all that is known by now.
-    fn take_reconciler(&mut self, seen: &BTreeMap<NodeName, Seen>) -> Reconciler {
-        let known = self.reconciler.take();
-        let begins = known.is_none();
-        let mut reconciler = known.unwrap_or_else(|| Reconciler::new(self.term));
-        for seen in seen.values() {
-            reconciler.set_node(seen);
-        }
-        let forgotten: Vec<NodeName> =
-            reconciler.nodes().filter(|node| !seen.contains_key(*node)).cloned().collect();
-        for node in forgotten {
-            reconciler.remove_node(&node);
-        }
-        let catalog = self.catalog();
-        let head = |app: &App| {
-            let head = catalog.and_then(|catalog| catalog.apps.get(&app.app));
-            head.filter(|head| !head.deleted && head.revision == app.revision)
-        };
-        let apps = self.decisions.entries().values().filter_map(|entry| match &entry.value {
-            Decision::App(app) => Some((app, head(app)?)),
-            _ => None,
-        });
-        // An app must give up an actor before another one may have it.
-        reconciler.keep_apps(|app| {
-            catalog.and_then(|catalog| catalog.apps.get(app)).is_some_and(|head| !head.deleted)
-        });
-        for (app, head) in apps {
-            reconciler.set_app(app, head.good);
-        }
-        if begins {
-            for entry in self.decisions.entries().values() {
-                if let Decision::Assignment(node, assignment) = &entry.value {
-                    reconciler.set_assignment(node, assignment);
-                }
-            }
-            for (actor, stored) in self.routes.entries() {
-                if let Ok(actor) = actor.parse() {
-                    reconciler.set_route(&actor, Some(stored.value.clone()));
-                }
-            }
-            if let Some(earlier) = self.earlier.take() {
-                reconciler.inherit(earlier);
-            }
-        }
-        reconciler
-    }
-
-    fn catalog(&self) -> Option<&Catalog> {
-        match &self.decisions.get(&self.subjects.control(&Control::Catalog))?.value {
-            Decision::Catalog(catalog) => Some(catalog),
-            _ => None,
-        }
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use lattice_proto::manifest::Replicas;
+use lattice_proto::manifest::{Range, Replicas};
 use lattice_proto::record::{Actor, App, Assigned, Assignment, Node, NodeState, Route};
 use lattice_proto::{ActorName, AppName, NodeName};
 
@@ -79,6 +79,8 @@ struct State {
     met: bool,
     /// Whether nodes were asked to count and report failures.
     observed: bool,
+    /// How many replicas there are to be, where the manifest leaves that to the lattice.
+    scale: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -132,23 +134,48 @@ impl Reconciler {
                 }
                 Some(_) => format!("changed in revision {}", app.revision),
             };
-            self.planner.set_actor(name, Demand::of(&spec.settings, wanted(spec)), &why);
             let before = self.actors.remove(name);
-            let (mut update, mut condemned, mut observed) = (None, BTreeSet::new(), false);
+            let (mut update, mut condemned, mut observed, mut scale) = (None, BTreeSet::new(), false, 0);
             if let Some(before) = before {
-                (condemned, observed) = (before.condemned, before.observed);
+                (condemned, observed, scale) = (before.condemned, before.observed, before.scale);
                 update = before.update.filter(|_| before.spec.version == spec.version);
             }
+            if let Replicas::Range(range) = spec.settings.replicas {
+                scale = scale.clamp(range.min, range.max);
+            }
+            self.planner.set_actor(name, Demand::of(&spec.settings, wanted(spec, scale)), &why);
             let (app_name, revision, spec) = (app.app.clone(), app.revision, spec.clone());
             // What somebody declares again gets another chance.
             condemned.remove(&spec.version);
             self.actors.insert(
                 name.clone(),
-                State { app: app_name, revision, spec, update, condemned, met: false, observed },
+                State { app: app_name, revision, spec, update, condemned, met: false, observed, scale },
             );
             self.dirty.insert(name.clone());
         }
         self.apps.insert(app.app.clone(), app.clone());
+    }
+
+    /// How many replicas there are to be of an actor of which the manifest leaves that to the lattice.
+    pub fn set_scale(&mut self, actor: &ActorName, replicas: u32, why: &str) {
+        let Some(state) = self.actors.get_mut(actor).filter(|state| state.scale != replicas) else { return };
+        state.scale = replicas;
+        let demand = Demand::of(&state.spec.settings, wanted(&state.spec, replicas));
+        self.planner.set_actor(actor, demand, why);
+        self.dirty.insert(actor.clone());
+    }
+
+    /// Actors of which the manifest leaves the number of replicas to the lattice, each with the replicas that are ordered.
+    pub fn scaled(&self) -> Vec<(ActorName, Range, u32)> {
+        let ordered = |actor: &ActorName| {
+            let nodes = self.ordered.get(actor).into_iter().flatten();
+            nodes.filter_map(|node| Some(self.orders.get(node)?.get(actor)?.placed)).sum()
+        };
+        let scaled = self.actors.iter().filter_map(|(actor, state)| match state.spec.settings.replicas {
+            Replicas::Range(range) => Some((actor.clone(), range, ordered(actor))),
+            Replicas::Count(_) | Replicas::Each(_) => None,
+        });
+        scaled.collect()
     }
 
     /// Only these apps are declared.
@@ -315,12 +342,12 @@ fn is_alive(seen: &Seen) -> bool {
     !matches!(seen.state, NodeState::Suspect | NodeState::Gone)
 }
 
-/// How many replicas an actor asks for.
-pub(super) fn wanted(spec: &Actor) -> Wanted {
+/// How many replicas an actor asks for; `scale` is what the lattice decided where that is left to it.
+pub(super) fn wanted(spec: &Actor, scale: u32) -> Wanted {
     match spec.settings.replicas {
         Replicas::Count(count) => Wanted::Count(count),
         Replicas::Each(_) => Wanted::Each,
-        Replicas::Range(range) => Wanted::Count(range.min),
+        Replicas::Range(_) => Wanted::Count(scale),
     }
 }
 

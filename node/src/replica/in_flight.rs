@@ -45,6 +45,12 @@ impl InFlight {
         self.answered.load(Ordering::Relaxed)
     }
 
+    /// How many turns are in the guest.
+    pub fn running(&self) -> u64 {
+        let ended = self.answered() + self.failed();
+        self.entered.load(Ordering::Relaxed).saturating_sub(ended)
+    }
+
     /// How many turns ended with the instance.
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)

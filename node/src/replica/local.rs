@@ -1,5 +1,6 @@
 //! Which actors run on this node, and the way into them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -23,6 +24,19 @@ pub struct LocalActor {
     pub home: Arc<Home>,
     /// Read by every call and written when the number changes, so readers must not wait for each other.
     replicas: RwLock<Vec<Arc<Replica>>>,
+    /// Whether the leader decides how many there are, and wants to know how busy they are.
+    measured: AtomicBool,
+}
+
+/// How busy the replicas of one version are at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Busy {
+    /// Those that take messages.
+    pub replicas: u32,
+    /// Messages waiting and running.
+    pub in_flight: u64,
+    /// Messages waiting only.
+    pub waiting: u64,
 }
 
 /// A cheap handle on the directory. The agent writes it, the router reads it.
@@ -37,7 +51,7 @@ type Versions = Vec<(u64, Arc<LocalActor>)>;
 impl LocalActor {
     /// An actor without replicas.
     pub fn new(home: Arc<Home>) -> Self {
-        Self { home, replicas: RwLock::default() }
+        Self { home, replicas: RwLock::default(), measured: AtomicBool::new(false) }
     }
 
     /// Opens one more replica to messages.
@@ -72,6 +86,20 @@ impl LocalActor {
         let running: u64 = replicas.iter().map(|replica| replica.answered()).sum();
         let count = self.home.tally.count();
         Count { handled: count.handled + running, ..count }
+    }
+
+    /// Whether the leader is to be told how busy they are.
+    pub fn measure(&self, measured: bool) {
+        self.measured.store(measured, Ordering::Relaxed);
+    }
+
+    /// How busy they are now.
+    pub fn busy(&self) -> Busy {
+        let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
+        let in_flight = replicas.iter().map(|replica| u64::from(replica.load())).sum();
+        let running: u64 = replicas.iter().map(|replica| replica.running()).sum();
+        let count = u32::try_from(replicas.len()).unwrap_or(u32::MAX);
+        Busy { replicas: count, in_flight, waiting: in_flight.saturating_sub(running) }
     }
 
     /// Messages waiting and running in all of them.
@@ -154,6 +182,19 @@ impl Local {
             versions.retain(|(known, _)| *known != version);
         }
         self.actors.remove_if(actor, |_, versions| versions.is_empty());
+    }
+
+    /// Those of which the leader wants to know how busy they are, by actor and version.
+    pub fn measured(&self) -> Vec<(ActorName, u64, Arc<LocalActor>)> {
+        let mut measured = Vec::new();
+        for entry in self.actors.iter() {
+            for (version, local) in entry.value() {
+                if local.measured.load(Ordering::Relaxed) {
+                    measured.push((entry.key().clone(), *version, local.clone()));
+                }
+            }
+        }
+        measured
     }
 
     /// Looks after turns that never end, for as long as the node runs.

@@ -1,10 +1,10 @@
-//! What other nodes send to this one: calls, replies, cancellations, pings and suspicions, on one subscription.
+//! What other nodes send to this one: calls, replies, cancellations, pings and what a leader is told, on one subscription.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lattice_proto::envelope::{Call, Calls, Cancel, Malformed, Replies, Reply, Suspicion};
+use lattice_proto::envelope::{Call, Calls, Cancel, LoadReport, Malformed, Replies, Reply, Suspicion, Wake};
 use lattice_proto::subject::Inbox;
 use lattice_proto::{Fault, Incarnation, Ran};
 use tokio::sync::mpsc;
@@ -23,18 +23,29 @@ pub const ENVELOPE_ROOM: usize = 64 << 10;
 /// How often the deadlines of handled calls are looked at. Callers wait a little longer for what that finds.
 const EXPIRE: Duration = Duration::from_millis(10);
 
+/// What a leader is told by other nodes.
+#[derive(Debug)]
+pub enum Told {
+    /// Somebody stopped answering.
+    Suspect(Incarnation),
+    /// How busy a node is.
+    Load(LoadReport),
+    /// Calls are held.
+    Wake(Wake),
+}
+
 /// Serves this node's inbox.
 pub struct Inboxes {
     router: Router,
     peers: Peers,
-    suspicions: mpsc::Sender<Incarnation>,
+    told: mpsc::Sender<Told>,
     handled: Handled,
 }
 
 impl Inboxes {
-    /// An inbox for this router; suspicions that arrive are passed on.
-    pub fn new(router: Router, peers: Peers, suspicions: mpsc::Sender<Incarnation>) -> Self {
-        Self { router, peers, suspicions, handled: Handled::default() }
+    /// An inbox for this router; what a leader is told is passed on.
+    pub fn new(router: Router, peers: Peers, told: mpsc::Sender<Told>) -> Self {
+        Self { router, peers, told, handled: Handled::default() }
     }
 
     /// Subscribes. Messages that arrive before [`Self::serve`] runs wait.
@@ -91,16 +102,25 @@ impl Inboxes {
                         self.router.shared.bus.publish(reply, Bytes::new()).await;
                     }
                 }
-                Ok(Inbox::Suspect) => match Suspicion::decode(message.payload) {
-                    // A full channel means that the leader is busy with earlier reports of the same loss.
-                    Ok(suspicion) => drop(self.suspicions.try_send(suspicion.incarnation)),
-                    Err(_) => counters.malformed_envelopes(),
-                },
+                Ok(Inbox::Suspect) => {
+                    let told = Suspicion::decode(message.payload);
+                    self.tell(told.map(|suspicion| Told::Suspect(suspicion.incarnation)));
+                }
+                Ok(Inbox::Load) => self.tell(LoadReport::decode(message.payload).map(Told::Load)),
+                Ok(Inbox::Wake) => self.tell(Wake::decode(message.payload).map(Told::Wake)),
                 Err(error) => {
                     counters.malformed_subjects();
                     self.reject(message.reply, error.to_string()).await;
                 }
             }
+        }
+    }
+
+    fn tell(&self, told: Result<Told, Malformed>) {
+        match told {
+            // A full channel means that the leader is busy with earlier news, and all of it is said again.
+            Ok(told) => drop(self.told.try_send(told)),
+            Err(_) => self.router.shared.counters.malformed_envelopes(),
         }
     }
 

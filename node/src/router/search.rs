@@ -8,6 +8,7 @@ use lattice_proto::envelope::MAX_CHAIN;
 use lattice_proto::{ActorId, Fault, Incarnation, MessageId, Ran};
 
 use super::attempt::Tried;
+use super::hold::ASK;
 use super::table::Known;
 use super::{Ask, Router, choice};
 use crate::replica::LocalActor;
@@ -21,6 +22,9 @@ const STALE_ROUTE: Duration = Duration::from_millis(20);
 
 /// How long a fresh look at a route may take when none of the nodes that it names is there any more.
 const LAST_LOOK: Duration = Duration::from_millis(50);
+
+/// How often a call that is held asks for the route itself, in rounds of [`ASK`]: what was announced may be lost.
+const DOUBT: u32 = 5;
 
 /// A key that is not looked at would be a promise that is not kept.
 pub(super) fn refuse_key(target: &ActorId) -> Result<(), Fault> {
@@ -58,6 +62,13 @@ impl Search {
             self.tried.push(node.clone());
         }
         is_new
+    }
+
+    /// Routes have changed: all may be tried again.
+    fn begin_anew(&mut self) {
+        self.moved = false;
+        self.spent = 1;
+        self.tried.clear();
     }
 
     /// The best of the nodes that a route names and that were not tried yet, within the budget.
@@ -154,11 +165,8 @@ impl Router {
     fn find_at_once(&self, ask: &Ask, search: &mut Search) -> Option<Found> {
         let shared = &*self.shared;
         // This node first. It is tried once in a call, unless routes changed.
-        if let Some(local) = shared.local.get(&ask.target.name)
-            && local.count() > 0
-            && search.visit(&shared.incarnation)
-        {
-            return Some(Found::Here(local));
+        if let Some(here) = self.find_here(ask, search) {
+            return Some(here);
         }
         let known = shared.table.known(&ask.target.name)?;
         let index = search.pick(&known, shared.zone.as_deref())?;
@@ -182,6 +190,14 @@ impl Router {
             };
             if let Some(index) = search.pick(&known, shared.zone.as_deref()) {
                 return Ok(Found::There(known, index));
+            }
+            if known.route.on_demand && !matches!(search.last, Some(Fault::Overloaded(_))) {
+                self.hold(ask, &known).await?;
+                search.begin_anew();
+                if let Some(here) = self.find_here(ask, search) {
+                    return Ok(here);
+                }
+                continue;
             }
             // A route that names this node is out of date when nothing runs here.
             search.moved |= known.names_this_node && shared.local.get(&ask.target.name).is_none();
@@ -207,16 +223,55 @@ impl Router {
             if tokio::time::timeout_at(ask.deadline.into(), newer).await.is_err() {
                 return Err(Fault::Deadline(Ran::No));
             }
-            search.moved = false;
-            search.spent = 1;
-            search.tried.clear();
-            if let Some(local) = shared.local.get(&ask.target.name)
-                && local.count() > 0
-                && search.visit(&shared.incarnation)
-            {
-                return Ok(Found::Here(local));
+            search.begin_anew();
+            if let Some(here) = self.find_here(ask, search) {
+                return Ok(here);
             }
         }
+    }
+
+    /// This node, if it has the actor and was not tried yet.
+    fn find_here(&self, ask: &Ask, search: &mut Search) -> Option<Found> {
+        let local = self.shared.local.get(&ask.target.name).filter(|local| local.count() > 0)?;
+        search.visit(&self.shared.incarnation).then_some(Found::Here(local))
+    }
+
+    /// Waits for a replica of what runs on demand: until the route is another one, or this node has it.
+    async fn hold(&self, ask: &Ask, known: &Known) -> Result<(), Fault> {
+        let (shared, actor) = (&*self.shared, &ask.target.name);
+        let route = &known.route;
+        if route.desired > 0
+            && route.targets.is_empty()
+            && let Some(problem) = route.problems.first()
+        {
+            return Err(Fault::NoReplica(format!("`{actor}` cannot run at the moment: {problem}")));
+        }
+        let Some(held) = shared.holding.enter(actor) else {
+            shared.counters.overloaded();
+            return Err(Fault::Overloaded(format!("{actor} (too many calls wait for its first replica)")));
+        };
+        for round in 1u32.. {
+            if !shared.bus.is_up() {
+                return Err(Fault::NoReplica(format!(
+                    "none of `{actor}` runs here, and NATS cannot be reached to have one made"
+                )));
+            }
+            let asked = async {
+                held.ask().await;
+                match round % DOUBT {
+                    0 => shared.table.newer(actor, known.revision, ASK).await,
+                    _ => shared.table.awaited(actor, known.revision, ASK).await,
+                }
+            };
+            if tokio::time::timeout_at(ask.deadline.into(), asked).await.is_err() {
+                return Err(Fault::Deadline(Ran::No));
+            }
+            let is_here = shared.local.get(actor).is_some_and(|local| local.count() > 0);
+            if is_here || shared.table.revision(actor) != known.revision {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -144,6 +144,18 @@ impl Table {
         let _ = tokio::time::timeout(pause, changed).await;
     }
 
+    /// Waits for a route that is newer than `revision` without asking for one, at most for `pause`.
+    pub(super) async fn awaited(&self, actor: &ActorName, revision: u64, pause: Duration) {
+        let Some(watched) = self.shared.watched.get(actor).map(|entry| entry.value().clone()) else { return };
+        let mut state = watched.state.clone();
+        let changed = state.wait_for(|state| match state {
+            Some(known) => known.as_ref().is_none_or(|known| known.revision > revision),
+            None => false,
+        });
+        // The caller looks at what is known then, newer or not.
+        let _ = tokio::time::timeout(pause, changed).await;
+    }
+
     /// The revision that this node knows; 0 when it knows none.
     pub(super) fn revision(&self, actor: &ActorName) -> u64 {
         let watched = self.shared.watched.get(actor);

@@ -121,6 +121,19 @@ fn invalid_names_are_refused_by_field() {
 }
 
 #[test]
+fn what_the_leader_is_told_survives_the_wire() {
+    let load = ActorLoad { replicas: 2, in_flight_milli: 1500, waiting_milli: 20, handled: 7 };
+    let report = LoadReport {
+        origin: Incarnation::generate(),
+        window: Duration::from_millis(500),
+        actors: vec![("greeter".parse().unwrap(), load)],
+    };
+    assert_eq!(LoadReport::decode(report.encode()).unwrap(), report);
+    let wake = Wake { origin: Incarnation::generate(), actor: "greeter".parse().unwrap(), held: 3 };
+    assert_eq!(Wake::decode(wake.encode()).unwrap(), wake);
+}
+
+#[test]
 fn a_broken_trace_is_dropped_and_the_call_is_not() {
     let mut message: wire::Call = decode(call().encode().to_bytes()).unwrap();
     message.trace = Some(wire::TraceContext { traceparent: "nonsense".into(), tracestate: String::new() });
@@ -135,6 +148,8 @@ proptest! {
         let _ = Calls::decode(bytes.clone().into()).map(|calls| calls.read().count());
         let _ = Replies::decode(bytes.clone().into()).map(|replies| replies.read().count());
         let _ = Cancel::decode(bytes.clone().into());
+        let _ = LoadReport::decode(bytes.clone().into());
+        let _ = Wake::decode(bytes.clone().into());
         let _ = Suspicion::decode(bytes.into());
     }
 

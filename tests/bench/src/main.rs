@@ -1,7 +1,8 @@
 //! What Lattice costs, beside what it could cost at least.
 //!
-//! Every figure stands beside a floor that is measured in the same run and interleaved with it: the bare parts, put
-//! together in the shortest way that does the same. Ratios travel between machines; absolute figures do not.
+//! Every figure of a call stands beside a floor that is measured in the same run and interleaved with it: the bare parts,
+//! put together in the shortest way that does the same. Ratios travel between machines; absolute figures do not. What the
+//! control plane takes is told by its worst cases, as nobody waits for the median of a failover.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,15 +11,19 @@
 
 mod bare_nats;
 mod bare_wasm;
+mod control;
 mod figure;
 mod local;
+mod planning;
 mod remote;
 mod replica;
+mod sample;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use figure::Figure;
+use sample::Sample;
 
 /// Measures Lattice against its floors, prints a table, and writes JSON.
 #[derive(Parser)]
@@ -29,9 +34,12 @@ struct Options {
     /// Where the JSON goes
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
-    /// Only figures whose name contains this
+    /// Only this group of figures: local, remote, replica, planning or control
     #[arg(long)]
     only: Option<String>,
+    /// Nodes that are killed, and as many that are stopped, to measure failover
+    #[arg(long, default_value_t = 30)]
+    kills: usize,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -73,11 +81,24 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     if wanted("replica") {
         figures.extend(replica::measure(options.runs).await?);
     }
-    println!("{}", figure::table(&figures));
+    let mut samples: Vec<Sample> = Vec::new();
+    if wanted("planning") {
+        samples.extend(planning::measure(options.runs)?);
+    }
+    if wanted("control") {
+        samples.extend(control::measure(options.kills).await?);
+    }
+    if !figures.is_empty() {
+        println!("{}", figure::table(&figures));
+    }
+    if !samples.is_empty() {
+        println!("{}", sample::table(&samples));
+    }
     if let Some(folder) = options.json.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    std::fs::write(&options.json, serde_json::to_vec_pretty(&figures)?)?;
+    let all = serde_json::json!({ "figures": figures, "samples": samples });
+    std::fs::write(&options.json, serde_json::to_vec_pretty(&all)?)?;
     println!("written to {}", options.json.display());
     Ok(())
 }

@@ -70,17 +70,20 @@ impl Reconciler {
         let ordered = self.ordered.get(name).into_iter().flatten();
         let nodes: BTreeSet<NodeName> = ordered.chain(after.keys()).cloned().collect();
         let observed = std::mem::replace(&mut state.observed, updating);
+        let measured = matches!(state.spec.settings.replicas, Replicas::Range(_));
         for node in nodes {
             let known = self.orders.get(&node).and_then(|orders| orders.get(name));
             let placed_here = target.get(&node).copied().unwrap_or(0);
-            let is_known = known.is_some_and(|known| known.app == state.app && known.placed == placed_here);
+            let is_known = known.is_some_and(|known| {
+                known.app == state.app && known.placed == placed_here && known.measured == measured
+            });
             if is_known && observed == updating && before.get(&node) == after.get(&node) {
                 continue;
             }
             let order = after.get(&node).map(|versions| {
                 let (app, versions) = (state.app.clone(), versions.clone());
                 let reason = reason(&node, known);
-                Assigned { app, versions, placed: placed_here, observed: updating, reason }
+                Assigned { app, versions, placed: placed_here, observed: updating, measured, reason }
             });
             self.order(&node, name, order);
         }
@@ -241,6 +244,7 @@ impl Reconciler {
             idempotent: state.spec.idempotent.clone(),
             nats: state.spec.settings.ingress.contains(&Ingress::Nats),
             updating: state.update.is_some(),
+            on_demand: matches!(state.spec.settings.replicas, Replicas::Range(range) if range.min == 0),
             problems: problems.into_iter().collect(),
         }
     }
