@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    apply, build, call, completions, delete, doctor, explain, history, new, node, scale, start,
+    apply, build, call, completions, delete, doctor, explain, history, new, node, scale, start, trial,
 };
 use crate::failure::Failure;
 use crate::output::Format;
@@ -60,6 +60,10 @@ pub enum Command {
     History(history::Args),
     /// Go back to an earlier revision of an app, and wait until it runs
     Rollback(history::RollbackArgs),
+    /// Give all calls to new versions that are on trial, and wait until they serve them
+    Promote(trial::Args),
+    /// Take back new versions that are on trial
+    Abort(trial::Args),
     /// Let a node keep what it has and take nothing new
     Cordon(node::Args),
     /// Let a node take replicas again

@@ -55,6 +55,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Scale(args) => commands::scale::run(args, &global).await,
         Command::Explain(args) => commands::explain::run(args, &global).await,
         Command::History(args) => commands::history::run(args, &global).await,
+        Command::Promote(args) => commands::trial::promote(args, &global).await,
+        Command::Abort(args) => commands::trial::abort(args, &global).await,
         Command::Rollback(args) => commands::history::roll_back(args, &global).await,
         Command::Cordon(args) => commands::node::cordon(args, &global).await,
         Command::Uncordon(args) => commands::node::uncordon(args, &global).await,

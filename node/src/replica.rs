@@ -23,7 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::engine::{Compiled, Exit, Home, Instance};
 
 pub use in_flight::InFlight;
-pub use local::{Busy, Local, LocalActor, Refusal};
+pub use local::{Busy, Local, LocalActor, Refusal, draw};
 pub use tally::{Count, Tally};
 pub use turn::{Answer, Message, Pending, Respond, Turn, TurnContext};
 

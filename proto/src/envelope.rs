@@ -30,7 +30,7 @@ mod load;
 mod reply;
 mod trace;
 
-pub use call::{Call, Calls, Hop, MAX_CHAIN};
+pub use call::{Call, Calls, Hop, MAX_CHAIN, Side};
 pub use entry::Entry;
 pub use load::{ActorLoad, LoadReport, MAX_LOADS, Wake};
 pub use reply::{Replies, Reply};

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::id::{ActorName, AppName, Digest, Incarnation, NodeName, Operation};
-use crate::manifest::Settings;
+use crate::manifest::{Percent, Settings};
 
 /// The format that this version writes and the newest that it reads.
 pub const FORMAT: u16 = 1;
@@ -226,12 +226,26 @@ pub struct Route {
     /// Whether another version is taking its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub updating: bool,
+    /// Set while a new version gets a part of the calls only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     /// Whether a call is held, and the leader asked for a replica, while none runs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub on_demand: bool,
     /// What keeps it from its spec, one sentence each.
     #[serde(default)]
     pub problems: Vec<String>,
+}
+
+/// A new version that gets a part of the calls, until somebody promotes it or takes it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canary {
+    /// The new version; all others are what it is tried beside.
+    pub version: u64,
+    /// Its part of the calls.
+    pub share: Percent,
+    /// Its replicas in the whole lattice.
+    pub replicas: u32,
 }
 
 /// The replicas of one actor on one node.
@@ -285,6 +299,9 @@ pub struct Assigned {
     /// Whether the leader is to be told how busy they are: it decides how many there are.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub measured: bool,
+    /// Set while a new version gets a part of the calls only, wherever it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     /// Why here; one sentence.
     pub reason: String,
 }
@@ -331,6 +348,9 @@ pub struct App {
     /// Milliseconds since 1970 when it was declared.
     #[serde(default)]
     pub declared_ms: u64,
+    /// Whether new versions get a part of the calls only, where their manifest says so. Ended by a later revision.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub canary: bool,
     /// Its actors.
     pub actors: BTreeMap<ActorName, Actor>,
 }
@@ -346,6 +366,8 @@ pub enum Origin {
     Scale,
     /// The app was deleted.
     Delete,
+    /// What was tried with a part of the calls is to get them all.
+    Promote,
     /// Somebody, or the leader, went back.
     Rollback {
         /// From this revision.
@@ -425,6 +447,7 @@ mod tests {
             request_id: "r".into(),
             origin: Origin::Rollback { from: 2, to: 1, reason: None },
             declared_ms: 1,
+            canary: false,
             actors: [("cart".parse().unwrap(), actor)].into(),
         };
         assert_eq!(decode::<App>(&encode(&app)).unwrap(), app);

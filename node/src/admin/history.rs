@@ -9,6 +9,7 @@ pub(super) fn describe(app: &App, head: &Head) -> Revision {
         Origin::Apply => ("apply", String::new()),
         Origin::Scale => ("scale", String::new()),
         Origin::Delete => ("delete", String::new()),
+        Origin::Promote => ("promote", String::new()),
         Origin::Rollback { from, to, reason } => {
             let why = reason.as_ref().map(|reason| format!(", which failed: {reason}")).unwrap_or_default();
             ("rollback", format!("to what revision {to} says, from revision {from}{why}"))
@@ -28,6 +29,7 @@ pub(super) fn describe(app: &App, head: &Head) -> Revision {
         declared_ms: app.declared_ms,
         current: app.revision == head.revision,
         good: Some(app.revision) == head.good,
+        trial: app.canary,
         actors: app.actors.iter().map(actor).collect(),
     }
 }

@@ -58,6 +58,11 @@ pub(super) fn condition(route: Option<&Route>, revision: u64) -> &'static str {
     if !route.problems.is_empty() || route.targets.is_empty() && route.desired > 0 && !route.updating {
         return "Degraded";
     }
-    let there = ready == route.desired && stale == 0 && !route.updating && route.revision >= revision;
+    let settled = match route.canary {
+        None => ready == route.desired && stale == 0 && !route.updating,
+        // What is on trial has its place until somebody decides.
+        Some(canary) => ready >= canary.replicas && ready + stale >= route.desired,
+    };
+    let there = settled && route.revision >= revision;
     if there { "Available" } else { "Progressing" }
 }

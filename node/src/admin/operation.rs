@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Apply,
     Delete,
     Scale,
+    Promote,
     Rollback,
 }
 
@@ -36,6 +37,7 @@ impl Kind {
             Kind::Apply => "apply",
             Kind::Delete => "delete",
             Kind::Scale => "scale",
+            Kind::Promote => "promote",
             Kind::Rollback => "rollback",
         }
     }
@@ -57,6 +59,7 @@ impl std::str::FromStr for Id {
             Some("apply") => Kind::Apply,
             Some("delete") => Kind::Delete,
             Some("scale") => Kind::Scale,
+            Some("promote") => Kind::Promote,
             Some("rollback") => Kind::Rollback,
             _ => return Err(WRONG),
         };

@@ -112,6 +112,10 @@ impl admin_server::Admin for Service {
                 revision: app.revision,
                 placements: placements.collect(),
                 condition: nodes::condition(route.as_ref(), app.revision).to_owned(),
+                trial: route
+                    .as_ref()
+                    .and_then(|route| route.canary)
+                    .map(|canary| Trial { share: canary.share.0.into(), replicas: canary.replicas }),
                 problems: route.as_ref().map(|route| route.problems.clone()).unwrap_or_default(),
             }
         });
@@ -229,6 +233,24 @@ impl admin_server::Admin for Service {
         let declared = self.parts.declarations.roll_back(&app, request.to_revision, terms).await;
         let declared = declared.map_err(|error| error::from_declare(&error))?;
         Ok(Response::new(operation::begun(operation::Kind::Rollback, &declared, request.dry_run)))
+    }
+
+    async fn promote(&self, request: Request<TrialRequest>) -> Answer<Operation> {
+        let TrialRequest { app, request_id: id, if_revision } = request.into_inner();
+        let app = self.parse(&app)?;
+        let terms = Terms { request_id: &request_id(id), if_revision, dry_run: false };
+        let declared = self.parts.declarations.promote(&app, terms).await;
+        let declared = declared.map_err(|error| error::from_declare(&error))?;
+        Ok(Response::new(operation::begun(operation::Kind::Promote, &declared, false)))
+    }
+
+    async fn abort(&self, request: Request<TrialRequest>) -> Answer<Operation> {
+        let TrialRequest { app, request_id: id, if_revision } = request.into_inner();
+        let app = self.parse(&app)?;
+        let terms = Terms { request_id: &request_id(id), if_revision, dry_run: false };
+        let declared = self.parts.declarations.abort(&app, terms).await;
+        let declared = declared.map_err(|error| error::from_declare(&error))?;
+        Ok(Response::new(operation::begun(operation::Kind::Rollback, &declared, false)))
     }
 
     async fn get_history(&self, request: Request<GetHistoryRequest>) -> Answer<GetHistoryResponse> {

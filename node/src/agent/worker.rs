@@ -231,6 +231,7 @@ async fn converge(
     for deployed in now.values() {
         deployed.local.measure(wanted.measured);
     }
+    tools.local.set_canary(actor, wanted.canary);
     outcome
 }
 

@@ -207,27 +207,29 @@ impl Declarations {
         to: Option<u64>,
         terms: Terms<'_>,
     ) -> Result<Declared, Error> {
+        self.change(app, terms, |snapshot| way_back(snapshot, app, to)).await
+    }
+
+    /// Gives all calls to what is on trial.
+    ///
+    /// # Errors
+    /// When there is no such app, or nothing of it is on trial.
+    pub async fn promote(&self, app: &AppName, terms: Terms<'_>) -> Result<Declared, Error> {
         self.change(app, terms, |snapshot| {
-            let head = snapshot.catalog.apps.get(app);
-            let head = head.ok_or_else(|| Error::NotFound { what: "app", name: app.to_string() })?;
-            let none = |revision| Error::NoRevision { app: app.clone(), revision };
-            let to = match to {
-                Some(to) => to,
-                None => snapshot.before(app, head).ok_or_else(|| {
-                    Error::Invalid(format!("the app `{app}` has no earlier revision to go back to"))
-                })?,
-            };
-            if to == head.revision {
-                return Err(Error::Invalid(format!("the app `{app}` is at revision {to} already")));
-            }
-            let spec = snapshot.revision(app, to).ok_or_else(|| none(to))?;
-            if spec.origin == Origin::Delete {
-                return Err(Error::Invalid(format!(
-                    "revision {to} of `{app}` is its deletion; `lattice delete {app}` does that"
-                )));
-            }
-            let origin = Origin::Rollback { from: head.revision, to, reason: None };
-            Ok(Next { actors: Some(spec.actors), origin })
+            let actors = Some(on_trial(snapshot, app)?.actors.clone());
+            Ok(Next { actors, origin: Origin::Promote })
+        })
+        .await
+    }
+
+    /// Takes back what is on trial.
+    ///
+    /// # Errors
+    /// When there is no such app, or nothing of it is on trial.
+    pub async fn abort(&self, app: &AppName, terms: Terms<'_>) -> Result<Declared, Error> {
+        self.change(app, terms, |snapshot| {
+            on_trial(snapshot, app)?;
+            way_back(snapshot, app, None)
         })
         .await
     }
@@ -327,12 +329,16 @@ impl Declarations {
                     return Err(Error::NameTaken { actor: actor.clone(), app: owner.app.clone() });
                 }
             }
-            let changes = diff::between(before, &actors, deleted);
+            let mut changes = diff::between(before, &actors, deleted);
+            if origin == Origin::Promote {
+                changes.push("~ the new versions get all calls".to_owned());
+            }
             if terms.dry_run || changes.is_empty() {
                 return Ok(Declared { app: name.clone(), revision: latest, changes });
             }
             let app = revision::next(&snapshot.catalog, name, actors, origin, terms.request_id);
-            let app = revision::with_versions(app, before);
+            let mut app = revision::with_versions(app, before);
+            app.canary = revision::is_canary(&app, before);
             let catalog_key = self.subjects.control(&Control::Catalog);
             let guard = Guard { key: &catalog_key, revision: snapshot.catalog_revision };
             let writes = revision::writes(&self.subjects, &snapshot.catalog, &app);
@@ -367,4 +373,41 @@ impl Declarations {
             }
         }
     }
+}
+
+/// The app, if some of its new versions get a part of the calls only.
+fn on_trial<'a>(snapshot: &'a Snapshot, app: &AppName) -> Result<&'a App, Error> {
+    let missing = || Error::NotFound { what: "app", name: app.to_string() };
+    let current = snapshot.apps.get(app).ok_or_else(missing)?;
+    match current.canary {
+        true => Ok(current),
+        false => Err(Error::Invalid(format!(
+            "nothing of the app `{app}` is on trial; `update = {{ canary = \"10%\" }}` in its manifest puts new versions \
+             on trial"
+        ))),
+    }
+}
+
+/// What an earlier revision said, to be declared once more.
+fn way_back(snapshot: &Snapshot, app: &AppName, to: Option<u64>) -> Result<Next, Error> {
+    let head = snapshot.catalog.apps.get(app);
+    let head = head.ok_or_else(|| Error::NotFound { what: "app", name: app.to_string() })?;
+    let to = match to {
+        Some(to) => to,
+        None => snapshot.before(app, head).ok_or_else(|| {
+            Error::Invalid(format!("the app `{app}` has no earlier revision to go back to"))
+        })?,
+    };
+    if to == head.revision {
+        return Err(Error::Invalid(format!("the app `{app}` is at revision {to} already")));
+    }
+    let none = || Error::NoRevision { app: app.clone(), revision: to };
+    let spec = snapshot.revision(app, to).ok_or_else(none)?;
+    if spec.origin == Origin::Delete {
+        return Err(Error::Invalid(format!(
+            "revision {to} of `{app}` is its deletion; `lattice delete {app}` does that"
+        )));
+    }
+    let origin = Origin::Rollback { from: head.revision, to, reason: None };
+    Ok(Next { actors: Some(spec.actors), origin })
 }

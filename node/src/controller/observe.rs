@@ -124,6 +124,8 @@ pub struct ActorStatus {
     pub ready: u32,
     /// Running, in an earlier one.
     pub stale: u32,
+    /// Set while the new version gets a part of the calls only.
+    pub canary: Option<record::Canary>,
     /// What is in the way.
     pub problems: Vec<String>,
 }
@@ -308,6 +310,7 @@ impl Following {
                     .map_or_else(|| actor.settings.replicas.count().unwrap_or(0), |route| route.desired),
                 ready: sum(|target| target.ready),
                 stale: sum(|target| target.stale),
+                canary: route.and_then(|route| route.canary),
                 problems: route.map(|route| route.problems.clone()).unwrap_or_default(),
             });
         }
@@ -315,11 +318,16 @@ impl Following {
         let leftovers = self.known.entries().iter().any(|(name, known)| {
             known.value.app == self.app && !self.spec.actors.contains_key(name.as_str())
         });
-        let met = |status: &ActorStatus| status.ready == status.desired && status.stale == 0;
+        let met = |status: &ActorStatus| match status.canary {
+            None => status.ready == status.desired && status.stale == 0,
+            // A trial has come true when it has begun: it ends when somebody says so.
+            Some(canary) => status.ready >= canary.replicas && status.ready + status.stale >= status.desired,
+        };
         let seen = |status: &ActorStatus| {
             self.known.get(status.actor.as_str()).is_some_and(|known| {
                 let route = &known.value;
-                route.app == self.app && route.revision >= self.revision && !route.updating
+                let settled = !route.updating || route.canary.is_some();
+                route.app == self.app && route.revision >= self.revision && settled
             })
         };
         let reached =

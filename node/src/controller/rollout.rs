@@ -7,6 +7,8 @@
 //! 3. The first replicas of a new version do well for `update.observe` before more are made.
 //! 4. A version that was found to be broken is given up at once, and with it what it serves.
 //! 5. What does not answer at the moment is left as it is.
+//! 6. A version that is on trial has its few replicas and no more; what it is tried beside gives up as many, but not the
+//!    last one.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -41,6 +43,8 @@ pub(super) struct Standing<'a> {
     pub update: &'a Update,
     /// Whether the first replicas of a new version are still being observed.
     pub observing: bool,
+    /// How many replicas a version gets that is on trial.
+    pub canary: Option<u32>,
     /// Versions that were found to be broken.
     pub condemned: &'a BTreeSet<u64>,
 }
@@ -103,7 +107,12 @@ impl Standing<'_> {
         };
         let (surge, unavailable) = (self.update.surge.of(wanted), self.update.unavailable.of(wanted));
         let serving: u32 = old.iter().map(|(_, _, ready)| ready).sum();
-        let keep = wanted.saturating_sub(unavailable.saturating_add(new_ready)).min(serving);
+        let keep = match self.canary {
+            // Rule 6.
+            Some(replicas) => wanted.saturating_sub(new_ready.min(replicas)).max(1),
+            None => wanted.saturating_sub(unavailable.saturating_add(new_ready)),
+        };
+        let keep = keep.min(serving);
 
         // Rules 2 and 3; and rule 4, for a version that is still wanted.
         let there: u32 = new.values().sum();
@@ -112,7 +121,10 @@ impl Standing<'_> {
             (false, true) => surge.max(unavailable).max(1),
             (false, false) => u32::MAX,
         };
-        let may = wanted.saturating_add(surge).saturating_sub(keep).min(wanted).min(at_once);
+        let may = match self.canary {
+            Some(replicas) => replicas.min(at_once),
+            None => wanted.saturating_add(surge).saturating_sub(keep).min(wanted).min(at_once),
+        };
         let missing =
             |node: &NodeName, target: u32| target.saturating_sub(new.get(node).copied().unwrap_or(0));
         let mut room: BinaryHeap<(u32, Reverse<&NodeName>)> = self

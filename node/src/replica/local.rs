@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use dashmap::DashMap;
 use lattice_proto::ActorName;
+use lattice_proto::envelope::Side;
+use lattice_proto::record::Canary;
 
 use super::{Count, Replica, Turn, WATCH};
 use crate::engine::Home;
@@ -45,8 +47,36 @@ pub struct Local {
     actors: Arc<DashMap<ActorName, Versions>>,
 }
 
-/// What runs of one actor, by version. Hardly ever more than one.
-type Versions = Vec<(u64, Arc<LocalActor>)>;
+/// What runs of one actor.
+#[derive(Default)]
+struct Versions {
+    /// By version; hardly ever more than one.
+    running: Vec<(u64, Arc<LocalActor>)>,
+    /// Set while a new version gets a part of the calls only, here or elsewhere.
+    canary: Option<Canary>,
+}
+
+impl Versions {
+    /// The less busy one of those on a side that take messages: each serves as much as it can.
+    fn on(&self, side: Side) -> Option<Arc<LocalActor>> {
+        match self.running.as_slice() {
+            [(version, only)] => side.has(*version).then(|| only.clone()),
+            several => {
+                let serving =
+                    several.iter().filter(|(version, local)| side.has(*version) && local.count() > 0);
+                serving.min_by_key(|(_, local)| local.strain()).map(|(_, local)| local.clone())
+            }
+        }
+    }
+}
+
+/// Which side of a trial one call is for.
+pub fn draw(canary: &Canary) -> Side {
+    match fastrand::u8(..100) < canary.share.0 {
+        true => Side::Only(canary.version),
+        false => Side::Not(canary.version),
+    }
+}
 
 impl LocalActor {
     /// An actor without replicas.
@@ -158,37 +188,51 @@ fn least_loaded(replicas: &[Arc<Replica>]) -> usize {
 impl Local {
     /// One actor, if it runs here.
     pub fn get(&self, actor: &ActorName) -> Option<Arc<LocalActor>> {
+        self.actors.get(actor)?.on(Side::Any)
+    }
+
+    /// One actor, by a version that is on this side; by another one where none is.
+    pub fn on(&self, actor: &ActorName, side: Side) -> Option<Arc<LocalActor>> {
         let versions = self.actors.get(actor)?;
-        match versions.value().as_slice() {
-            [(_, only)] => Some(only.clone()),
-            // While one version takes the place of another both serve, each as much as it can.
-            several => {
-                let serving = several.iter().filter(|(_, local)| local.count() > 0);
-                serving.min_by_key(|(_, local)| local.strain()).map(|(_, local)| local.clone())
-            }
+        versions.on(side).filter(|local| local.count() > 0).or_else(|| versions.on(Side::Any))
+    }
+
+    /// One actor for a call whose side is drawn now, if there is one to draw and it was not drawn before.
+    pub fn drawn(&self, actor: &ActorName, side: &mut Option<Side>) -> Option<Arc<LocalActor>> {
+        let versions = self.actors.get(actor)?;
+        if side.is_none() {
+            *side = versions.canary.as_ref().map(draw);
         }
+        versions.on(side.unwrap_or_default())
     }
 
     /// Makes one version of an actor known.
     pub fn insert(&self, actor: ActorName, version: u64, local: Arc<LocalActor>) {
-        let mut versions = self.actors.entry(actor).or_default();
-        versions.retain(|(known, _)| *known != version);
-        versions.push((version, local));
+        let running = &mut self.actors.entry(actor).or_default().running;
+        running.retain(|(known, _)| *known != version);
+        running.push((version, local));
+    }
+
+    /// Says that a new version of an actor that runs here gets a part of the calls only, or that none does.
+    pub fn set_canary(&self, actor: &ActorName, canary: Option<Canary>) {
+        if let Some(mut versions) = self.actors.get_mut(actor) {
+            versions.canary = canary;
+        }
     }
 
     /// Forgets one version of an actor.
     pub fn remove(&self, actor: &ActorName, version: u64) {
         if let Some(mut versions) = self.actors.get_mut(actor) {
-            versions.retain(|(known, _)| *known != version);
+            versions.running.retain(|(known, _)| *known != version);
         }
-        self.actors.remove_if(actor, |_, versions| versions.is_empty());
+        self.actors.remove_if(actor, |_, versions| versions.running.is_empty());
     }
 
     /// Those of which the leader wants to know how busy they are, by actor and version.
     pub fn measured(&self) -> Vec<(ActorName, u64, Arc<LocalActor>)> {
         let mut measured = Vec::new();
         for entry in self.actors.iter() {
-            for (version, local) in entry.value() {
+            for (version, local) in &entry.value().running {
                 if local.measured.load(Ordering::Relaxed) {
                     measured.push((entry.key().clone(), *version, local.clone()));
                 }
@@ -203,7 +247,7 @@ impl Local {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let now = tick.tick().await.into_std();
-            for local in self.actors.iter().flat_map(|entry| entry.value().clone()) {
+            for local in self.actors.iter().flat_map(|entry| entry.value().running.clone()) {
                 let (_, local) = local;
                 for replica in local.replicas.read().unwrap_or_else(PoisonError::into_inner).iter() {
                     replica.watch(now.max(Instant::now()));

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use lattice_proto::envelope::{Call, Hop, TraceContext};
+use lattice_proto::envelope::{Call, Hop, Side, TraceContext};
 use lattice_proto::{ActorId, Fault, MessageId, Ran};
 
 use super::search::RETRIES;
@@ -11,6 +11,18 @@ use super::table::Known;
 use super::{Ask, Router};
 use crate::replica::{LocalActor, Message, Pending, Refusal, Respond, Turn};
 use crate::telemetry::{Span, Subject};
+
+/// One attempt of a call.
+pub(super) struct Attempt<'a> {
+    /// The message's, the same over all attempts.
+    pub id: &'a MessageId,
+    /// 1 for the first.
+    pub number: u32,
+    /// Which versions it is for.
+    pub side: Side,
+    /// The span of the call.
+    pub span: &'a Span,
+}
 
 /// How one attempt ended.
 pub(super) enum Tried {
@@ -21,31 +33,24 @@ pub(super) enum Tried {
 }
 
 impl Router {
-    pub(super) async fn attempt_here(
-        &self,
-        local: &LocalActor,
-        ask: &Ask,
-        id: &MessageId,
-        attempt: u32,
-        span: &Span,
-    ) -> Tried {
+    pub(super) async fn attempt_here(&self, local: &LocalActor, ask: &Ask, attempt: &Attempt<'_>) -> Tried {
         let message = Message {
             operation: ask.operation.clone(),
             payload: ask.payload.clone(),
             content_type: ask.content_type.clone(),
             caller: ask.caller.clone(),
-            attempt,
+            attempt: attempt.number,
         };
         let (sender, answer) = tokio::sync::oneshot::channel();
         let admitted = self
             .turn(
                 local,
-                id.clone(),
+                attempt.id.clone(),
                 &ask.target,
                 ask.chain.clone(),
                 ask.deadline,
                 message,
-                span.context(),
+                attempt.span.context(),
                 Respond::Waiter(sender),
             )
             .and_then(|turn| {
@@ -117,9 +122,7 @@ impl Router {
         known: &Known,
         index: usize,
         ask: &Ask,
-        id: &MessageId,
-        attempt: u32,
-        span: &Span,
+        attempt: &Attempt<'_>,
     ) -> Tried {
         let shared = &*self.shared;
         shared.counters.calls_remote();
@@ -128,18 +131,19 @@ impl Router {
         let deadline_ms =
             shared.clock.now_ms().saturating_add(i64::try_from(remaining.as_millis()).unwrap_or(i64::MAX));
         let call = Call {
-            id: id.clone(),
+            id: attempt.id.clone(),
             target: ask.target.clone(),
             operation: ask.operation.clone(),
             payload: ask.payload.clone(),
             content_type: ask.content_type.clone(),
             deadline_ms: u64::try_from(deadline_ms).unwrap_or(0),
             remaining,
-            retry_budget: RETRIES.saturating_sub(attempt.saturating_sub(1)),
+            retry_budget: RETRIES.saturating_sub(attempt.number.saturating_sub(1)),
             chain: ask.chain.clone(),
-            trace: span.context(),
-            attempt,
+            trace: attempt.span.context(),
+            attempt: attempt.number,
             caller: ask.caller.as_deref().and_then(|caller| caller.parse().ok()),
+            side: attempt.side,
         };
         let entry = call.encode();
         drop(call);

@@ -152,7 +152,8 @@ impl Inboxes {
             Fault::Deadline(Ran::No)
         })?;
         refuse_key(&call.target)?;
-        let local = shared.local.get(&call.target.name).ok_or_else(|| self.router.not_here(&call.target))?;
+        let local = shared.local.on(&call.target.name, call.side);
+        let local = local.ok_or_else(|| self.router.not_here(&call.target))?;
         let message = Message {
             operation: call.operation,
             payload: call.payload,

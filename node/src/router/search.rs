@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lattice_proto::envelope::MAX_CHAIN;
+use lattice_proto::envelope::{MAX_CHAIN, Side};
 use lattice_proto::{ActorId, Fault, Incarnation, MessageId, Ran};
 
-use super::attempt::Tried;
+use super::attempt::{Attempt, Tried};
 use super::hold::ASK;
 use super::table::Known;
 use super::{Ask, Router, choice};
-use crate::replica::LocalActor;
+use crate::replica::{LocalActor, draw};
 use crate::telemetry::Span;
 
 /// Attempts that may follow the first. Enough to get past a full replica, a lost node and a stale route in one call.
@@ -51,6 +51,8 @@ pub(super) struct Search {
     maybe: bool,
     /// Whether one of them is gone, which may be news to this node's table.
     gone: bool,
+    /// Which versions the call is for, once that was drawn: by weight first, wherever they are.
+    side: Option<Side>,
     last: Option<Fault>,
 }
 
@@ -72,11 +74,21 @@ impl Search {
     }
 
     /// The best of the nodes that a route names and that were not tried yet, within the budget.
-    fn pick(&self, known: &Known, zone: Option<&str>) -> Option<usize> {
+    fn pick(&mut self, known: &Known, zone: Option<&str>) -> Option<usize> {
+        if self.side.is_none() {
+            self.side = known.route.canary.as_ref().map(draw);
+        }
         if self.spent > RETRIES + 1 {
             return None;
         }
-        choice::pick(&known.candidates(zone, &self.tried))
+        choice::pick(&known.candidates(zone, &self.tried, self.side.unwrap_or_default()))
+    }
+
+    /// Where nobody is on the side that was drawn, the other one is better than none.
+    fn widen(&mut self) -> bool {
+        let narrow = self.side.is_some_and(|side| side != Side::Any);
+        self.side = Some(Side::Any);
+        narrow
     }
 
     /// A try ended without an answer. One that may have run outweighs every later one that surely did not.
@@ -116,6 +128,7 @@ impl Router {
             moved: false,
             gone: false,
             maybe: false,
+            side: None,
             last: None,
         };
         // What the last try says of itself says nothing of the earlier ones.
@@ -140,11 +153,12 @@ impl Router {
                 // Seldom, and large: it should not weigh on every call.
                 None => Box::pin(self.find(ask, search)).await?,
             };
+            let attempt = Attempt { id, number: search.attempt, side: search.side.unwrap_or_default(), span };
             let tried = match found {
-                Found::Here(local) => self.attempt_here(&local, ask, id, search.attempt, span).await,
+                Found::Here(local) => self.attempt_here(&local, ask, &attempt).await,
                 Found::There(known, index) => {
                     search.tried.push(known.targets[index].peer.incarnation().clone());
-                    self.attempt_there(&known, index, ask, id, search.attempt, span).await
+                    self.attempt_there(&known, index, ask, &attempt).await
                 }
             };
             match tried {
@@ -183,6 +197,11 @@ impl Router {
                 Ok(Ok(Some(known))) => known,
                 Ok(Ok(None)) => return Err(Fault::NoSuchActor(ask.target.name.to_string())),
                 Ok(Err(reason)) => {
+                    if search.widen()
+                        && let Some(here) = self.find_here(ask, search)
+                    {
+                        return Ok(here);
+                    }
                     let name = &ask.target.name;
                     return Err(Fault::NoReplica(format!("`{name}` does not run here, and {reason}")));
                 }
@@ -190,6 +209,12 @@ impl Router {
             };
             if let Some(index) = search.pick(&known, shared.zone.as_deref()) {
                 return Ok(Found::There(known, index));
+            }
+            if search.widen() {
+                match self.find_here(ask, search) {
+                    Some(here) => return Ok(here),
+                    None => continue,
+                }
             }
             if known.route.on_demand && !matches!(search.last, Some(Fault::Overloaded(_))) {
                 self.hold(ask, &known).await?;
@@ -232,7 +257,8 @@ impl Router {
 
     /// This node, if it has the actor and was not tried yet.
     fn find_here(&self, ask: &Ask, search: &mut Search) -> Option<Found> {
-        let local = self.shared.local.get(&ask.target.name).filter(|local| local.count() > 0)?;
+        let local = self.shared.local.drawn(&ask.target.name, &mut search.side);
+        let local = local.filter(|local| local.count() > 0)?;
         search.visit(&self.shared.incarnation).then_some(Found::Here(local))
     }
 
@@ -288,6 +314,7 @@ mod tests {
             moved: false,
             gone: false,
             maybe: false,
+            side: None,
             last: None,
         };
         let no = || Fault::Overloaded("greeter".into());

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use dashmap::DashMap;
+use lattice_proto::envelope::Side;
 use lattice_proto::record::{self, Route};
 use lattice_proto::subject::Subjects;
 use lattice_proto::{ActorName, Incarnation};
@@ -47,25 +48,34 @@ pub(super) struct Known {
 pub(super) struct KnownTarget {
     pub peer: Arc<Peer>,
     zone: Option<String>,
-    replicas: u32,
+    /// Replicas of the wanted version, and of others.
+    ready: u32,
+    stale: u32,
     /// Messages that waited there at the last reply.
     pub load: AtomicU32,
 }
 
 impl Known {
-    /// The targets that were not tried yet.
-    pub fn candidates(&self, zone: Option<&str>, tried: &[Incarnation]) -> Vec<Candidate> {
+    /// The targets that have replicas on this side and were not tried yet.
+    pub fn candidates(&self, zone: Option<&str>, tried: &[Incarnation], side: Side) -> Vec<Candidate> {
         let untried =
             self.targets.iter().enumerate().filter(|(_, target)| !tried.contains(target.peer.incarnation()));
-        untried
-            .map(|(index, target)| Candidate {
+        let candidate = |(index, target): (usize, &KnownTarget)| {
+            let all = target.ready + target.stale;
+            let replicas = match side {
+                Side::Any => all,
+                Side::Only(_) => target.ready,
+                Side::Not(_) => target.stale,
+            };
+            (replicas > 0 || side == Side::Any).then(|| Candidate {
                 index,
                 near: zone.is_some() && target.zone.as_deref() == zone,
                 avoided: target.peer.is_avoided(),
-                load: target.load.load(Relaxed) / target.replicas.max(1),
-                replicas: target.replicas,
+                load: target.load.load(Relaxed) / all.max(1),
+                replicas,
             })
-            .collect()
+        };
+        untried.filter_map(candidate).collect()
     }
 }
 
@@ -244,7 +254,8 @@ fn parse(shared: &Shared, entry: &Entry) -> Option<Arc<Known>> {
             let targets = elsewhere.map(|target| KnownTarget {
                 peer: shared.peers.get(&target.incarnation),
                 zone: target.zone.clone(),
-                replicas: target.ready + target.stale,
+                ready: target.ready,
+                stale: target.stale,
                 load: AtomicU32::new(0),
             });
             let targets = targets.collect();

@@ -63,6 +63,31 @@ pub struct Call {
     pub attempt: u32,
     /// The calling actor, if it was one.
     pub caller: Option<ActorId>,
+    /// Which version is to take it.
+    pub side: Side,
+}
+
+/// Which versions of an actor a call is for, while one of them is tried with a part of the calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Side {
+    /// Any of them.
+    #[default]
+    Any,
+    /// The one that is tried.
+    Only(u64),
+    /// All but the one that is tried.
+    Not(u64),
+}
+
+impl Side {
+    /// Whether a version is on it.
+    pub fn has(self, version: u64) -> bool {
+        match self {
+            Side::Any => true,
+            Side::Only(only) => version == only,
+            Side::Not(not) => version != not,
+        }
+    }
 }
 
 impl Calls {
@@ -126,6 +151,11 @@ impl Call {
             }),
             attempt: self.attempt,
             caller: self.caller.as_ref().map(ToString::to_string).unwrap_or_default(),
+            version: match self.side {
+                Side::Any => None,
+                Side::Only(version) => Some(wire::call::Version::OnlyVersion(version)),
+                Side::Not(version) => Some(wire::call::Version::NotVersion(version)),
+            },
         };
         Entry::with_payload(&message, PAYLOAD, self.payload.clone())
     }
@@ -161,6 +191,11 @@ impl Call {
             caller: match message.caller.as_str() {
                 "" => None,
                 caller => Some(parse("caller", caller)?),
+            },
+            side: match message.version {
+                None => Side::Any,
+                Some(wire::call::Version::OnlyVersion(version)) => Side::Only(version),
+                Some(wire::call::Version::NotVersion(version)) => Side::Not(version),
             },
         })
     }

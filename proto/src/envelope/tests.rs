@@ -25,6 +25,7 @@ fn call() -> Call {
         trace: TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=b"),
         attempt: 2,
         caller: Some("storefront".parse().unwrap()),
+        side: Side::Not(3),
     }
 }
 

@@ -19,6 +19,9 @@ pub struct Update {
     pub observe: Millis,
     /// The part of the new version's turns that may fail before the update is taken back.
     pub failures: Percent,
+    /// The part of all calls that a new version gets, and of all replicas, until it is promoted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Percent>,
 }
 
 /// A number of replicas, or a part of all.
@@ -44,6 +47,7 @@ impl Default for Update {
             // A second of real messages shows most of what is broken, and does not make anybody wait for long.
             observe: Millis(1_000),
             failures: Percent(5),
+            canary: None,
         }
     }
 }

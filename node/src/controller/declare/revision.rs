@@ -68,7 +68,23 @@ pub fn next(
 ) -> App {
     let revision = catalog.apps.get(app).map_or(0, |head| head.revision) + 1;
     let declared_ms = u64::try_from(wall_ms()).unwrap_or(0);
-    App { app: app.clone(), revision, request_id: request_id.to_owned(), origin, declared_ms, actors }
+    let (app, request_id) = (app.clone(), request_id.to_owned());
+    App { app, revision, request_id, origin, declared_ms, canary: false, actors }
+}
+
+/// Whether the new versions of a revision are on trial: those of one that is applied, where their manifest says so and
+/// there is something to try them beside; and for as long as nobody decides.
+pub fn is_canary(app: &App, before: Option<&App>) -> bool {
+    let Some(before) = before else { return false };
+    let begins = app.actors.iter().any(|(name, actor)| {
+        let known = before.actors.get(name);
+        actor.settings.update.canary.is_some() && known.is_some_and(|known| known.version != actor.version)
+    });
+    match app.origin {
+        Origin::Apply => before.canary || begins,
+        Origin::Scale => before.canary,
+        Origin::Delete | Origin::Promote | Origin::Rollback { .. } => false,
+    }
 }
 
 /// Actors that are made of the same as before keep their version; others begin one.

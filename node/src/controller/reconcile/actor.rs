@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use lattice_proto::manifest::{Ingress, Replicas};
-use lattice_proto::record::{Assigned, Health, NodeState, Route, Running, Target};
+use lattice_proto::manifest::{Ingress, Replicas, Share};
+use lattice_proto::record::{Assigned, Canary, Health, NodeState, Route, Running, Target};
 use lattice_proto::{ActorName, AppName, NodeName};
 
 use super::{Plan, Reconciler, State, Update, is_alive};
@@ -42,6 +42,7 @@ impl Reconciler {
         {
             self.wake(name, first + observe);
         }
+        let canary = self.canary(&state, &placed, &before);
         let after = Standing {
             version,
             wanted: placed.wanted,
@@ -52,6 +53,7 @@ impl Reconciler {
             ready: &|node, version| self.ready(node, name, version),
             update,
             observing,
+            canary: canary.map(|canary| canary.replicas),
             condemned: &state.condemned,
         }
         .step();
@@ -75,7 +77,10 @@ impl Reconciler {
             let known = self.orders.get(&node).and_then(|orders| orders.get(name));
             let placed_here = target.get(&node).copied().unwrap_or(0);
             let is_known = known.is_some_and(|known| {
-                known.app == state.app && known.placed == placed_here && known.measured == measured
+                known.app == state.app
+                    && known.placed == placed_here
+                    && known.measured == measured
+                    && known.canary == canary
             });
             if is_known && observed == updating && before.get(&node) == after.get(&node) {
                 continue;
@@ -83,11 +88,11 @@ impl Reconciler {
             let order = after.get(&node).map(|versions| {
                 let (app, versions) = (state.app.clone(), versions.clone());
                 let reason = reason(&node, known);
-                Assigned { app, versions, placed: placed_here, observed: updating, measured, reason }
+                Assigned { app, versions, placed: placed_here, observed: updating, measured, canary, reason }
             });
             self.order(&node, name, order);
         }
-        let route = self.route(name, &state, &placed, failing);
+        let route = self.route(name, &state, &placed, canary, failing);
         let (ready, stale) = route
             .targets
             .iter()
@@ -95,7 +100,10 @@ impl Reconciler {
         state.met =
             in_place && !updating && ready == placed.wanted && stale == 0 && placed.shortfall.is_none();
         let stuck = placed.shortfall.is_some() || !route.problems.is_empty();
-        match state.met || stuck {
+        // A version on trial stays so until somebody decides, and nothing else has to wait for that.
+        let on_trial = canary
+            .is_some_and(|canary| ready >= canary.replicas && ready.saturating_add(stale) >= placed.wanted);
+        match state.met || stuck || on_trial {
             true => self.moving.remove(name),
             false => self.moving.insert(name.clone()),
         };
@@ -214,7 +222,23 @@ impl Reconciler {
         self.nodes.get(node).is_some_and(is_alive)
     }
 
-    fn route(&self, name: &ActorName, state: &State, placed: &Placed, failing: Option<String>) -> Route {
+    /// The trial that goes on: while there are other versions to try the new one beside, and it is not found broken.
+    fn canary(&self, state: &State, placed: &Placed, before: &Orders) -> Option<Canary> {
+        let version = state.spec.version;
+        let others = before.values().flat_map(BTreeMap::keys).any(|other| *other != version);
+        let there: u32 = placed.nodes.values().map(|seat| seat.replicas).sum();
+        let share = state.canary.filter(|_| others && there > 0 && !state.condemned.contains(&version))?;
+        Some(Canary { version, share, replicas: Share::Part(share).of(there).max(1) })
+    }
+
+    fn route(
+        &self,
+        name: &ActorName,
+        state: &State,
+        placed: &Placed,
+        canary: Option<Canary>,
+        failing: Option<String>,
+    ) -> Route {
         let version = state.spec.version;
         let mut targets = Vec::new();
         let mut problems: BTreeSet<String> = placed.shortfall.iter().cloned().collect();
@@ -244,6 +268,7 @@ impl Reconciler {
             idempotent: state.spec.idempotent.clone(),
             nats: state.spec.settings.ingress.contains(&Ingress::Nats),
             updating: state.update.is_some(),
+            canary,
             on_demand: matches!(state.spec.settings.replicas, Replicas::Range(range) if range.min == 0),
             problems: problems.into_iter().collect(),
         }

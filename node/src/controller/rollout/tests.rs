@@ -41,6 +41,7 @@ fn roll(
             ready: &ready,
             update,
             observing,
+            canary: None,
             condemned,
         }
         .step();
@@ -116,6 +117,7 @@ fn what_does_not_answer_is_left_as_it_is_and_does_not_count() {
         ready: &|name, version| if *name == node("x") && version == 1 { 2 } else { 0 },
         update: &Update::default(),
         observing: false,
+        canary: None,
         condemned: &BTreeSet::new(),
     };
     let next = standing.step();
@@ -137,6 +139,7 @@ fn replicas_move_only_when_others_are_there() {
             ready: &|name, _| if *name == node("y") { ready } else { 2 },
             update: &Update::default(),
             observing: false,
+            canary: None,
             condemned: &BTreeSet::new(),
         }
         .step()
@@ -177,6 +180,7 @@ fn replicas_without_a_place_do_not_keep_the_old_ones_for_good() {
         ready: &|_, _| 1,
         update: &Update::default(),
         observing: false,
+        canary: None,
         condemned: &BTreeSet::new(),
     }
     .step();
@@ -190,4 +194,33 @@ fn ten_thousand_replicas_are_replaced_without_holding_anybody_up() {
     let before: Orders = nodes.iter().map(|node| (node.clone(), [(1, 1)].into())).collect();
     let steps = roll(before, &target, &Update::default(), false, &BTreeSet::new());
     assert_eq!(total(steps.last().unwrap(), |version| version == 2), 10_000);
+}
+
+#[test]
+fn a_version_on_trial_gets_its_few_replicas_and_the_others_keep_the_rest() {
+    let (update, none) = (Update::default(), BTreeSet::new());
+    for (wanted, canary, old) in [(10, 1, 9), (10, 3, 7), (1, 1, 1), (2, 1, 1)] {
+        let target = target(&[("x", wanted)]);
+        let mut now = orders(&[("x", 1, wanted)]);
+        for _ in 0..20 {
+            let before = now.clone();
+            let standing = Standing {
+                version: 2,
+                wanted,
+                each: false,
+                target: &target,
+                before: &before,
+                alive: &|_| true,
+                ready: &|node, version| before[node].get(&version).copied().unwrap_or(0),
+                update: &update,
+                observing: false,
+                canary: Some(canary),
+                condemned: &none,
+            };
+            now = standing.step();
+            assert!(total(&now, |version| version == 1) >= old, "{now:?}");
+            assert!(total(&now, |_| true) <= wanted + canary, "{now:?}");
+        }
+        assert_eq!(now, orders(&[("x", 1, old), ("x", 2, canary)]), "{wanted} with {canary}");
+    }
 }

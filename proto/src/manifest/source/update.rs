@@ -4,7 +4,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{Error, Text};
-use crate::manifest::{Millis, Share, Update, bound};
+use crate::manifest::{Millis, Percent, Share, Update, bound};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -13,7 +13,7 @@ pub(super) struct Source {
     unavailable: Option<Spanned<toml::Value>>,
     observe: Option<Spanned<String>>,
     failures: Option<Spanned<String>>,
-    canary: Option<Spanned<toml::Value>>,
+    canary: Option<Spanned<String>>,
 }
 
 pub(super) fn parse(at: &Text<'_>, field: &str, source: &Source) -> Result<Update, Error> {
@@ -52,6 +52,13 @@ pub(super) fn parse(at: &Text<'_>, field: &str, source: &Source) -> Result<Updat
     if let Some(failures) = &source.failures {
         update.failures = at.parsed(&format!("{field}.failures"), failures)?;
     }
-    at.not_served(&format!("{field}.canary"), source.canary.as_ref())?;
+    if let Some(canary) = &source.canary {
+        let field = format!("{field}.canary");
+        let share: Percent = at.parsed(&field, canary)?;
+        if !(1..=99).contains(&share.0) {
+            return Err(at.error(&field, canary, "expected `1%` to `99%`"));
+        }
+        update.canary = Some(share);
+    }
     Ok(update)
 }
