@@ -9,7 +9,7 @@ use lattice_proto::admin::admin_client::AdminClient as Client;
 use lattice_proto::admin::{
     Actor, ApplyRequest, CallRequest, DeleteRequest, ExplainRequest, GetCountersRequest, GetHistoryRequest,
     GetOperationRequest, ListActorsRequest, ListNodesRequest, Node as NodeInfo, NodeRequest, Operation,
-    Revision, RollbackRequest, ScaleRequest,
+    Revision, RollbackRequest, ScaleRequest, TrialRequest,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -106,6 +106,20 @@ impl Lattice {
     pub async fn roll_back(&self, node: usize, app: &str, to: Option<u64>) -> Result<Operation, Fault> {
         let request = RollbackRequest { app: app.to_owned(), to_revision: to, ..RollbackRequest::default() };
         let started = self.admin(node).rollback(request).await?.into_inner();
+        self.finish(node, started).await
+    }
+
+    /// Gives all calls to what is on trial, and waits until it serves them.
+    pub async fn promote(&self, node: usize, app: &str) -> Result<Operation, Fault> {
+        let request = TrialRequest { app: app.to_owned(), ..TrialRequest::default() };
+        let started = self.admin(node).promote(request).await?.into_inner();
+        self.finish(node, started).await
+    }
+
+    /// Takes back what is on trial, and waits until what was before serves all calls.
+    pub async fn abort(&self, node: usize, app: &str) -> Result<Operation, Fault> {
+        let request = TrialRequest { app: app.to_owned(), ..TrialRequest::default() };
+        let started = self.admin(node).abort(request).await?.into_inner();
         self.finish(node, started).await
     }
 

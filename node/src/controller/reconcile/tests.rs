@@ -31,6 +31,7 @@ fn app(name: &str, revision: u64, actors: &[(String, u64, Settings)]) -> App {
         request_id: String::new(),
         origin: lattice_proto::record::Origin::Apply,
         declared_ms: 0,
+        canary: false,
         actors: actors.iter().map(actor).collect(),
     }
 }
