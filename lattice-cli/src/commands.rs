@@ -16,3 +16,4 @@ mod operation;
 pub mod ps;
 pub mod scale;
 pub mod start;
+pub mod token;

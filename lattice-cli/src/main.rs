@@ -1,7 +1,7 @@
 //! The `lattice` binary: reads the command line, runs one command, and says how it went.
 //!
-//! Each command is a file of its own under [`commands`]. All but `start`, `build`, `new`, `doctor` and `completions`
-//! speak to a node by the admin API only, as any user could.
+//! Each command is a file of its own under [`commands`]. All but `start`, `token`, `build`, `new`, `doctor` and
+//! `completions` speak to a node by the admin API only, as any user could.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect"))]
 
@@ -61,6 +61,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Drain(args) => commands::node::drain(args, &global).await,
         Command::Label(args) => commands::node::label(args, &global).await,
         Command::Call(args) => commands::call::run(args, &global).await,
+        Command::Token(command) => commands::token::run(command, &global),
         Command::New(args) => commands::new::run(args, &global),
         Command::Build(args) => commands::build::run(args, &global).await,
         Command::Doctor(args) => commands::doctor::run(args, &global).await,
