@@ -306,6 +306,11 @@ mod tests {
     }
 
     #[test]
+    fn the_file_that_is_shipped_as_an_example_can_be_read() {
+        assert_eq!(parse(include_str!("../../../deploy/tokens.toml")).unwrap().0.len(), 2);
+    }
+
+    #[test]
     fn a_file_without_tokens_lets_nobody_in() {
         assert_eq!(parse("").unwrap().admit(b"", at(0)).unwrap_err(), Refusal::Unknown);
     }
