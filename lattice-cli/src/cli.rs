@@ -46,7 +46,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a node until it is told to stop
-    Start(start::Args),
+    Start(Box<start::Args>),
     /// List the nodes of the lattice
     Nodes,
     /// List the actors: what is wanted, what runs, and where

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), Failure> {
     let global = cli.global;
     match cli.command {
-        Command::Start(args) => commands::start::run(args, &global).await,
+        Command::Start(args) => commands::start::run(*args, &global).await,
         Command::Nodes => commands::nodes::run(&global).await,
         Command::Ps => commands::ps::run(&global).await,
         Command::Apply(args) => commands::apply::run(args, &global).await,

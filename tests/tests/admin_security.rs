@@ -267,7 +267,7 @@ async fn tokens_change_while_the_node_runs() {
     std::fs::write(&file, format!("{two}\n[[token]]\nname = \"three\"\nrole = \"root\"\n")).unwrap();
     let observe = async || site.node.output();
     wait_until("the mistake is told", LATEST, observe, |said| {
-        said.contains("tokens.toml:7: unknown variant `root`")
+        said.contains("tokens.toml:8: unknown variant `root`")
     })
     .await;
     site.may(&second, &["nodes"]).await;
@@ -284,7 +284,7 @@ async fn tokens_change_while_the_node_runs() {
     site.node.kill();
     let (status, said) = start_and_fail(site.node.settings().clone(), LATEST).await;
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("tokens.toml:7: unknown variant `root`"), "{said}");
+    assert!(said.contains("tokens.toml:8: unknown variant `root`"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,16 +14,40 @@ use crate::failure::Failure;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Access {
     /// The certificate authority that the node must be signed by [default: the system's]
-    #[arg(long = "admin-ca", global = true, value_name = "FILE", env = "LATTICE_ADMIN_CA")]
+    #[arg(
+        long = "admin-ca",
+        help_heading = "Access",
+        global = true,
+        value_name = "FILE",
+        env = "LATTICE_ADMIN_CA"
+    )]
     pub ca: Option<PathBuf>,
     /// The certificate to show to the node
-    #[arg(long = "admin-cert", global = true, value_name = "FILE", env = "LATTICE_ADMIN_CERT")]
+    #[arg(
+        long = "admin-cert",
+        help_heading = "Access",
+        global = true,
+        value_name = "FILE",
+        env = "LATTICE_ADMIN_CERT"
+    )]
     pub cert: Option<PathBuf>,
     /// Its private key
-    #[arg(long = "admin-key", global = true, value_name = "FILE", env = "LATTICE_ADMIN_KEY")]
+    #[arg(
+        long = "admin-key",
+        help_heading = "Access",
+        global = true,
+        value_name = "FILE",
+        env = "LATTICE_ADMIN_KEY"
+    )]
     pub key: Option<PathBuf>,
     /// A file with the secret of a token
-    #[arg(long = "admin-token", global = true, value_name = "FILE", env = "LATTICE_ADMIN_TOKEN_FILE")]
+    #[arg(
+        long = "admin-token",
+        help_heading = "Access",
+        global = true,
+        value_name = "FILE",
+        env = "LATTICE_ADMIN_TOKEN_FILE"
+    )]
     pub token: Option<PathBuf>,
 }
 

@@ -1,27 +1,28 @@
 //! The tokens that a node knows: a TOML file with a name, a role and the digest of a secret for each.
 //!
 //! The secrets themselves are never stored. A secret is looked for by comparing its digest with all digests, in constant
-//! time. Secrets are random (`lattice token new` makes them), so that a plain digest gives nothing away.
+//! time. Secrets are random (`lattice token new` makes them), so that a plain digest gives nothing away. Which method needs
+//! which role is not known here.
+
+mod file;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use lattice_proto::Digest;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 use time::format_description::well_known::Rfc3339;
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
-use tokio::sync::watch;
 use toml::Spanned;
 use toml::value::Datetime;
 
-use super::files::{self, Contents};
+pub(super) use file::File;
 
 /// More than anybody can tell apart; every one of them is compared at each request.
 const MAX_TOKENS: usize = 1_000;
 
-/// What a token lets its holder do.
+/// What a token lets its holder do; who may do more comes later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Role {
@@ -194,54 +195,6 @@ fn moment(written: &Datetime) -> Option<OffsetDateTime> {
     let date = Date::from_calendar_date(i32::from(date.year), month, date.day).ok()?;
     let clock = Time::from_hms(clock.hour, clock.minute, clock.second.unwrap_or(0)).ok()?;
     Some(PrimitiveDateTime::new(date, clock).assume_offset(offset))
-}
-
-/// The file, and what was last made of it.
-pub(super) struct File {
-    path: PathBuf,
-    contents: Vec<Contents>,
-    current: watch::Sender<Arc<Tokens>>,
-}
-
-impl File {
-    /// Reads it for the first time.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub(super) async fn read(path: &Path) -> Result<Self, Error> {
-        let contents = files::read(&[path.to_owned()]).await;
-        let tokens = understand(path, &contents)?;
-        Ok(Self { path: path.to_owned(), contents, current: watch::Sender::new(Arc::new(tokens)) })
-    }
-
-    /// The tokens as they are at each moment.
-    pub(super) fn tokens(&self) -> watch::Receiver<Arc<Tokens>> {
-        self.current.subscribe()
-    }
-
-    /// Reads it again whenever it changes. A file that is of no use leaves the last good tokens in place.
-    pub(super) async fn follow(self) {
-        let Self { path, contents, current } = self;
-        files::follow(vec![path.clone()], contents, |contents| match understand(&path, contents) {
-            Ok(tokens) => {
-                tracing::info!(tokens = tokens.0.len(), "the admin API has new tokens");
-                current.send_replace(Arc::new(tokens));
-            }
-            Err(error) => tracing::error!(%error, "the admin API keeps the tokens that it has"),
-        })
-        .await;
-    }
-}
-
-fn understand(path: &Path, contents: &[Contents]) -> Result<Tokens, Error> {
-    let whole = |reason| Error { file: path.to_owned(), line: None, reason };
-    let bytes = contents[0].as_deref().map_err(|reason| whole(reason.clone()))?;
-    let text = std::str::from_utf8(bytes).map_err(|error| whole(format!("is no text: {error}")))?;
-    let tokens = Tokens::parse(text, path)?;
-    if tokens.0.is_empty() {
-        tracing::warn!(file = %path.display(), "the tokens file lists no token, so nobody gets in");
-    }
-    Ok(tokens)
 }
 
 #[cfg(test)]
