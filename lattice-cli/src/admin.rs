@@ -1,18 +1,26 @@
 //! The way to a node: connects to the admin API and turns its errors into [`Failure`]s.
 
+mod access;
+mod tls;
+
+use std::net::IpAddr;
+use std::sync::Once;
 use std::time::Duration;
 
 use lattice_proto::Ran;
 use lattice_proto::admin::admin_client::AdminClient;
 use lattice_proto::admin::{ERROR_METADATA, ErrorInfo};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use crate::cli::Global;
 use crate::failure::Failure;
 
+pub use access::Access;
+
 /// A client of one node.
-pub type Client = AdminClient<Channel>;
+pub type Client = AdminClient<InterceptedService<Channel, access::Bearer>>;
 
 /// A node that accepts no connection for so long is as good as not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,37 +33,62 @@ const MAX_MESSAGE: usize = 72 << 20;
 
 /// Connects to the node that `--admin` names.
 pub async fn connect(global: &Global) -> Result<Client, Failure> {
-    let (address, endpoint) = endpoint(&global.admin)?;
+    let (address, endpoint) = endpoint(&global.admin, &global.access)?;
+    let bearer = global.access.bearer()?;
+    let endpoint = match endpoint.uri().scheme_str() {
+        Some("https") => tls::over(endpoint, &global.access)?,
+        _ => {
+            if bearer.is_some() && !is_loopback(&endpoint) {
+                warn_of_listeners(global, &address);
+            }
+            endpoint
+        }
+    };
     let endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
         .keep_alive_while_idle(true);
-    let channel = endpoint.connect().await.map_err(|_| {
-        Failure::new(
-            "unreachable",
-            Ran::No,
-            format!(
-                "no node answers at {address}; start one with `lattice start` or name another with --admin"
-            ),
-        )
+    let channel = endpoint.connect().await.map_err(|error| {
+        tls::told(&error, &address).unwrap_or_else(|| {
+            Failure::new(
+                "unreachable",
+                Ran::No,
+                format!(
+                    "no node answers at {address}; start one with `lattice start` or name another with --admin"
+                ),
+            )
+        })
     })?;
-    Ok(AdminClient::new(channel)
+    Ok(AdminClient::with_interceptor(channel, bearer)
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE))
 }
 
+/// Says once that everybody on the way can read the token. The node's operator may have wanted it so.
+fn warn_of_listeners(global: &Global, address: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| global.output.note(&format!("the token travels to {address} in the clear")));
+}
+
+fn is_loopback(endpoint: &Endpoint) -> bool {
+    let host = endpoint.uri().host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
 /// The address in full, and the way there.
-fn endpoint(admin: &str) -> Result<(String, Endpoint), Failure> {
-    let address = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
-    let wrong = || Failure::usage(format!("`{admin}` is no address; write it like http://127.0.0.1:7700"));
+fn endpoint(admin: &str, access: &Access) -> Result<(String, Endpoint), Failure> {
+    let scheme = if access.wants_tls() { "https" } else { "http" };
+    let address = if admin.contains("://") { admin.to_owned() } else { format!("{scheme}://{admin}") };
+    let wrong = || {
+        Failure::usage(format!(
+            "`{admin}` is no address; write it like http://127.0.0.1:7700 or https://node.example:7700"
+        ))
+    };
     let endpoint = Endpoint::from_shared(address.clone()).map_err(|_| wrong())?;
     // What is not looked at must not be promised.
     match endpoint.uri().scheme_str() {
-        Some("http") if matches!(endpoint.uri().path(), "" | "/") => Ok((address, endpoint)),
-        Some("https") => Err(Failure::usage(format!(
-            "`{admin}` asks for TLS, which the admin API does not have yet; write it like http://127.0.0.1:7700"
-        ))),
+        Some("http" | "https") if matches!(endpoint.uri().path(), "" | "/") => Ok((address, endpoint)),
         _ => Err(wrong()),
     }
 }
@@ -89,6 +122,9 @@ fn from_info(info: ErrorInfo) -> Failure {
 
 /// What no node of ours said, but the transport or something in between.
 fn from_bare(status: &Status) -> Failure {
+    if let Some(failure) = tls::told(status, "the node") {
+        return failure;
+    }
     let message = status.message();
     match status.code() {
         Code::Unimplemented => Failure::new(
@@ -147,15 +183,34 @@ mod tests {
 
     #[test]
     fn only_what_is_looked_at_is_taken() {
-        for good in ["127.0.0.1:7700", "http://127.0.0.1:7700", "http://node.example:1/"] {
-            assert!(endpoint(good).is_ok(), "{good}");
+        let plain = Access::default();
+        for good in ["127.0.0.1:7700", "http://127.0.0.1:7700", "https://node.example:1/"] {
+            assert!(endpoint(good, &plain).is_ok(), "{good}");
         }
-        for bad in
-            ["https://127.0.0.1:7700", "ftp://127.0.0.1:7700", "http://127.0.0.1:7700/foo", "garbage::"]
-        {
-            assert!(endpoint(bad).is_err(), "{bad}");
+        for bad in ["ftp://127.0.0.1:7700", "http://127.0.0.1:7700/foo", "garbage::"] {
+            assert!(endpoint(bad, &plain).is_err(), "{bad}");
         }
-        assert!(endpoint("https://a:1").unwrap_err().to_string().contains("TLS"));
+    }
+
+    #[test]
+    fn an_address_without_a_scheme_is_asked_as_what_was_given_for_it_says() {
+        let trusting = Access { ca: Some("ca.pem".into()), ..Access::default() };
+        assert_eq!(endpoint("a:1", &Access::default()).unwrap().0, "http://a:1");
+        assert_eq!(endpoint("a:1", &trusting).unwrap().0, "https://a:1");
+        assert_eq!(endpoint("http://a:1", &trusting).unwrap().0, "http://a:1");
+    }
+
+    #[test]
+    fn loopback_is_known_in_all_its_forms() {
+        for (address, loopback) in [
+            ("localhost:1", true),
+            ("127.1.2.3:1", true),
+            ("[::1]:1", true),
+            ("192.0.2.1:1", false),
+            ("a:1", false),
+        ] {
+            assert_eq!(is_loopback(&endpoint(address, &Access::default()).unwrap().1), loopback, "{address}");
+        }
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::admin::Access;
 use crate::commands::{
-    apply, build, call, completions, delete, doctor, explain, history, new, node, scale, start, trial,
+    apply, build, call, completions, delete, doctor, explain, history, new, node, scale, start, token, trial,
 };
 use crate::failure::Failure;
 use crate::output::Format;
@@ -32,6 +33,8 @@ pub struct Global {
         default_value = "http://127.0.0.1:7700"
     )]
     pub admin: String,
+    #[command(flatten)]
+    pub access: Access,
     /// Text is for people; JSON is stable, one document
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
     pub output: Format,
@@ -43,7 +46,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a node until it is told to stop
-    Start(start::Args),
+    Start(Box<start::Args>),
     /// List the nodes of the lattice
     Nodes,
     /// List the actors: what is wanted, what runs, and where
@@ -74,6 +77,9 @@ pub enum Command {
     Label(node::LabelArgs),
     /// Call an actor and print its reply
     Call(call::Args),
+    /// Make tokens, by which users of the admin API are known
+    #[command(subcommand)]
+    Token(token::Command),
     /// Make a folder with an actor to begin with
     New(new::Args),
     /// Compile the actors of a manifest into its artifacts

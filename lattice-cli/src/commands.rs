@@ -16,4 +16,5 @@ mod operation;
 pub mod ps;
 pub mod scale;
 pub mod start;
+pub mod token;
 pub mod trial;

@@ -1,4 +1,4 @@
-//! Durations as people write them: `500ms`, `5s`, `2m`, `1h`.
+//! Durations as people write them: `500ms`, `5s`, `2m`, `1h`, `30d`.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return Err(RULE.to_owned()),
     };
     match number.checked_mul(unit_ms) {
@@ -20,7 +21,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     }
 }
 
-const RULE: &str = "write a whole number and a unit: 500ms, 5s, 2m or 1h";
+const RULE: &str = "write a whole number and a unit: 500ms, 5s, 2m, 1h or 30d";
 
 #[cfg(test)]
 mod tests {
@@ -30,6 +31,7 @@ mod tests {
     fn durations_have_a_unit() {
         assert_eq!(parse("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse("30d"), Ok(Duration::from_secs(30 * 86_400)));
         for bad in
             ["", "5", "s", "1.5s", "-1s", "5 s", "0s", "99999999999999999999s", "18446744073709551615h"]
         {

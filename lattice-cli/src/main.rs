@@ -1,7 +1,7 @@
 //! The `lattice` binary: reads the command line, runs one command, and says how it went.
 //!
-//! Each command is a file of its own under [`commands`]. All but `start`, `build`, `new`, `doctor` and `completions`
-//! speak to a node by the admin API only, as any user could.
+//! Each command is a file of its own under [`commands`]. All but `start`, `token`, `build`, `new`, `doctor` and
+//! `completions` speak to a node by the admin API only, as any user could.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect"))]
 
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), Failure> {
     let global = cli.global;
     match cli.command {
-        Command::Start(args) => commands::start::run(args, &global).await,
+        Command::Start(args) => commands::start::run(*args, &global).await,
         Command::Nodes => commands::nodes::run(&global).await,
         Command::Ps => commands::ps::run(&global).await,
         Command::Apply(args) => commands::apply::run(args, &global).await,
@@ -63,6 +63,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Drain(args) => commands::node::drain(args, &global).await,
         Command::Label(args) => commands::node::label(args, &global).await,
         Command::Call(args) => commands::call::run(args, &global).await,
+        Command::Token(command) => commands::token::run(command, &global),
         Command::New(args) => commands::new::run(args, &global),
         Command::Build(args) => commands::build::run(args, &global).await,
         Command::Doctor(args) => commands::doctor::run(args, &global).await,

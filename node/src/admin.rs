@@ -1,22 +1,30 @@
-//! The admin API: gRPC, reflection, health and `/healthz` on one port. A thin translation; it decides nothing.
+//! The admin API: gRPC, reflection, health and `/healthz` on one port. A thin translation; it decides nothing but who
+//! may ask.
 
+mod access;
 mod drain;
 mod error;
+mod files;
 mod history;
 mod nodes;
 mod operation;
 mod service;
+mod tls;
+mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use lattice_proto::admin::{self, admin_server::AdminServer};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::artifact::Artifacts;
+use crate::config;
 use crate::controller::{Declarations, NodeOrders, Observer};
 use crate::router::Router;
 use crate::telemetry::Counters;
@@ -37,6 +45,15 @@ pub enum Error {
         /// From the system.
         source: std::io::Error,
     },
+    /// Others could reach it, and nothing keeps them out.
+    #[error(transparent)]
+    Exposed(#[from] config::Error),
+    /// A certificate or key is of no use.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// The tokens file is of no use.
+    #[error(transparent)]
+    Tokens(#[from] tokens::Error),
     /// The descriptors are damaged.
     #[error("cannot serve reflection: {0}")]
     Reflection(String),
@@ -59,27 +76,43 @@ pub struct Parts {
     pub counters: Counters,
 }
 
-/// The port, taken before anything else is started.
+/// The port, taken before anything else is started, and who gets in by it.
 pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
+    identity: Option<tls::Identity>,
+    tokens: Option<tokens::File>,
 }
 
 impl Listener {
     /// Takes the port.
     ///
     /// # Errors
-    /// When somebody else has it.
-    pub async fn bind(address: &str) -> Result<Self, Error> {
+    /// When somebody else has it, when it would let anyone in, and when a file that should prevent that is of no use.
+    pub async fn bind(address: &str, admin: &config::Admin) -> Result<Self, Error> {
         let failed = |source| Error::Listen { address: address.to_owned(), source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        // A name may stand for several addresses; what is looked at here is what is taken below.
+        let addresses: Vec<_> = tokio::net::lookup_host(address).await.map_err(failed)?.collect();
+        for address in &addresses {
+            admin.permits(*address)?;
+        }
+        let identity = match &admin.tls {
+            Some(files) => Some(tls::Identity::read(files).await?),
+            None => None,
+        };
+        let tokens = match &admin.tokens {
+            Some(file) => Some(tokens::File::read(file).await?),
+            None => None,
+        };
+        let listener = TcpListener::bind(&addresses[..]).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, identity, tokens })
     }
 
     /// Where clients find it.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.identity.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Serves until told to stop, then finishes the requests that run.
@@ -107,11 +140,31 @@ impl Listener {
             .add_service(reflection)
             .add_service(reflection_alpha)
             .add_service(health_service);
-        let app = grpc.into_axum_router().route("/healthz", get(async || "ok\n"));
-        let served = axum::serve(self.listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the admin API stopped");
+        let mut app = grpc.into_axum_router().route("/healthz", get(async || "ok\n"));
+        // These end with this function, and the files are no longer read.
+        let mut followed = JoinSet::new();
+        if let Some(tokens) = self.tokens {
+            app = app.layer(from_fn_with_state(tokens.tokens(), access::guard));
+            followed.spawn(tokens.follow());
+        }
+        match self.identity {
+            Some(identity) => {
+                let listener = identity.listen(self.listener);
+                followed.spawn(identity.follow());
+                run(listener, app, stop).await;
+            }
+            None => run(self.listener, app, stop).await,
         }
         Ok(())
+    }
+}
+
+async fn run<L>(listener: L, app: axum::Router, stop: CancellationToken)
+where
+    L: axum::serve::Listener<Addr = SocketAddr>,
+{
+    let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the admin API stopped");
     }
 }

@@ -1,11 +1,15 @@
 //! Everything that an operator can set, read once at the start: flags over environment over file over defaults.
 
+mod admin;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lattice_proto::manifest::Label;
 use lattice_proto::{LatticeId, NodeName};
 use serde::Deserialize;
+
+pub use admin::{Admin, AdminOptions, Tls};
 
 /// What `lattice start` was given. Whatever is not set falls back to the file, then to a default.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +26,8 @@ pub struct Options {
     pub nats_tls_ca: Option<PathBuf>,
     /// `--listen`
     pub listen: Option<String>,
+    /// `--admin-…`
+    pub admin: AdminOptions,
     /// `--label`, each `key=value`.
     pub labels: Vec<String>,
     /// `--data`
@@ -72,6 +78,8 @@ pub struct Config {
     pub nats_server: Option<PathBuf>,
     /// Where the admin API listens.
     pub listen: String,
+    /// Who gets in there.
+    pub admin: Admin,
     /// What the operator says of this node.
     pub labels: BTreeMap<String, String>,
     /// Where it keeps its files.
@@ -94,6 +102,7 @@ struct File {
     nats_creds: Option<PathBuf>,
     nats_tls_ca: Option<PathBuf>,
     listen: Option<String>,
+    admin: AdminOptions,
     labels: BTreeMap<String, String>,
     data: Option<PathBuf>,
     pool: Option<u32>,
@@ -143,6 +152,7 @@ impl Config {
             nats_tls_ca: options.nats_tls_ca.or(file.nats_tls_ca),
             nats_server: options.nats_server,
             listen: options.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:7700".to_owned()),
+            admin: Admin::check(options.admin, file.admin)?,
             labels,
             data,
             log,

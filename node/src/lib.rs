@@ -36,7 +36,7 @@ use std::path::PathBuf;
 
 use lattice_proto::{Incarnation, NodeName};
 
-pub use config::Options;
+pub use config::{AdminOptions, Options};
 pub use node::run;
 
 /// Why a node could not start, or could not go on.

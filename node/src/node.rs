@@ -48,7 +48,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let signals = shutdown::Signals::listen().map_err(Error::Signals)?;
 
     // The port comes first: a node that cannot have it should not have done anything yet.
-    let listener = admin::Listener::bind(&config.listen).await?;
+    let listener = admin::Listener::bind(&config.listen, &config.admin).await?;
     std::fs::create_dir_all(&config.data)
         .map_err(|source| Error::Data { folder: config.data.clone(), source })?;
     let engine = Engine::start(&config.data, config.pool)?;

@@ -29,6 +29,21 @@ pub struct Args {
     /// Where the admin API listens; port 0 takes a free one [default: 127.0.0.1:7700]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// The certificate that the admin API shows, in PEM; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    admin_tls_cert: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE")]
+    admin_tls_key: Option<PathBuf>,
+    /// Let in only clients with a certificate that this authority signed
+    #[arg(long, value_name = "FILE")]
+    admin_client_ca: Option<PathBuf>,
+    /// Let in only clients with a token of this file; `lattice token new` makes its entries
+    #[arg(long, value_name = "FILE")]
+    admin_tokens: Option<PathBuf>,
+    /// Listen beyond loopback without TLS, or without asking who comes
+    #[arg(long)]
+    admin_insecure: bool,
     /// A label for placement; may be given several times
     #[arg(long = "label", value_name = "K=V", value_parser = label)]
     labels: Vec<String>,
@@ -49,6 +64,13 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         nats_creds: args.nats_creds,
         nats_tls_ca: args.nats_tls_ca,
         listen: args.listen,
+        admin: lattice_node::AdminOptions {
+            tls_cert: args.admin_tls_cert,
+            tls_key: args.admin_tls_key,
+            client_ca: args.admin_client_ca,
+            tokens: args.admin_tokens,
+            insecure: args.admin_insecure,
+        },
         labels: args.labels,
         data: args.data,
         config: args.config,

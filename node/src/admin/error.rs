@@ -53,6 +53,24 @@ pub(super) fn missing(message: impl ToString) -> Status {
     simple(Code::NotFound, "not-found", message.to_string())
 }
 
+/// A request from somebody who may not be told more.
+pub(super) fn unauthenticated(kind: &str, message: impl ToString) -> Status {
+    simple(Code::Unauthenticated, kind, message.to_string())
+}
+
+/// A request from somebody who may do less.
+pub(super) fn denied(message: impl ToString) -> Status {
+    simple(Code::PermissionDenied, "denied", message.to_string())
+}
+
+/// A request for something that this node does not have.
+pub(super) fn unserved(path: &str) -> Status {
+    let shown: String = path.chars().take(200).flat_map(char::escape_default).collect();
+    let message =
+        format!("this node does not serve `{shown}`; is it older than its client? see `lattice nodes`");
+    simple(Code::Unimplemented, "unimplemented", message)
+}
+
 pub(super) fn from_bus(error: &bus::Error) -> Status {
     simple(Code::Unavailable, "unavailable", error.to_string())
 }

@@ -1,0 +1,228 @@
+//! Who may ask for what: which role each method needs, and whether the token of a request has it.
+//!
+//! What is in no table is refused, so that a new method is nobody's until somebody says whose it is. A stream that has
+//! begun goes on when its token ends; a token is looked at when something is asked for.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::Next;
+use axum::response::Response;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tonic::Status;
+
+use super::error;
+use super::tokens::{Refusal, Role, Tokens};
+
+/// What somebody must show to use a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// Supervisors and load balancers ask these, and learn no more than that the node is there.
+    Nothing,
+    /// A token with this role, or with more.
+    Token(Role),
+}
+
+const READ: Needs = Needs::Token(Role::Read);
+const WRITE: Needs = Needs::Token(Role::Write);
+
+/// All paths that are served.
+const METHODS: [(&str, Needs); 23] = [
+    ("/healthz", Needs::Nothing),
+    ("/grpc.health.v1.Health/Check", Needs::Nothing),
+    ("/grpc.health.v1.Health/Watch", Needs::Nothing),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", READ),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", READ),
+    ("/lattice.admin.v1.Admin/ListNodes", READ),
+    ("/lattice.admin.v1.Admin/ListActors", READ),
+    ("/lattice.admin.v1.Admin/FindArtifacts", READ),
+    ("/lattice.admin.v1.Admin/GetHistory", READ),
+    ("/lattice.admin.v1.Admin/Explain", READ),
+    ("/lattice.admin.v1.Admin/GetOperation", READ),
+    ("/lattice.admin.v1.Admin/WatchOperation", READ),
+    ("/lattice.admin.v1.Admin/GetCounters", READ),
+    ("/lattice.admin.v1.Admin/PutArtifact", WRITE),
+    ("/lattice.admin.v1.Admin/Apply", WRITE),
+    ("/lattice.admin.v1.Admin/Delete", WRITE),
+    ("/lattice.admin.v1.Admin/Scale", WRITE),
+    ("/lattice.admin.v1.Admin/Rollback", WRITE),
+    ("/lattice.admin.v1.Admin/Cordon", WRITE),
+    ("/lattice.admin.v1.Admin/Uncordon", WRITE),
+    ("/lattice.admin.v1.Admin/Drain", WRITE),
+    ("/lattice.admin.v1.Admin/LabelNode", WRITE),
+    ("/lattice.admin.v1.Admin/Call", WRITE),
+];
+
+fn needs(path: &str) -> Option<Needs> {
+    METHODS.iter().find(|(known, _)| *known == path).map(|(_, needs)| *needs)
+}
+
+/// Lets a request through, or answers it with the reason why not.
+pub(super) async fn guard(
+    State(tokens): State<watch::Receiver<Arc<Tokens>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let known = tokens.borrow().clone();
+    match decide(&known, request.uri().path(), request.headers(), OffsetDateTime::now_utc()) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_http(),
+    }
+}
+
+fn decide(tokens: &Tokens, path: &str, headers: &HeaderMap, now: OffsetDateTime) -> Result<(), Status> {
+    let needs = needs(path);
+    if needs == Some(Needs::Nothing) {
+        return Ok(());
+    }
+    let token = match tokens.admit(secret(headers)?, now) {
+        Ok(token) => token,
+        Err(refusal @ Refusal::Unknown) => return Err(error::unauthenticated("unauthenticated", refusal)),
+        Err(refusal @ Refusal::Expired { .. }) => {
+            return Err(error::unauthenticated("token-expired", refusal));
+        }
+    };
+    // Strangers are not told what there is, so this comes after the token.
+    let Some(Needs::Token(role)) = needs else { return Err(error::unserved(path)) };
+    if token.role >= role {
+        return Ok(());
+    }
+    let method = path.rsplit('/').next().unwrap_or(path);
+    Err(error::denied(format!(
+        "`{method}` needs the role `{}`, and the token `{}` has `{}`; ask with a token of that role",
+        role.as_str(),
+        token.name,
+        token.role.as_str(),
+    )))
+}
+
+fn secret(headers: &HeaderMap) -> Result<&[u8], Status> {
+    let missing = || {
+        error::unauthenticated(
+            "unauthenticated",
+            "this node asks for a token; give the file with its secret by --admin-token, or send `authorization: \
+             Bearer …`",
+        )
+    };
+    let value = headers.get(AUTHORIZATION).ok_or_else(missing)?.as_bytes();
+    match value.split_first_chunk::<7>() {
+        Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"bearer ") => Ok(secret.trim_ascii()),
+        _ => Err(missing()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use axum::http::HeaderValue;
+    use lattice_proto::Digest;
+    use lattice_proto::admin::{self, ERROR_METADATA, ErrorInfo};
+    use prost::Message;
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn every_method_that_is_served_has_its_row() {
+        let mut served = vec!["/healthz".to_owned()];
+        for descriptors in [
+            admin::DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ] {
+            let set = prost_types::FileDescriptorSet::decode(descriptors).unwrap();
+            for file in set.file {
+                for service in &file.service {
+                    let paths = service
+                        .method
+                        .iter()
+                        .map(|method| format!("/{}.{}/{}", file.package(), service.name(), method.name()));
+                    served.extend(paths);
+                }
+            }
+        }
+        let mut known: Vec<_> = METHODS.iter().map(|(path, _)| (*path).to_owned()).collect();
+        served.sort();
+        known.sort();
+        assert_eq!(known, served);
+    }
+
+    #[test]
+    fn what_only_looks_needs_read_and_all_else_needs_write() {
+        for (path, needs) in METHODS {
+            let Some(method) = path.strip_prefix("/lattice.admin.v1.Admin/") else { continue };
+            let looks =
+                ["List", "Get", "Watch", "Explain", "Find"].iter().any(|word| method.starts_with(word));
+            assert_eq!(needs, if looks { READ } else { WRITE }, "{method}");
+        }
+    }
+
+    fn tokens() -> Tokens {
+        let entry = |name: &str, role: &str, more: &str| {
+            let digest = Digest::of(name.as_bytes());
+            format!(
+                "[[token]]\nname = \"{name}\"\nrole = \"{role}\"\nsha256 = \"{}\"\n{more}\n",
+                digest.hex()
+            )
+        };
+        let text = entry("reader", "read", "")
+            + &entry("writer", "write", "")
+            + &entry("old", "write", "expires = 2020-01-01T00:00:00Z");
+        Tokens::parse(&text, Path::new("tokens.toml")).unwrap()
+    }
+
+    fn ask(authorization: Option<&str>, path: &str) -> Result<(), (Code, String, String)> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = authorization {
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        }
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+        decide(&tokens(), path, &headers, now).map_err(|status| {
+            let info = status.metadata().get_bin(ERROR_METADATA).unwrap().to_bytes().unwrap();
+            let info = ErrorInfo::decode(info).unwrap();
+            assert_eq!((info.ran.as_str(), info.message.as_str()), ("no", status.message()));
+            (status.code(), info.kind, info.message)
+        })
+    }
+
+    #[test]
+    fn each_refusal_says_why() {
+        let (look, change) = ("/lattice.admin.v1.Admin/ListNodes", "/lattice.admin.v1.Admin/Scale");
+        let cases = [
+            (None, look, Code::Unauthenticated, "unauthenticated", "--admin-token"),
+            (Some("Basic reader"), look, Code::Unauthenticated, "unauthenticated", "Bearer"),
+            (Some("Bearer"), look, Code::Unauthenticated, "unauthenticated", "Bearer"),
+            (Some("Bearer nobody"), look, Code::Unauthenticated, "unauthenticated", "no such token"),
+            (Some("Bearer old"), look, Code::Unauthenticated, "token-expired", "2020-01-01T00:00:00Z"),
+            (Some("Bearer reader"), change, Code::PermissionDenied, "denied", "`write`"),
+            (
+                Some("Bearer writer"),
+                "/lattice.admin.v1.Admin/New",
+                Code::Unimplemented,
+                "unimplemented",
+                "New",
+            ),
+            (Some("Bearer writer"), "/metrics", Code::Unimplemented, "unimplemented", "/metrics"),
+            (None, "/lattice.admin.v1.Admin/New", Code::Unauthenticated, "unauthenticated", ""),
+        ];
+        for (authorization, path, code, kind, word) in cases {
+            let refused = ask(authorization, path).unwrap_err();
+            assert_eq!((refused.0, refused.1.as_str()), (code, kind), "{authorization:?} {path}");
+            assert!(refused.2.contains(word), "{}", refused.2);
+        }
+        for (authorization, path) in [
+            (Some("Bearer reader"), look),
+            (Some("bearer  writer"), look),
+            (Some("BEARER writer"), change),
+            (None, "/healthz"),
+            (Some("Bearer nobody"), "/grpc.health.v1.Health/Check"),
+        ] {
+            assert_eq!(ask(authorization, path), Ok(()), "{authorization:?} {path}");
+        }
+    }
+}
