@@ -2,9 +2,11 @@
 
 mod drain;
 mod error;
+mod events;
 mod history;
 mod nodes;
 mod operation;
+mod page;
 mod service;
 
 use std::net::SocketAddr;
@@ -18,6 +20,7 @@ use tonic::service::Routes;
 
 use crate::artifact::Artifacts;
 use crate::controller::{Declarations, NodeOrders, Observer};
+use crate::events::Archive;
 use crate::router::Router;
 use crate::telemetry::Counters;
 
@@ -55,6 +58,8 @@ pub struct Parts {
     pub observer: Observer,
     /// For uploads.
     pub artifacts: Artifacts,
+    /// For what happened.
+    pub archive: Archive,
     /// For their counts.
     pub counters: Counters,
 }

@@ -1,5 +1,6 @@
 //! Holding office: keep the lease, keep up with everything, and write what the plan says.
 
+mod chronicle;
 mod entry;
 mod held;
 mod revisions;
@@ -18,6 +19,7 @@ use lattice_proto::{ActorName, Incarnation, NodeName};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::chronicle::Chronicle;
 use self::entry::{Decision, NodeEntry, parse_decision, parse_node};
 use self::held::Held;
 use super::Context;
@@ -49,6 +51,7 @@ struct Office<'a> {
     relabelled: BTreeMap<NodeName, (Arc<Node>, NodeOrder, Arc<Node>)>,
     leases_complete: bool,
     liveness: Liveness,
+    chronicle: Chronicle,
     /// When each node was found to be lost.
     lost: BTreeMap<NodeName, (Incarnation, Instant)>,
     /// Whether the last plan could not be written as a whole.
@@ -90,6 +93,7 @@ pub(super) async fn hold(
         relabelled: BTreeMap::new(),
         leases_complete: false,
         liveness: Liveness::new(Instant::now()),
+        chronicle: Chronicle::new(context.events.clone()),
         lost: BTreeMap::new(),
         again: false,
         complained: false,
@@ -231,6 +235,7 @@ impl Office<'_> {
             Change::Put(entry) => {
                 let name = entry.key.strip_prefix("node.").and_then(|name| name.parse().ok());
                 let Some(name) = name else { return false };
+                self.chronicle.lease(&name, &entry);
                 match entry.value.as_deref().and_then(|bytes| record::decode::<Lease>(bytes).ok()) {
                     Some(lease) => self.liveness.renewed(&lease, Instant::now()),
                     None => self.liveness.ended(&name),
@@ -342,6 +347,7 @@ impl Office<'_> {
         let now = Instant::now();
         let seen = self.see(now);
         self.write_states(&seen, now).await?;
+        self.chronicle.look(&seen);
         let mut reconciler = self.take_reconciler(&seen);
         let plan = reconciler.plan(now);
         self.reconciler = Some(reconciler);
