@@ -54,6 +54,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Delete(args) => commands::delete::run(args, &global).await,
         Command::Scale(args) => commands::scale::run(args, &global).await,
         Command::Explain(args) => commands::explain::run(args, &global).await,
+        Command::Events(args) => commands::events::run(args, &global).await,
         Command::History(args) => commands::history::run(args, &global).await,
         Command::Rollback(args) => commands::history::roll_back(args, &global).await,
         Command::Cordon(args) => commands::node::cordon(args, &global).await,
