@@ -133,7 +133,9 @@ impl FromStr for Kind {
     fn from_str(word: &str) -> Result<Self, UnknownKind> {
         let known = Self::ALL.iter().find(|kind| kind.as_str() == word);
         // Hostile text ends up in replies, so only its beginning is repeated.
-        known.copied().ok_or_else(|| UnknownKind(word.chars().take(80).flat_map(char::escape_default).collect()))
+        known
+            .copied()
+            .ok_or_else(|| UnknownKind(word.chars().take(80).flat_map(char::escape_default).collect()))
     }
 }
 
@@ -161,17 +163,24 @@ mod tests {
         };
         let bytes = encode(&event);
         let shown = String::from_utf8_lossy(&bytes).into_owned();
-        assert!(shown.starts_with("{\"format\":1,") && shown.contains("\"kind\":\"actor-crashed\""), "{shown}");
+        assert!(
+            shown.starts_with("{\"format\":1,") && shown.contains("\"kind\":\"actor-crashed\""),
+            "{shown}"
+        );
         assert!(!shown.contains("revision"), "{shown}");
         assert_eq!(decode::<Event>(&bytes).unwrap(), event);
     }
 
     #[test]
     fn what_an_event_does_not_say_is_the_usual() {
-        let bytes = br#"{"format":1,"at_ms":1,"node":"a","kind":"app-met","subject":"shop","text":"","later":true}"#;
+        let bytes =
+            br#"{"format":1,"at_ms":1,"node":"a","kind":"app-met","subject":"shop","text":"","later":true}"#;
         let event: Event = decode(bytes).unwrap();
         assert_eq!((event.count, event.revision), (1, None));
-        assert!(decode::<Event>(br#"{"format":1,"at_ms":1,"node":"a","kind":"x","subject":"","text":""}"#).is_err());
+        assert!(
+            decode::<Event>(br#"{"format":1,"at_ms":1,"node":"a","kind":"x","subject":"","text":""}"#)
+                .is_err()
+        );
     }
 
     #[test]

@@ -388,8 +388,12 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(subjects().parse_event(&subjects().event(*kind)), Ok(*kind));
         }
-        for bad in ["lat.shop.event.", "lat.shop.event.nothing", "lat.shop.event.app-met.x", "lat.other.event.app-met"]
-        {
+        for bad in [
+            "lat.shop.event.",
+            "lat.shop.event.nothing",
+            "lat.shop.event.app-met.x",
+            "lat.other.event.app-met",
+        ] {
             assert!(subjects().parse_event(bad).is_err(), "{bad}");
         }
     }

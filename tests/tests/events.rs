@@ -185,7 +185,8 @@ async fn whoever_goes_on_at_another_node_misses_nothing_and_hears_nothing_twice(
     let (mut last, mut heard, mut via) = (None, Vec::new(), 0);
     while heard.len() < EVENTS as usize {
         let limit = fastrand::u64(1..150);
-        let request = WatchEventsRequest { after: last, follow: true, limit, ..WatchEventsRequest::default() };
+        let request =
+            WatchEventsRequest { after: last, follow: true, limit, ..WatchEventsRequest::default() };
         let part = tokio::time::timeout(LATEST, lattice.read_events(via, request)).await.unwrap().unwrap();
         assert_eq!(part.len() as u64, limit);
         for event in part {
@@ -222,9 +223,9 @@ async fn a_cursor_that_cannot_be_gone_on_from_is_refused_with_what_to_do() {
     // While they are pushed out they cannot be read without a gap, which is told as well.
     let kept = async || lattice.read_events(0, WatchEventsRequest::default()).await;
     let is_full = |events: &Result<Vec<Event>, Fault>| {
-        events.as_ref().is_ok_and(|kept| {
-            kept.last().is_some_and(|last| last.cursor >= MANY) && kept.len() <= 10_000
-        })
+        events
+            .as_ref()
+            .is_ok_and(|kept| kept.last().is_some_and(|last| last.cursor >= MANY) && kept.len() <= 10_000)
     };
     wait_until("the oldest made room", LATEST, kept, is_full).await;
     let oldest = lattice.events(0).await[0].cursor;

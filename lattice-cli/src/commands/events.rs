@@ -104,7 +104,10 @@ async fn follow(mut request: WatchEventsRequest, global: &Global) -> Result<(), 
 
 /// Whether asking again may help: the node, or NATS behind it, is away for the moment.
 fn passes(failure: &Failure) -> bool {
-    matches!(failure.kind.as_str(), "unreachable" | "unavailable" | "connection-lost" | "deadline" | "overloaded")
+    matches!(
+        failure.kind.as_str(),
+        "unreachable" | "unavailable" | "connection-lost" | "deadline" | "overloaded"
+    )
 }
 
 /// Reads one stream to its end, or until `take` has had enough. The request is left as it has to be to go on behind the last event.
@@ -176,7 +179,8 @@ mod tests {
             text: "text".into(),
             ..Event::default()
         };
-        let lines = [event("app-met", "shop", 12), event("node-uncordoned", "node-1", 0)].map(|e| line(&e.into()));
+        let lines =
+            [event("app-met", "shop", 12), event("node-uncordoned", "node-1", 0)].map(|e| line(&e.into()));
         assert_eq!(lines[0].find("text"), lines[1].find("text"), "{lines:?}");
         assert!(lines[0].contains("shop (12)"), "{lines:?}");
     }

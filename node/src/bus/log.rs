@@ -306,7 +306,15 @@ impl Reader {
         let consumer = self.log.0.handle().await?.create_consumer(config).await;
         let consumer = consumer.map_err(|error| Error::failed("reading a log", full(&error)))?;
         let pending = consumer.cached_info().num_pending;
-        Ok(Open { consumer, since: Instant::now(), generation, fresh: true, pending, batch: None, came: false })
+        Ok(Open {
+            consumer,
+            since: Instant::now(),
+            generation,
+            fresh: true,
+            pending,
+            batch: None,
+            came: false,
+        })
     }
 }
 

@@ -51,7 +51,9 @@ impl Chronicle {
         let stops = record.draining || self.left.contains(&record.name);
         let (kind, text) = node_change(same_start.map(|before| before.state), now, stops);
         let text = match kind {
-            Kind::NodeJoined => format!("{text} (version {}, incarnation {})", record.version, record.incarnation),
+            Kind::NodeJoined => {
+                format!("{text} (version {}, incarnation {})", record.version, record.incarnation)
+            }
             _ => text.to_owned(),
         };
         // Two leaders in a row may write over the same state, and both tell of it.
@@ -78,7 +80,13 @@ impl Chronicle {
     }
 
     /// A route is written over the one that is stored, which has revision `over`.
-    pub(super) fn route(&mut self, actor: &ActorName, stored: Option<&Route>, over: u64, next: Option<&Route>) {
+    pub(super) fn route(
+        &mut self,
+        actor: &ActorName,
+        stored: Option<&Route>,
+        over: u64,
+        next: Option<&Route>,
+    ) {
         let Some(next) = next else {
             self.degraded.remove(actor);
             return;
