@@ -6,7 +6,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::admin::Access;
 use crate::commands::{
-    apply, build, call, completions, delete, doctor, explain, history, new, node, scale, start, token, trial,
+    apply, build, call, completions, delete, doctor, events, explain, history, new, node, scale, start,
+    token, trial,
 };
 use crate::failure::Failure;
 use crate::output::Format;
@@ -59,6 +60,8 @@ pub enum Command {
     Scale(scale::Args),
     /// Tell why an actor is where it is, and why it is nowhere else
     Explain(explain::Args),
+    /// List what happened in the lattice, and follow what happens
+    Events(events::Args),
     /// List the revisions of an app that are kept
     History(history::Args),
     /// Go back to an earlier revision of an app, and wait until it runs

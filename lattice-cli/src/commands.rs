@@ -7,6 +7,7 @@ pub mod call;
 pub mod completions;
 pub mod delete;
 pub mod doctor;
+pub mod events;
 pub mod explain;
 pub mod history;
 pub mod new;

@@ -54,6 +54,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Delete(args) => commands::delete::run(args, &global).await,
         Command::Scale(args) => commands::scale::run(args, &global).await,
         Command::Explain(args) => commands::explain::run(args, &global).await,
+        Command::Events(args) => commands::events::run(args, &global).await,
         Command::History(args) => commands::history::run(args, &global).await,
         Command::Promote(args) => commands::trial::promote(args, &global).await,
         Command::Abort(args) => commands::trial::abort(args, &global).await,

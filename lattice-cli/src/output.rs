@@ -1,6 +1,7 @@
 //! What goes to stdout: text for people or one JSON document for programs, and never anything else.
 
 use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -40,13 +41,23 @@ pub fn line(text: &str) -> Result<(), Failure> {
     bytes(format!("{text}{end}").as_bytes())
 }
 
+/// Prints one line of many, and tells whether somebody still reads them.
+pub fn next_line(text: &str) -> Result<ControlFlow<()>, Failure> {
+    write(format!("{text}\n").as_bytes())
+}
+
 /// Prints bytes as they are.
 pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    write(bytes).map(|_| ())
+}
+
+fn write(bytes: &[u8]) -> Result<ControlFlow<()>, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(ControlFlow::Continue(())),
         // The reader (`head`, say) has had enough, which is no error of ours.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(error.into()),
     }
 }
 

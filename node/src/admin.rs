@@ -4,10 +4,12 @@
 mod access;
 mod drain;
 mod error;
+mod events;
 mod files;
 mod history;
 mod nodes;
 mod operation;
+mod page;
 mod service;
 mod tls;
 mod tokens;
@@ -26,6 +28,7 @@ use tonic::service::Routes;
 use crate::artifact::Artifacts;
 use crate::config;
 use crate::controller::{Declarations, NodeOrders, Observer};
+use crate::events::Archive;
 use crate::router::Router;
 use crate::telemetry::Counters;
 
@@ -72,6 +75,8 @@ pub struct Parts {
     pub observer: Observer,
     /// For uploads.
     pub artifacts: Artifacts,
+    /// For what happened.
+    pub archive: Archive,
     /// For their counts.
     pub counters: Counters,
 }

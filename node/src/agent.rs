@@ -19,6 +19,7 @@ pub use self::load::report;
 pub use self::specs::Specs;
 use crate::artifact::Artifacts;
 use crate::bus::{Bus, Change};
+use crate::events::Events;
 use crate::membership::{Identity, Inventory};
 use crate::replica::Local;
 use crate::router::Router;
@@ -36,6 +37,8 @@ pub struct Tools {
     pub router: Router,
     /// Where their state is reported.
     pub inventory: Inventory,
+    /// Where their crashes are told.
+    pub events: Events,
 }
 
 /// The loop of one node.

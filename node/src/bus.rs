@@ -1,4 +1,4 @@
-//! The only user of async-nats: request and reply, subscriptions, last-value tables, batches and objects.
+//! The only user of async-nats: request and reply, subscriptions, last-value tables, batches, logs and objects.
 //!
 //! It moves bytes between subjects and never knows what an actor is. Rules:
 //!
@@ -8,6 +8,7 @@
 //! 3. A watch is a hint. Every watch is read anew after each reconnection and now and then in between.
 
 mod connection;
+mod log;
 mod object;
 mod space;
 mod watch;
@@ -22,6 +23,7 @@ use lattice_proto::subject::Subjects;
 use crate::causes::full;
 
 pub use connection::{Connection, Link, RequestError, Subscription};
+pub use log::{Log, Logged, Place, ReadError, Reader, Until};
 pub use object::Objects;
 pub use space::{Entry, Guard, Space};
 pub use watch::{Change, Mirror, Watch};
@@ -106,6 +108,8 @@ pub struct Bus {
     pub decisions: Space,
     /// Artifacts by digest.
     pub objects: Objects,
+    /// What happened.
+    pub events: Log,
     /// How many servers of a cluster keep what is created.
     copies: usize,
 }
@@ -120,6 +124,18 @@ const MARKER: Duration = Duration::from_secs(1);
 
 /// Records are small; a larger one is a mistake. Assignments list every actor of a node with its settings.
 const MAX_RECORD: i32 = 8 << 20;
+
+/// How long events are kept: whoever looks the next morning still finds what happened at night.
+const EVENTS_KEPT: Duration = Duration::from_hours(24);
+
+/// How many events are kept at most; the oldest make room.
+const MAX_EVENTS: i64 = 10_000;
+
+/// How many bytes they have together at most: so many of the usual ones fit in several times.
+const MAX_EVENT_BYTES: i64 = 16 << 20;
+
+/// The largest event with its headers, in bytes: twice its longest text, which JSON escapes, and room for the rest.
+const MAX_EVENT: i32 = 4 << 10;
 
 impl Bus {
     /// Connects, checks the server, and makes sure that the lattice's streams and buckets are there.
@@ -157,6 +173,8 @@ impl Bus {
             routes: bucket(subjects.routes_bucket()),
             decisions: Space::stream(control.clone(), subjects.control_stream()),
             objects: Objects::new(calls.clone(), subjects.artifacts_bucket()),
+            // Many may read them at once, which must not delay a renewal.
+            events: Log::new(calls.clone(), subjects.events_stream()),
             calls,
             control,
             copies,
@@ -216,6 +234,20 @@ impl Bus {
             };
             let made = context.create_stream(config).await;
             made.map_err(|error| Error::failed("creating the control stream", full(&error)))?;
+        }
+        if context.get_stream(subjects.events_stream()).await.is_err() {
+            let config = jetstream::stream::Config {
+                name: subjects.events_stream(),
+                subjects: vec![subjects.events_filter()],
+                max_age: EVENTS_KEPT,
+                max_messages: MAX_EVENTS,
+                max_bytes: MAX_EVENT_BYTES,
+                max_message_size: MAX_EVENT,
+                num_replicas: self.copies,
+                ..Default::default()
+            };
+            let made = context.create_stream(config).await;
+            made.map_err(|error| Error::failed("creating the events stream", full(&error)))?;
         }
         self.objects.ensure(self.copies).await
     }

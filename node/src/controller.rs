@@ -26,6 +26,7 @@ use lattice_proto::subject::Subjects;
 use tokio::sync::{mpsc, watch};
 
 use crate::bus::Bus;
+use crate::events::Events;
 use crate::membership::{Identity, Leader};
 use crate::router::Told;
 use crate::telemetry::Counters;
@@ -48,6 +49,8 @@ pub struct Context {
     pub leader: watch::Receiver<Option<Leader>>,
     /// What is counted.
     pub counters: Counters,
+    /// What is told.
+    pub events: Events,
 }
 
 /// Stands for election, and leads when elected, for as long as the node runs.
@@ -67,6 +70,7 @@ pub async fn run(
             () = stop.cancelled() => return,
         };
         tracing::info!(term = elected.term, "this node leads the lattice");
+        context.events.leads(&context.me.name, elected.term);
         let deposed = elected.deposed.clone();
         let outcome = office::hold(&context, elected, &mut told, &stop).await;
         tracing::info!(outcome, after = ?deposed, "this node no longer leads the lattice");

@@ -17,6 +17,7 @@ use crate::clock::ServerClock;
 use crate::config::Config;
 use crate::controller::{self, Declarations, NodeOrders, Observer};
 use crate::engine::Engine;
+use crate::events::{Archive, Events};
 use crate::membership::{self, Identity, Inventory, Leader, ToLeader};
 use crate::nats_child::NatsChild;
 use crate::replica::Local;
@@ -112,6 +113,7 @@ async fn serve(
     let counters = Counters::default();
     let clock = Arc::<ServerClock>::default();
     let local = Local::default();
+    let (events, tellings) = Events::new(me.name.clone(), clock.clone(), counters.clone());
     let inventory = Inventory::new(membership::describe(&me, config.labels.clone(), listener.url()));
     let (leader_seen, leader) = watch::channel::<Option<Leader>>(None);
     let to_leader = ToLeader::new(bus.calls.clone(), subjects.clone(), leader.clone());
@@ -160,12 +162,16 @@ async fn serve(
         local,
         router: router.clone(),
         inventory: inventory.clone(),
+        events: events.clone(),
     };
     tasks.spawn(Agent::new(bus.clone(), subjects.clone(), me.clone(), counters.clone(), tools).run());
 
     // This node in the lattice.
     tasks.spawn(inventory.clone().publish(bus.clone()));
     tasks.spawn(membership::follow_leader(bus.clone(), leader_seen));
+    tasks.spawn(tellings.run(bus.events.clone(), subjects.clone()));
+    let archive =
+        Archive::new(bus.events.clone(), subjects.clone(), clock.clone(), counters.clone(), stop.clone());
     let release = CancellationToken::new();
     let mut name = tokio::spawn(membership::keep(keeper, bus.clone(), me.clone(), clock, release.clone()));
     let context = controller::Context {
@@ -174,6 +180,7 @@ async fn serve(
         me: me.clone(),
         leader: leader.clone(),
         counters: counters.clone(),
+        events: events.clone(),
     };
     let lead = CancellationToken::new();
     let mut leading = tokio::spawn(controller::run(context, told, lead.clone()));
@@ -183,13 +190,14 @@ async fn serve(
     let url = listener.url();
     let observer = Observer::new(bus.clone(), subjects.clone());
     let nodes = NodeOrders::new(bus.clone(), subjects.clone());
-    let declarations = Declarations::new(bus.clone(), subjects, artifacts.clone());
+    let declarations = Declarations::new(bus.clone(), subjects, artifacts.clone(), events);
     let parts = admin::Parts {
         router: router.clone(),
         declarations,
         nodes,
         observer: observer.clone(),
         artifacts,
+        archive,
         counters,
     };
     let mut serving = tokio::spawn(listener.serve(parts, stop.clone()));

@@ -150,6 +150,7 @@ async fn serve(
                 tracing::warn!(actor = %home.actor, reason, "a replica cannot be made again; it will be tried again");
                 failures += 1;
                 home.tally.did_not_start();
+                crashed(&home, &format!("it cannot be made again: {reason}"));
                 tokio::time::sleep(backoff(failures)).await;
                 if turns.is_closed() {
                     // Nobody wants it any more; what waits is told so when the mailbox goes.
@@ -171,9 +172,11 @@ async fn serve(
             Exit::Retired => {}
             Exit::Overran => {
                 tracing::warn!(actor = %home.actor, "a turn ran on after its deadline; its instance was ended");
+                crashed(&home, "a turn ran on after its deadline");
             }
             Exit::Trapped { reason, detail } => {
                 tracing::warn!(actor = %home.actor, reason, detail, "a replica trapped and is made again");
+                crashed(&home, &reason);
                 failures += 1;
                 if failures > 1 {
                     tokio::time::sleep(backoff(failures)).await;
@@ -181,6 +184,10 @@ async fn serve(
             }
         }
     }
+}
+
+fn crashed(home: &Home, why: &str) {
+    home.events.crashed(&home.actor.name, why);
 }
 
 fn backoff(failures: u32) -> Duration {

@@ -9,6 +9,7 @@
 //! | [`Term`], [`Assignment`] | control stream | the leader, guarded by its term |
 //! | [`NodeOrder`] | control stream | any node, for an operator |
 //! | [`Catalog`], [`App`] | control stream | any node, guarded by the catalog's sequence |
+//! | [`Event`](crate::event::Event) | events stream | whoever saw it happen |
 //!
 //! Records carry a `format`; fields may be added, and readers skip those that they do not know.
 

@@ -5,11 +5,13 @@
 //! lat.<lattice>.call.<actor>[.<key>].<operation>                 programs that are not actors
 //! lat.<lattice>.control.<term|catalog|spec.…|assign.…>           what is declared and decided
 //! lat.<lattice>.route.<actor>                                    routes, republished as they change
+//! lat.<lattice>.event.<kind>                                     what happened
 //! ```
 
 use std::fmt::Write;
 
 use crate::envelope::MAX_TOGETHER;
+use crate::event::Kind;
 use crate::id::{ActorId, ActorName, AppName, Incarnation, LatticeId, MAX_KEY_BYTES, NodeName, Operation};
 
 /// Why a subject could not be read.
@@ -234,6 +236,31 @@ impl Subjects {
         (format!("$KV.{}.>", self.routes_bucket()), format!("{}route.>", self.prefix))
     }
 
+    /// Where what happened is published.
+    pub fn event(&self, kind: Kind) -> String {
+        format!("{}event.{kind}", self.prefix)
+    }
+
+    /// All subjects of events.
+    pub fn events_filter(&self) -> String {
+        format!("{}event.>", self.prefix)
+    }
+
+    /// The kind that a subject under [`Self::events_filter`] names.
+    ///
+    /// # Errors
+    /// When it names none; a later version may have more of them.
+    pub fn parse_event(&self, subject: &str) -> Result<Kind, Malformed> {
+        let word = subject.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix("event."));
+        let word = word.ok_or(Malformed("not an event"))?;
+        word.parse().map_err(|_| Malformed("unknown kind of event"))
+    }
+
+    /// The stream of what happened.
+    pub fn events_stream(&self) -> String {
+        format!("lat_{}_events", self.lattice)
+    }
+
     /// The stream of specs and assignments.
     pub fn control_stream(&self) -> String {
         format!("lat_{}_control", self.lattice)
@@ -365,6 +392,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn events_are_told_apart_by_their_subjects() {
+        for kind in Kind::ALL {
+            assert_eq!(subjects().parse_event(&subjects().event(*kind)), Ok(*kind));
+        }
+        for bad in [
+            "lat.shop.event.",
+            "lat.shop.event.nothing",
+            "lat.shop.event.app-met.x",
+            "lat.other.event.app-met",
+        ] {
+            assert!(subjects().parse_event(bad).is_err(), "{bad}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_key_survives_its_subject(key in "\\PC{1,60}") {
@@ -379,6 +421,7 @@ mod tests {
         fn no_subject_panics(subject in ".{0,80}") {
             let _ = subjects().parse_ingress(&subject);
             let _ = subjects().parse_control(&subject);
+            let _ = subjects().parse_event(&subject);
             let _ = subjects().parse_inbox(&subject);
         }
     }

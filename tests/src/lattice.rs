@@ -98,7 +98,7 @@ impl Lattice {
 
     /// What an app was, revision by revision.
     pub async fn history(&self, node: usize, app: &str) -> Vec<Revision> {
-        let request = GetHistoryRequest { app: app.to_owned() };
+        let request = GetHistoryRequest { app: app.to_owned(), ..GetHistoryRequest::default() };
         self.admin(node).get_history(request).await.unwrap().into_inner().revisions
     }
 
@@ -190,7 +190,7 @@ impl Lattice {
 
     /// The actors as a given node reports them.
     pub async fn actors(&self, node: usize) -> Result<Vec<Actor>, Fault> {
-        Ok(self.admin(node).list_actors(ListActorsRequest {}).await?.into_inner().actors)
+        Ok(self.admin(node).list_actors(ListActorsRequest::default()).await?.into_inner().actors)
     }
 
     /// One actor; fails the test when it is not listed.
@@ -215,7 +215,7 @@ impl Lattice {
 
     /// The nodes as a given node reports them.
     pub async fn list_nodes(&self, node: usize) -> Result<Vec<NodeInfo>, Fault> {
-        Ok(self.admin(node).list_nodes(ListNodesRequest {}).await?.into_inner().nodes)
+        Ok(self.admin(node).list_nodes(ListNodesRequest::default()).await?.into_inner().nodes)
     }
 
     /// The state of the node with index `whom` as node `via` sees it; `none` when it is not listed.

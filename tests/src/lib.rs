@@ -33,6 +33,8 @@ pub use wait::wait_until;
 
 pub mod load;
 
+mod events;
+
 pub mod otlp;
 
 pub mod cli;

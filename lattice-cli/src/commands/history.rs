@@ -52,9 +52,18 @@ struct Actor {
 }
 
 pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
-    let request = GetHistoryRequest { app: args.app.to_string() };
-    let reply = admin::connect(global).await?.get_history(request).await?.into_inner();
-    let rows: Vec<Row> = reply.revisions.into_iter().map(Row::from).collect();
+    let mut client = admin::connect(global).await?;
+    let (mut rows, mut page_token) = (Vec::<Row>::new(), String::new());
+    loop {
+        let request =
+            GetHistoryRequest { app: args.app.to_string(), page_token, ..GetHistoryRequest::default() };
+        let page = client.get_history(request).await?.into_inner();
+        rows.extend(page.revisions.into_iter().map(Row::from));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
     global.output.print(&rows, |rows| {
         let header = ["REVISION", "HOW", "WHEN", "ACTORS", ""];
         table::render(&header, rows.iter().map(columns))

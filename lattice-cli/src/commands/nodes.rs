@@ -29,8 +29,17 @@ struct Row {
 }
 
 pub async fn run(global: &Global) -> Result<(), Failure> {
-    let reply = admin::connect(global).await?.list_nodes(ListNodesRequest {}).await?.into_inner();
-    let mut rows: Vec<Row> = reply.nodes.into_iter().map(Row::from).collect();
+    let mut client = admin::connect(global).await?;
+    let (mut rows, mut page_token) = (Vec::<Row>::new(), String::new());
+    loop {
+        let request = ListNodesRequest { page_token, ..ListNodesRequest::default() };
+        let page = client.list_nodes(request).await?.into_inner();
+        rows.extend(page.nodes.into_iter().map(Row::from));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
     rows.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     global.output.print(&rows, |rows| text(rows))
 }

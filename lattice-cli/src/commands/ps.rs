@@ -31,8 +31,17 @@ struct Place {
 }
 
 pub async fn run(global: &Global) -> Result<(), Failure> {
-    let reply = admin::connect(global).await?.list_actors(ListActorsRequest {}).await?.into_inner();
-    let mut rows: Vec<Row> = reply.actors.into_iter().map(Row::from).collect();
+    let mut client = admin::connect(global).await?;
+    let (mut rows, mut page_token) = (Vec::<Row>::new(), String::new());
+    loop {
+        let request = ListActorsRequest { page_token, ..ListActorsRequest::default() };
+        let page = client.list_actors(request).await?.into_inner();
+        rows.extend(page.actors.into_iter().map(Row::from));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
     rows.sort_by(|a, b| (&a.app, &a.actor).cmp(&(&b.app, &b.actor)));
     global.output.print(&rows, |rows| text(rows))
 }

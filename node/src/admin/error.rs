@@ -71,8 +71,18 @@ pub(super) fn unserved(path: &str) -> Status {
     simple(Code::Unimplemented, "unimplemented", message)
 }
 
+/// Events that somebody missed for good.
+pub(super) fn cursor_too_old(message: impl ToString) -> Status {
+    simple(Code::OutOfRange, "cursor-too-old", message.to_string())
+}
+
+/// Something that is away for the moment.
+pub(super) fn unavailable(message: impl ToString) -> Status {
+    simple(Code::Unavailable, "unavailable", message.to_string())
+}
+
 pub(super) fn from_bus(error: &bus::Error) -> Status {
-    simple(Code::Unavailable, "unavailable", error.to_string())
+    unavailable(error)
 }
 
 pub(super) fn from_artifact(error: &artifact::Error) -> Status {
@@ -137,4 +147,52 @@ pub(super) fn from_fault(fault: &Fault) -> Status {
         details,
     };
     status(code, info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROTO: &str = include_str!("../../../proto/proto/lattice/admin/v1/admin.proto");
+
+    #[test]
+    fn every_kind_of_error_is_documented_with_its_code() {
+        let text = || "a".to_owned();
+        let faults = [
+            Fault::NoSuchActor(text()),
+            Fault::NoSuchOperation(text()),
+            Fault::NoReplica(text()),
+            Fault::Overloaded(text()),
+            Fault::NotHere { actor: text(), revision: 1 },
+            Fault::Deadline(Ran::No),
+            Fault::Unknown(text()),
+            Fault::Deadlock(text()),
+            Fault::Denied(text()),
+            Fault::Trapped(text()),
+            Fault::Cancelled(Ran::No),
+            Fault::TooLarge { limit: 1, size: 2, ran: Ran::No },
+            Fault::Malformed(text()),
+        ];
+        let statuses = faults.iter().map(from_fault).chain([
+            invalid(""),
+            missing(""),
+            unavailable(""),
+            cursor_too_old(""),
+            from_artifact(&artifact::Error::TooLarge { size: 1 }),
+            from_artifact(&artifact::Error::Stopping),
+            from_declare(&DeclareError::Busy),
+            from_declare(&DeclareError::Invalid(String::new())),
+        ]);
+        for status in statuses {
+            let info = status.metadata().get_bin(ERROR_METADATA).unwrap().to_bytes().unwrap();
+            let kind = ErrorInfo::decode(info).unwrap().kind;
+            let code = format!("{:?}", status.code());
+            let is_row = |line: &str| {
+                let mut words = line.split_whitespace().skip(1);
+                words.next() == Some(&kind)
+                    && words.next().is_some_and(|word| word.replace('_', "").eq_ignore_ascii_case(&code))
+            };
+            assert!(PROTO.lines().any(is_row), "`{kind}` with {code} is not documented in admin.proto");
+        }
+    }
 }

@@ -15,7 +15,8 @@ use lattice_proto::{ActorId, ActorName, Digest, Fault, Operation as OperationNam
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Parts, drain, error, history, nodes, operation};
+use super::page::Page;
+use super::{Parts, drain, error, events, history, nodes, operation};
 use crate::artifact;
 use crate::controller::Terms;
 use crate::router::Ask;
@@ -39,11 +40,17 @@ pub(super) struct Service {
     parts: Arc<Parts>,
     calls: Semaphore,
     uploads: Semaphore,
+    readers: Arc<Semaphore>,
 }
 
 impl Service {
     pub(super) fn new(parts: Arc<Parts>) -> Self {
-        Self { parts, calls: Semaphore::new(CALLS_AT_ONCE), uploads: Semaphore::new(UPLOADS_AT_ONCE) }
+        Self {
+            parts,
+            calls: Semaphore::new(CALLS_AT_ONCE),
+            uploads: Semaphore::new(UPLOADS_AT_ONCE),
+            readers: Arc::new(Semaphore::new(events::READERS_AT_ONCE)),
+        }
     }
 
     /// Counts a request that could not be understood, and says so.
@@ -72,9 +79,12 @@ fn request_id(given: String) -> String {
 
 #[tonic::async_trait]
 impl admin_server::Admin for Service {
-    async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Answer<ListNodesResponse> {
+    async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Answer<ListNodesResponse> {
+        let ListNodesRequest { page_size, page_token } = request.into_inner();
+        let page = Page::parse("nodes", page_size, &page_token).map_err(|error| self.invalid(error))?;
         let nodes = self.parts.observer.nodes().await.map_err(|error| error::from_bus(&error))?;
-        let nodes = nodes.into_iter().map(|view| Node {
+        let nodes = nodes.into_iter().map(|view| (view.record.name.clone(), view));
+        let (nodes, next_page_token) = page.cut(nodes, |view| Node {
             name: view.record.name.to_string(),
             id: view.record.incarnation.to_string(),
             state: view.state.as_str().to_owned(),
@@ -92,13 +102,16 @@ impl admin_server::Admin for Service {
             admin: view.record.admin,
             http: String::new(),
         });
-        Ok(Response::new(ListNodesResponse { nodes: nodes.collect() }))
+        Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
     }
 
-    async fn list_actors(&self, _: Request<ListActorsRequest>) -> Answer<ListActorsResponse> {
+    async fn list_actors(&self, request: Request<ListActorsRequest>) -> Answer<ListActorsResponse> {
+        let ListActorsRequest { page_size, page_token } = request.into_inner();
+        let page = Page::parse("actors", page_size, &page_token).map_err(|error| self.invalid(error))?;
         let actors = self.parts.observer.actors().await.map_err(|error| error::from_bus(&error))?;
         let running = |target: &Target| target.ready + target.stale;
-        let actors = actors.into_iter().map(|(app, name, route)| {
+        let actors = actors.into_iter().map(|(app, name, route)| (name.clone(), (app, name, route)));
+        let (actors, next_page_token) = page.cut(actors, |(app, name, route)| {
             let targets = route.as_ref().map(|route| route.targets.as_slice()).unwrap_or_default();
             let placements = targets
                 .iter()
@@ -119,7 +132,7 @@ impl admin_server::Admin for Service {
                 problems: route.as_ref().map(|route| route.problems.clone()).unwrap_or_default(),
             }
         });
-        Ok(Response::new(ListActorsResponse { actors: actors.collect() }))
+        Ok(Response::new(ListActorsResponse { actors, next_page_token }))
     }
 
     async fn find_artifacts(&self, request: Request<FindArtifactsRequest>) -> Answer<FindArtifactsResponse> {
@@ -254,11 +267,15 @@ impl admin_server::Admin for Service {
     }
 
     async fn get_history(&self, request: Request<GetHistoryRequest>) -> Answer<GetHistoryResponse> {
-        let app = self.parse(&request.into_inner().app)?;
+        let GetHistoryRequest { app, page_size, page_token } = request.into_inner();
+        let app = self.parse(&app)?;
+        let list = format!("history/{app}");
+        let page = Page::parse(&list, page_size, &page_token).map_err(|error| self.invalid(error))?;
         let (revisions, head) =
             self.parts.declarations.history(&app).await.map_err(|error| error::from_declare(&error))?;
-        let revisions = revisions.into_iter().map(|app| history::describe(&app, &head));
-        Ok(Response::new(GetHistoryResponse { revisions: revisions.collect() }))
+        let revisions = revisions.into_iter().map(|app| (app.revision, app));
+        let (revisions, next_page_token) = page.cut(revisions, |app| history::describe(&app, &head));
+        Ok(Response::new(GetHistoryResponse { revisions, next_page_token }))
     }
 
     async fn cordon(&self, request: Request<NodeRequest>) -> Answer<NodeResponse> {
@@ -377,6 +394,17 @@ impl admin_server::Admin for Service {
                 Err(error::from_fault(&fault))
             }
         }
+    }
+
+    type WatchEventsStream = events::Events;
+
+    async fn watch_events(&self, request: Request<WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
+        let request = request.into_inner();
+        let selection = events::select(&request).map_err(|error| self.invalid(error))?;
+        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
+        let place = self.readers.clone().try_acquire_owned().map_err(overloaded)?;
+        let reading = self.parts.archive.read(selection).await.map_err(|error| events::refuse(&error))?;
+        Ok(Response::new(events::stream(reading, request.limit, place)))
     }
 
     async fn get_counters(&self, _: Request<GetCountersRequest>) -> Answer<GetCountersResponse> {

@@ -95,6 +95,7 @@ pub(super) async fn run(actor: ActorName, mut orders: watch::Receiver<Option<Ass
                 // That something cannot be fetched says nothing of what it is.
                 if matches!(problem, Problem::Start(_)) {
                     *not_started.entry(*version).or_default() += 1;
+                    tools.events.crashed(&actor, &format!("it did not start: {}", problem.as_str()));
                 }
                 let problem = problem.as_str();
                 tracing::warn!(%actor, version, problem, "an actor cannot run as assigned");
@@ -255,6 +256,7 @@ async fn raise(
                 settings: spec.settings,
                 router: tools.router.clone(),
                 tally: Tally::default(),
+                events: tools.events.clone(),
             });
             let local = Arc::new(LocalActor::new(home));
             // The first of them serve while the others are made, and if not all can be made, some are better than none.

@@ -22,6 +22,8 @@ pub struct Entry {
     pub key: String,
     /// None where it was removed or has expired.
     pub value: Option<Bytes>,
+    /// Whether the server took it away, and nobody else.
+    pub expired: bool,
     /// The stream sequence of the value.
     pub revision: u64,
     /// When the server stored it: milliseconds since 1970 by the server's clock.
@@ -82,6 +84,7 @@ impl Space {
         match self.handle().await?.direct_get_last_for_subject(self.subject(key)).await {
             Ok(message) => Ok(Some(Entry {
                 key: key.to_owned(),
+                expired: expired(&message.headers),
                 value: value(&message.headers, message.payload),
                 revision: message.sequence,
                 stored_ms: millis(message.time),
@@ -182,7 +185,7 @@ impl Space {
         headers
     }
 
-    async fn publish(&self, key: &str, headers: HeaderMap, value: Bytes) -> Result<u64, Error> {
+    pub(super) async fn publish(&self, key: &str, headers: HeaderMap, value: Bytes) -> Result<u64, Error> {
         #[derive(serde::Deserialize)]
         struct Ack {
             seq: Option<u64>,
@@ -232,6 +235,17 @@ pub struct Guard<'a> {
 pub(super) fn value(headers: &HeaderMap, payload: Bytes) -> Option<Bytes> {
     let removed = headers.get("KV-Operation").is_some() || headers.get("Nats-Marker-Reason").is_some();
     (!removed).then_some(payload)
+}
+
+/// Whether a stored message is the server's own mark of an expiry.
+pub(super) fn expired(headers: &HeaderMap) -> bool {
+    headers.get("Nats-Marker-Reason").is_some()
+}
+
+/// A time of the server's clock, in milliseconds since 1970. What lies beyond its calendar is its beginning.
+pub(super) fn time(ms: i64) -> time::OffsetDateTime {
+    time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
+        .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
 }
 
 pub(super) fn millis(time: time::OffsetDateTime) -> i64 {

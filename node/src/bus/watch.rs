@@ -125,6 +125,7 @@ async fn pump(space: &Space, filter: &str, changes: &mpsc::Sender<Change>) -> Re
             let headers = message.headers.clone().unwrap_or_default();
             let entry = Entry {
                 key: key.to_owned(),
+                expired: space::expired(&headers),
                 value: space::value(&headers, message.payload.clone()),
                 revision,
                 stored_ms: space::millis(stored),
@@ -223,7 +224,7 @@ mod tests {
 
     fn put(key: &str, value: Option<&'static str>) -> Change {
         let value = value.map(|text| bytes::Bytes::from_static(text.as_bytes()));
-        Change::Put(Entry { key: key.into(), value, revision: 1, stored_ms: 0 })
+        Change::Put(Entry { key: key.into(), value, expired: false, revision: 1, stored_ms: 0 })
     }
 
     #[test]

@@ -17,6 +17,7 @@ use lattice_proto::{ActorName, AppName, Digest};
 use self::revision::Snapshot;
 use crate::artifact::{self, Artifacts};
 use crate::bus::{self, Bus, Guard};
+use crate::events::Events;
 use crate::router::ENVELOPE_ROOM;
 
 /// How often a declaration that collides with others is made anew.
@@ -112,6 +113,7 @@ pub struct Declarations {
     bus: Bus,
     subjects: Subjects,
     artifacts: Artifacts,
+    events: Events,
 }
 
 /// What somebody wants an app to be.
@@ -134,8 +136,8 @@ pub struct Terms<'a> {
 
 impl Declarations {
     /// Over this store.
-    pub fn new(bus: Bus, subjects: Subjects, artifacts: Artifacts) -> Self {
-        Self { bus, subjects, artifacts }
+    pub fn new(bus: Bus, subjects: Subjects, artifacts: Artifacts, events: Events) -> Self {
+        Self { bus, subjects, artifacts, events }
     }
 
     /// Declares an app as its manifest says; `artifacts` are the digests of those that the manifest names by path.
@@ -344,6 +346,7 @@ impl Declarations {
             let writes = revision::writes(&self.subjects, &snapshot.catalog, &app);
             match self.bus.decisions.put_all_guarded(&guard, &writes).await {
                 Ok(()) => {
+                    self.events.declared(name, app.revision, &app.origin, &changes);
                     self.forget_old(&snapshot, &app).await;
                     return Ok(Declared { app: name.clone(), revision: app.revision, changes });
                 }

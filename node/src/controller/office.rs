@@ -1,6 +1,7 @@
 //! Holding office: keep the lease, keep up with everything, and write what the plan says.
 
 mod act;
+mod chronicle;
 mod entry;
 mod held;
 mod revisions;
@@ -20,6 +21,7 @@ use lattice_proto::{ActorName, Incarnation, NodeName};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::chronicle::Chronicle;
 use self::entry::{Decision, NodeEntry, parse_decision, parse_node};
 use self::held::Held;
 use super::Context;
@@ -53,6 +55,7 @@ struct Office<'a> {
     relabelled: BTreeMap<NodeName, (Arc<Node>, NodeOrder, Arc<Node>)>,
     leases_complete: bool,
     liveness: Liveness,
+    chronicle: Chronicle,
     /// When each node was found to be lost.
     lost: BTreeMap<NodeName, (Incarnation, Instant)>,
     /// Whether the last plan could not be written as a whole.
@@ -96,6 +99,7 @@ pub(super) async fn hold(
         relabelled: BTreeMap::new(),
         leases_complete: false,
         liveness: Liveness::new(Instant::now()),
+        chronicle: Chronicle::new(context.events.clone()),
         lost: BTreeMap::new(),
         again: false,
         complained: false,

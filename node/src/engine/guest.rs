@@ -15,6 +15,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::TICK;
 use crate::capability;
+use crate::events::Events;
 use crate::replica::{Tally, TurnContext};
 use crate::router::Router;
 
@@ -40,6 +41,8 @@ pub struct Home {
     pub router: Router,
     /// What became of their turns.
     pub tally: Tally,
+    /// Where their crashes are told.
+    pub events: Events,
 }
 
 /// The data of one store.

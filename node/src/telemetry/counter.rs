@@ -53,4 +53,6 @@ counters! {
     malformed_records,
     /// A request to the admin API could not be read.
     malformed_requests,
+    /// An event was not told: too many came at once, or NATS was away for too long.
+    events_dropped,
 }

@@ -30,6 +30,7 @@ impl Office<'_> {
         let now = Instant::now();
         let seen = self.see(now);
         self.write_states(&seen, now).await?;
+        self.chronicle.look(&seen);
         let mut reconciler = self.take_reconciler(&seen, now);
         let plan = reconciler.plan(now);
         self.reconciler = Some(reconciler);

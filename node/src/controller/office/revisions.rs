@@ -25,6 +25,7 @@ impl Office<'_> {
             if let Some(head) = catalog.apps.get_mut(&app).filter(|head| head.revision == revision) {
                 head.good = Some(revision);
                 tracing::info!(%app, revision, "everything runs as declared");
+                self.context.events.met(&app, revision);
             }
         }
         let key = self.subjects.control(&Control::Catalog);
@@ -36,17 +37,21 @@ impl Office<'_> {
             match self.way_back(&catalog, &app, from) {
                 Ok(good) => {
                     tracing::warn!(%app, from, to = good.revision, reason, "an update failed and is taken back");
+                    self.context.events.update_failed(&app, from, &reason, None);
                     let origin = Origin::Rollback { from, to: good.revision, reason: Some(reason) };
                     let id = format!("automatic-rollback-of-{app}-{from}");
                     let next = revision::next(&catalog, &app, good.actors.clone(), origin, &id);
                     let guard = Guard { key: &key, revision: stored };
                     let writes = revision::writes(&self.subjects, &catalog, &next);
                     // One at a time: each moves the guard.
-                    return self.context.bus.decisions.put_all_guarded(&guard, &writes).await;
+                    self.context.bus.decisions.put_all_guarded(&guard, &writes).await?;
+                    self.context.events.declared(&app, next.revision, &next.origin, &[]);
+                    return Ok(());
                 }
                 Err(why) => {
                     if self.stays.insert((app.clone(), from)) {
                         tracing::error!(%app, revision = from, reason, why, "an update failed and is not taken back");
+                        self.context.events.update_failed(&app, from, &reason, Some(why));
                     }
                 }
             }

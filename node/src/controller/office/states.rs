@@ -71,8 +71,8 @@ impl Office<'_> {
     ) -> Result<(), Error> {
         let mut forget = BTreeSet::new();
         for (name, seen) in seen {
-            let before = self.status(name);
-            let same = before.is_some_and(|status| {
+            let before = self.status(name).cloned();
+            let same = before.as_ref().is_some_and(|status| {
                 status.incarnation == seen.record.incarnation && status.state == seen.state
             });
             if !same {
@@ -82,7 +82,9 @@ impl Office<'_> {
                     state: seen.state,
                     since_ms: u64::try_from(wall_ms()).unwrap_or(0),
                 };
-                self.context.bus.nodes.put(&state_key(name), record::encode(&status)).await?;
+                let over = self.nodes.get(&state_key(name)).map(|entry| entry.revision);
+                let written = self.context.bus.nodes.put(&state_key(name), record::encode(&status)).await?;
+                self.chronicle.node(seen, before.as_ref(), over, written);
             }
             if self.lost.get(name).is_some_and(|(_, since)| now.duration_since(*since) > REMEMBER) {
                 forget.insert(name.clone());

@@ -25,6 +25,7 @@ impl Office<'_> {
             Change::Put(entry) => {
                 let name = entry.key.strip_prefix("node.").and_then(|name| name.parse().ok());
                 let Some(name) = name else { return false };
+                self.chronicle.lease(&name, &entry);
                 match entry.value.as_deref().and_then(|bytes| record::decode::<Lease>(bytes).ok()) {
                     Some(lease) => self.liveness.renewed(&lease, Instant::now()),
                     None => self.liveness.ended(&name),

@@ -32,6 +32,8 @@ impl Office<'_> {
             .into_iter()
             .map(|(actor, route)| {
                 let over = known(&actor);
+                let stored = self.routes.get(actor.as_str()).map(|stored| &stored.value);
+                self.chronicle.route(&actor, stored, over.unwrap_or(0), route.as_ref());
                 write_route(self.context.bus.routes.clone(), actor, over, route)
             })
             .collect();
