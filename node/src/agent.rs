@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::last::{Last, Orders};
+use self::remember::Memory;
 pub use self::specs::Specs;
 use crate::artifact::Artifacts;
 use crate::bus::{Bus, Change};
@@ -80,7 +81,7 @@ struct Held {
 }
 
 impl Agent {
-    /// An agent that runs nothing yet; what it follows is kept in `last`.
+    /// An agent that runs nothing yet. What it follows is kept in `last`, which says `kept` so far.
     pub fn new(
         bus: Bus,
         subjects: Subjects,
@@ -88,9 +89,13 @@ impl Agent {
         counters: Counters,
         tools: Tools,
         last: Option<Last>,
+        kept: Option<Orders>,
     ) -> Self {
         let (followed, to_remember) = watch::channel(None);
-        let remember = |last| tokio::spawn(remember::run(last, tools.specs.clone(), to_remember));
+        let remember = |last| {
+            let (specs, artifacts) = (tools.specs.clone(), tools.artifacts.clone());
+            tokio::spawn(remember::run(Memory { last, kept, specs, artifacts }, to_remember))
+        };
         let _remember = last.map(remember).map(AbortOnDropHandle::new);
         let (tools, workers) = (Arc::new(tools), BTreeMap::new());
         Self { bus, subjects, me, counters, tools, workers, term: 0, followed, _remember }

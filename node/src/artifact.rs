@@ -93,6 +93,11 @@ impl Artifacts {
         Ok(compiled.map_err(|_| Error::Stopping)??)
     }
 
+    /// Whether this node has a copy. Its bytes are verified when they are used.
+    pub fn is_kept(&self, digest: &Digest) -> bool {
+        self.path(digest).exists()
+    }
+
     async fn fetch(&self, digest: &Digest) -> Result<Bytes, Error> {
         if let Ok(bytes) = tokio::fs::read(self.path(digest)).await {
             match verified(bytes.into(), digest).await? {

@@ -180,8 +180,8 @@ async fn serve(
         router: router.clone(),
         inventory: inventory.clone(),
     };
-    let agent = Agent::new(bus.clone(), subjects.clone(), me.clone(), counters.clone(), tools, last);
-    let begin_with = known.map(|orders| orders.assignment).filter(|_| member.is_none());
+    let begin_with = known.as_ref().filter(|_| member.is_none()).map(|orders| orders.assignment.clone());
+    let agent = Agent::new(bus.clone(), subjects.clone(), me.clone(), counters.clone(), tools, last, known);
     tasks.spawn(agent.run(begin_with, joined.clone().cancelled_owned()));
 
     // Operators.

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use lattice_proto::record::{self, Actor, Assignment};
-use lattice_proto::{ActorName, LatticeId, NodeName};
+use lattice_proto::{ActorName, AppName, LatticeId, NodeName};
 use serde::{Deserialize, Serialize};
 
 /// What each version of each actor is.
@@ -28,6 +28,14 @@ pub struct Orders {
     pub assignment: Assignment,
     /// And what that is.
     pub versions: Versions,
+}
+
+impl Orders {
+    /// One version of an actor of this app.
+    pub fn version(&self, app: &AppName, actor: &ActorName, version: u64) -> Option<&Actor> {
+        self.assignment.actors.get(actor).filter(|assigned| assigned.app == *app)?;
+        self.versions.get(actor)?.get(&version)
+    }
 }
 
 /// Why a file is not used.
@@ -63,6 +71,17 @@ impl Last {
         Self { folder, lattice, node }
     }
 
+    /// Orders to this node to run nothing.
+    pub fn empty(&self, term: u64) -> Orders {
+        let assignment = Assignment { term, actors: BTreeMap::new() };
+        Orders {
+            lattice: self.lattice.clone(),
+            node: self.node.clone(),
+            assignment,
+            versions: Versions::new(),
+        }
+    }
+
     /// What it says; none when there is nothing to run by it.
     pub fn read(&self) -> Option<Orders> {
         match self.try_read() {
@@ -95,11 +114,10 @@ impl Last {
     ///
     /// # Errors
     /// From the system; what was there before is there still.
-    pub fn write(&self, assignment: Assignment, versions: Versions) -> io::Result<()> {
-        let orders = Orders { lattice: self.lattice.clone(), node: self.node.clone(), assignment, versions };
+    pub fn write(&self, orders: &Orders) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(&record::encode(&orders))?;
+        file.write_all(&record::encode(orders))?;
         file.as_file().sync_all()?;
         file.persist(self.file()).map_err(|error| error.error)?;
         // Without this a loss of power could bring the old one back.
@@ -123,7 +141,7 @@ mod tests {
         Last::new(folder.join("last"), "test".parse().unwrap(), node.parse().unwrap())
     }
 
-    fn orders() -> (Assignment, Versions) {
+    fn orders(last: &Last) -> Orders {
         let actor: ActorName = "greeter".parse().unwrap();
         let assigned = Assigned {
             app: "hello".parse().unwrap(),
@@ -138,38 +156,49 @@ mod tests {
             settings: Settings::default(),
             idempotent: ["hello".parse().unwrap()].into(),
         };
-        let assignment = Assignment { term: 7, actors: [(actor.clone(), assigned)].into() };
-        (assignment, [(actor, [(3, spec)].into())].into())
+        let mut orders = last.empty(7);
+        orders.assignment.actors.insert(actor.clone(), assigned);
+        orders.versions.insert(actor, [(3, spec)].into());
+        orders
     }
 
     #[test]
     fn what_was_written_is_read_by_the_same_node_of_the_same_lattice_only() {
         let folder = tempfile::tempdir().unwrap();
-        let (assignment, versions) = orders();
         let edge = last(folder.path(), "edge");
         assert_eq!(edge.read(), None, "nothing was written");
-        edge.write(assignment.clone(), versions.clone()).unwrap();
-        let read = edge.read().unwrap();
-        assert_eq!((read.assignment, read.versions), (assignment, versions));
-        assert_eq!(last(folder.path(), "other").read(), None);
-        assert!(matches!(last(folder.path(), "other").try_read(), Err(Unusable::Other { .. })));
+        edge.write(&orders(&edge)).unwrap();
+        assert_eq!(edge.read(), Some(orders(&edge)));
+        let other = last(folder.path(), "other");
+        assert!(matches!(other.try_read(), Err(Unusable::Other { .. })));
+        assert_eq!(other.read(), None);
         let elsewhere = Last { lattice: "elsewhere".parse().unwrap(), ..edge };
         assert!(matches!(elsewhere.try_read(), Err(Unusable::Other { .. })));
     }
 
     #[test]
+    fn a_version_belongs_to_its_app() {
+        let folder = tempfile::tempdir().unwrap();
+        let orders = orders(&last(folder.path(), "edge"));
+        let (hello, other, actor) =
+            ("hello".parse().unwrap(), "other".parse().unwrap(), "greeter".parse().unwrap());
+        assert!(orders.version(&hello, &actor, 3).is_some());
+        assert!(orders.version(&hello, &actor, 2).is_none());
+        assert!(orders.version(&other, &actor, 3).is_none());
+    }
+
+    #[test]
     fn a_damaged_file_is_not_used_and_may_be_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        let (assignment, versions) = orders();
         let edge = last(folder.path(), "edge");
-        edge.write(assignment.clone(), versions.clone()).unwrap();
+        edge.write(&orders(&edge)).unwrap();
         let whole = fs::read(edge.file()).unwrap();
         fs::write(edge.file(), &whole[..whole.len() / 2]).unwrap();
         assert!(matches!(edge.try_read(), Err(Unusable::Damaged(record::Malformed::Shape(_)))));
         fs::write(edge.file(), b"{\"format\":99}").unwrap();
         assert!(matches!(edge.try_read(), Err(Unusable::Damaged(record::Malformed::Format(99)))));
         assert_eq!(edge.read(), None);
-        edge.write(assignment, versions).unwrap();
+        edge.write(&orders(&edge)).unwrap();
         assert!(edge.read().is_some());
     }
 
@@ -177,7 +206,7 @@ mod tests {
     fn an_empty_assignment_is_nothing_to_begin_with() {
         let folder = tempfile::tempdir().unwrap();
         let edge = last(folder.path(), "edge");
-        edge.write(Assignment { term: 1, actors: BTreeMap::new() }, Versions::new()).unwrap();
+        edge.write(&edge.empty(1)).unwrap();
         assert_eq!(edge.read(), None);
     }
 }
