@@ -1,21 +1,34 @@
 //! Makes what runs on this node equal what is assigned to it, and reports. It never plans.
 //!
 //! Each assigned actor has a worker of its own, so that a slow download of one does not hold up another.
+//!
+//! Rules:
+//! 1. An assignment that cannot be seen or read is no order to stop anything.
+//! 2. What is followed is kept on disk, for a start without NATS. What a node gives up only because it stops is kept as it
+//!    was before.
+//! 3. A node that was cut off may have been taken for lost, and its assignment emptied. So what it finds when it is back
+//!    stops no actor, until the leader has written what it wants of the node that is there again.
 
+mod last;
 mod load;
+mod remember;
 mod specs;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lattice_proto::ActorName;
 use lattice_proto::record::{self, Assigned, Assignment};
 use lattice_proto::subject::{Control, Subjects};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use self::last::{Last, Orders};
 pub use self::load::report;
+use self::remember::Memory;
 pub use self::specs::Specs;
 use crate::artifact::Artifacts;
 use crate::bus::{Bus, Change};
@@ -24,6 +37,10 @@ use crate::membership::{Identity, Inventory};
 use crate::replica::Local;
 use crate::router::Router;
 use crate::telemetry::Counters;
+
+/// How long what was found after a reconnection stops nothing, when nothing newer comes. A leader writes anew within a
+/// fraction of a second after it has seen the node again; another one may have to be elected first.
+const HOLD: Duration = Duration::from_secs(10);
 
 /// What a worker needs.
 pub struct Tools {
@@ -51,6 +68,9 @@ pub struct Agent {
     workers: BTreeMap<ActorName, Worker>,
     /// The term of the last assignment that was followed.
     term: u64,
+    /// What is followed, for the disk.
+    followed: watch::Sender<Option<Assignment>>,
+    _remember: Option<AbortOnDropHandle<()>>,
 }
 
 struct Worker {
@@ -58,47 +78,109 @@ struct Worker {
     task: AbortOnDropHandle<()>,
 }
 
+/// An assignment that stops nothing yet.
+struct Held {
+    assignment: Assignment,
+    revision: u64,
+    until: Instant,
+}
+
 impl Agent {
-    /// An agent that runs nothing yet.
-    pub fn new(bus: Bus, subjects: Subjects, me: Identity, counters: Counters, tools: Tools) -> Self {
-        Self { bus, subjects, me, counters, tools: Arc::new(tools), workers: BTreeMap::new(), term: 0 }
+    /// An agent that runs nothing yet. What it follows is kept in `last`, which says `kept` so far.
+    pub fn new(
+        bus: Bus,
+        subjects: Subjects,
+        me: Identity,
+        counters: Counters,
+        tools: Tools,
+        last: Option<Last>,
+        kept: Option<Orders>,
+    ) -> Self {
+        let (followed, to_remember) = watch::channel(None);
+        let remember = |last| {
+            let (specs, artifacts) = (tools.specs.clone(), tools.artifacts.clone());
+            tokio::spawn(remember::run(Memory { last, kept, specs, artifacts }, to_remember))
+        };
+        let _remember = last.map(remember).map(AbortOnDropHandle::new);
+        let (tools, workers) = (Arc::new(tools), BTreeMap::new());
+        Self { bus, subjects, me, counters, tools, workers, term: 0, followed, _remember }
     }
 
-    /// Follows assignments for as long as the node runs.
-    pub async fn run(mut self) {
+    /// Runs what was assigned last, if that is known, until the node has joined the lattice; from then on follows
+    /// assignments for as long as the node runs.
+    pub async fn run(mut self, last: Option<Assignment>, joined: impl Future<Output = ()>) {
+        if let Some(last) = last {
+            // Its term says nothing to those of a lattice that may have begun anew.
+            self.order(last.actors);
+        }
+        joined.await;
         let key = self.subjects.control(&Control::Assign(self.me.name.clone()));
         let mut watch = self.bus.decisions.watch(&key);
+        let link = self.bus.control.link();
+        let (mut generation, mut held) = (None, None::<Held>);
         loop {
-            // Only what is there is followed: an assignment that cannot be seen is no order to stop anything.
-            if let Change::Put(entry) = watch.next().await
-                && let Some(bytes) = entry.value
-            {
-                match record::decode::<Assignment>(&bytes) {
-                    Ok(assignment) if assignment.term >= self.term => self.follow(assignment),
-                    Ok(assignment) => {
-                        tracing::warn!(
-                            term = assignment.term,
-                            known = self.term,
-                            "an assignment of an earlier leader is refused"
-                        );
+            let change = tokio::select! {
+                change = watch.next() => change,
+                () = over(held.as_ref()) => {
+                    if let Some(held) = held.take() {
+                        self.follow(held.assignment);
                     }
-                    Err(error) => {
-                        self.counters.malformed_records();
-                        tracing::error!(%error, "this node's assignment cannot be read; what runs goes on");
-                    }
+                    continue;
                 }
+            };
+            let Change::Put(entry) = change else { continue };
+            let Some(bytes) = entry.value else { continue };
+            let assignment = match record::decode::<Assignment>(&bytes) {
+                Ok(assignment) if assignment.term >= self.term => assignment,
+                Ok(assignment) => {
+                    let (term, known) = (assignment.term, self.term);
+                    tracing::warn!(term, known, "an assignment of an earlier leader is refused");
+                    continue;
+                }
+                Err(error) => {
+                    self.counters.malformed_records();
+                    tracing::error!(%error, "this node's assignment cannot be read; what runs goes on");
+                    continue;
+                }
+            };
+            let connected = Some(link.borrow().generation);
+            let found = std::mem::replace(&mut generation, connected) != connected;
+            let known = held.as_ref().is_some_and(|held| held.revision == entry.revision);
+            let kept = self.kept_beside(&assignment);
+            if (found || known) && !kept.is_empty() {
+                let actors = assignment.actors.clone().into_iter().chain(kept).collect();
+                self.follow(Assignment { term: assignment.term, actors });
+                let until = Instant::now() + HOLD;
+                let until = held.filter(|_| known).map_or(until, |held| held.until);
+                held = Some(Held { assignment, revision: entry.revision, until });
+            } else {
+                held = None;
+                self.follow(assignment);
             }
         }
+    }
+
+    /// What runs and is not in the assignment.
+    fn kept_beside(&self, assignment: &Assignment) -> BTreeMap<ActorName, Assigned> {
+        let others = self.workers.iter().filter(|(actor, _)| !assignment.actors.contains_key(*actor));
+        others.filter_map(|(actor, worker)| Some((actor.clone(), worker.wanted.borrow().clone()?))).collect()
     }
 
     fn follow(&mut self, assignment: Assignment) {
         self.term = assignment.term;
+        if !self.tools.inventory.is_draining() {
+            self.followed.send_replace(Some(assignment.clone()));
+        }
+        self.order(assignment.actors);
+    }
+
+    fn order(&mut self, actors: BTreeMap<ActorName, Assigned>) {
         for (actor, worker) in &self.workers {
-            if !assignment.actors.contains_key(actor) {
+            if !actors.contains_key(actor) {
                 worker.wanted.send_if_modified(|wanted| wanted.take().is_some());
             }
         }
-        for (actor, assigned) in assignment.actors {
+        for (actor, assigned) in actors {
             let worker = self.workers.get(&actor);
             if let Some(worker) = worker
                 && !worker.task.is_finished()
@@ -117,5 +199,13 @@ impl Agent {
             let task = tokio::spawn(worker::run(actor.clone(), orders, self.tools.clone()));
             self.workers.insert(actor, Worker { wanted, task: AbortOnDropHandle::new(task) });
         }
+    }
+}
+
+/// Waits until what is held is to be followed as it is.
+async fn over(held: Option<&Held>) {
+    match held {
+        Some(held) => tokio::time::sleep_until(held.until).await,
+        None => std::future::pending().await,
     }
 }

@@ -93,11 +93,19 @@ impl Artifacts {
         Ok(compiled.map_err(|_| Error::Stopping)??)
     }
 
+    /// Whether this node has a copy. Its bytes are verified when they are used.
+    pub fn is_kept(&self, digest: &Digest) -> bool {
+        self.path(digest).exists()
+    }
+
     async fn fetch(&self, digest: &Digest) -> Result<Bytes, Error> {
-        if let Ok(bytes) = tokio::fs::read(self.path(digest)).await
-            && let Some(bytes) = verified(bytes.into(), digest).await?
-        {
-            return Ok(bytes);
+        if let Ok(bytes) = tokio::fs::read(self.path(digest)).await {
+            match verified(bytes.into(), digest).await? {
+                Some(bytes) => return Ok(bytes),
+                None => {
+                    tracing::warn!(%digest, "the copy of an artifact on disk is damaged; it is fetched anew")
+                }
+            }
         }
         let stored = self.bus.objects.get(digest.hex(), LIMIT + 1).await?;
         let bytes = stored.ok_or_else(|| Error::Missing(digest.clone()))?;

@@ -10,6 +10,7 @@
 mod connection;
 mod log;
 mod object;
+mod opening;
 mod space;
 mod watch;
 
@@ -25,6 +26,7 @@ use crate::causes::full;
 pub use connection::{Connection, Link, RequestError, Subscription};
 pub use log::{Log, Logged, Place, ReadError, Reader, Until};
 pub use object::Objects;
+pub use opening::Opening;
 pub use space::{Entry, Guard, Space};
 pub use watch::{Change, Mirror, Watch};
 
@@ -138,36 +140,12 @@ const MAX_EVENT_BYTES: i64 = 16 << 20;
 const MAX_EVENT: i32 = 4 << 10;
 
 impl Bus {
-    /// Connects, checks the server, and makes sure that the lattice's streams and buckets are there.
-    ///
-    /// Waits until NATS is there; `waiting` is told why it is not, whenever the reason changes.
-    ///
-    /// # Errors
-    /// When waiting cannot help: bad options, a refusal, a server too old or without JetStream.
-    pub async fn connect(
-        options: &Options,
-        subjects: &Subjects,
-        mut waiting: impl FnMut(&str) + Send,
-    ) -> Result<Self, Error> {
-        let control = Connection::open(options, "control", &mut waiting).await?;
-        let calls = Connection::open(options, "calls", |_| {}).await?;
-        let bus = Self::over(calls, control, subjects, options.copies.max(1));
-        let mut last = String::new();
-        // A cluster may have no leader yet, or fewer servers than copies are asked for.
-        while let Err(error) = bus.ensure(subjects).await {
-            let reason = error.to_string();
-            if reason != last {
-                waiting(&reason);
-                last = reason;
-            }
-            tokio::time::sleep(connection::RETRY).await;
-        }
-        Ok(bus)
-    }
-
-    fn over(calls: Connection, control: Connection, subjects: &Subjects, copies: usize) -> Self {
+    /// A bus that is not open yet, on which everything fails at once, and what opens it.
+    pub fn new(options: Options, subjects: &Subjects) -> (Self, Opening) {
+        let (calls, open_calls) = Connection::new("calls");
+        let (control, open_control) = Connection::new("control");
         let bucket = |name: String| Space::bucket(control.clone(), name);
-        Self {
+        let bus = Self {
             leases: bucket(subjects.leases_bucket()),
             nodes: bucket(subjects.nodes_bucket()),
             routes: bucket(subjects.routes_bucket()),
@@ -177,8 +155,10 @@ impl Bus {
             events: Log::new(calls.clone(), subjects.events_stream()),
             calls,
             control,
-            copies,
-        }
+            copies: options.copies.max(1),
+        };
+        let opening = Opening::new(options, bus.clone(), open_calls, open_control);
+        (bus, opening)
     }
 
     /// Creates what is missing. Two nodes that do so at once ask for the same and both succeed.
@@ -186,7 +166,7 @@ impl Bus {
         use jetstream::kv::Config;
         use jetstream::stream::StorageType;
         let (source, destination) = subjects.route_republish();
-        let context = self.control.jetstream();
+        let context = self.control.jetstream()?;
         let buckets = [
             Config {
                 bucket: subjects.leases_bucket(),

@@ -1,16 +1,20 @@
 //! The composition root: builds the parts, owns every long-lived task, drains on shutdown. It holds no logic.
 
+mod joining;
+mod member;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_proto::Incarnation;
-use lattice_proto::envelope::Suspicion;
-use lattice_proto::subject::{Inbox, Subjects};
+use lattice_proto::subject::Subjects;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{self, Agent, Specs, Tools};
+use self::joining::join;
+use self::member::Member;
+use crate::agent::{self, Agent, Last, Specs, Tools};
 use crate::artifact::Artifacts;
 use crate::bus::{self, Bus};
 use crate::clock::ServerClock;
@@ -21,9 +25,13 @@ use crate::events::{Archive, Events};
 use crate::membership::{self, Identity, Inventory, Leader, ToLeader};
 use crate::nats_child::NatsChild;
 use crate::replica::Local;
-use crate::router::{Inboxes, Ingress, Parts, Peers, Router, Suspicions, Table};
+use crate::router::{Inboxes, Parts, Peers, Router, Table};
 use crate::telemetry::{self, Counters};
 use crate::{Error, Options, admin, shutdown};
+
+/// How long a node that knows what it ran last waits for NATS before it begins without: as long as one attempt to connect
+/// may take. A lattice that can be reached is joined in a fraction of that.
+const FIRST_TRY: Duration = Duration::from_secs(2);
 
 /// How long a node waits for its replicas to be taken over when it stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -99,15 +107,11 @@ async fn serve(
         copies: config.nats_replicas,
     };
     let shown = servers.iter().map(|server| without_password(server)).collect::<Vec<_>>().join(",");
-    let waiting = |reason: &str| eprintln!("waiting for NATS at {shown}: {reason}");
-    let bus = tokio::select! {
-        bus = Bus::connect(&options, &subjects, waiting) => bus?,
-        () = signals.first() => return Ok(()),
+    let waiting = {
+        let shown = shown.clone();
+        move |reason: &str| eprintln!("waiting for NATS at {shown}: {reason}")
     };
-    let keeper = tokio::select! {
-        keeper = membership::take_name(&bus, &subjects, &me) => keeper?,
-        () = signals.first() => return Ok(()),
-    };
+    let (bus, opening) = Bus::new(options, &subjects);
 
     // What is shared by the parts below.
     let counters = Counters::default();
@@ -135,62 +139,69 @@ async fn serve(
     });
     let artifacts = Artifacts::open(bus.clone(), engine, config.data.join("artifacts"))
         .map_err(|source| Error::Data { folder: config.data.clone(), source })?;
+    // A server of the node's own is there whenever the node is.
+    let last = (!config.nats.is_empty())
+        .then(|| Last::new(config.data.join("last"), config.lattice.clone(), me.name.clone()));
+    let known = last.as_ref().and_then(Last::read);
+
+    // The lattice. A node that knows what it ran last does not wait for it.
+    let (heard, told) = mpsc::channel(256);
+    let inboxes = Inboxes::new(router.clone(), peers.clone(), heard);
+    let parts = member::Parts {
+        bus: bus.clone(),
+        subjects: subjects.clone(),
+        me: me.clone(),
+        router: router.clone(),
+        inventory: inventory.clone(),
+        clock: clock.clone(),
+        counters: counters.clone(),
+        events: events.clone(),
+        tellings,
+        leader_seen,
+        leader,
+        to_leader: to_leader.clone(),
+        lost,
+        told,
+    };
+    let mut joining = Box::pin(join(opening, inboxes, parts, waiting));
+    let first_try = async {
+        match known {
+            Some(_) => tokio::time::sleep(FIRST_TRY).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut member = tokio::select! {
+        member = &mut joining => Some(member?),
+        () = first_try => None,
+        () = signals.first() => return Ok(()),
+    };
 
     let stop = CancellationToken::new();
-    let (heard, told) = mpsc::channel(256);
+    let joined = CancellationToken::new();
     let mut tasks = JoinSet::new();
 
-    // Calls in.
-    let inboxes = Inboxes::new(router.clone(), peers.clone(), heard);
-    let inbox = inboxes.open().await?;
-    tasks.spawn(inboxes.serve(inbox));
-    let ingress = Ingress::new(router.clone());
-    let from_outside = ingress.open().await?;
-    let outside = CancellationToken::new();
-    let mut from_outside = tokio::spawn(ingress.serve(from_outside, outside.clone()));
-
-    // Calls out.
-    tasks.spawn(peers.watch());
-    tasks.spawn(report_lost(to_leader.clone(), lost));
-
     // What runs here.
+    tasks.spawn(peers.watch());
     tasks.spawn(local.clone().watch());
     tasks.spawn(agent::report(local.clone(), me.incarnation.clone(), to_leader));
     let tools = Tools {
-        specs: Specs::new(bus.clone(), subjects.clone()),
+        specs: Specs::new(bus.clone(), subjects.clone(), known.as_ref()),
         artifacts: artifacts.clone(),
         local,
         router: router.clone(),
         inventory: inventory.clone(),
         events: events.clone(),
     };
-    tasks.spawn(Agent::new(bus.clone(), subjects.clone(), me.clone(), counters.clone(), tools).run());
-
-    // This node in the lattice.
-    tasks.spawn(inventory.clone().publish(bus.clone()));
-    tasks.spawn(membership::follow_leader(bus.clone(), leader_seen));
-    tasks.spawn(tellings.run(bus.events.clone(), subjects.clone()));
-    let archive =
-        Archive::new(bus.events.clone(), subjects.clone(), clock.clone(), counters.clone(), stop.clone());
-    let release = CancellationToken::new();
-    let mut name = tokio::spawn(membership::keep(keeper, bus.clone(), me.clone(), clock, release.clone()));
-    let context = controller::Context {
-        bus: bus.clone(),
-        subjects: subjects.clone(),
-        me: me.clone(),
-        leader: leader.clone(),
-        counters: counters.clone(),
-        events: events.clone(),
-    };
-    let lead = CancellationToken::new();
-    let mut leading = tokio::spawn(controller::run(context, told, lead.clone()));
-    tasks.spawn(ensure_after_outages(bus.clone(), subjects.clone()));
+    let begin_with = known.as_ref().filter(|_| member.is_none()).map(|orders| orders.assignment.clone());
+    let agent = Agent::new(bus.clone(), subjects.clone(), me.clone(), counters.clone(), tools, last, known);
+    tasks.spawn(agent.run(begin_with, joined.clone().cancelled_owned()));
 
     // Operators.
     let url = listener.url();
     let observer = Observer::new(bus.clone(), subjects.clone());
     let nodes = NodeOrders::new(bus.clone(), subjects.clone());
-    let declarations = Declarations::new(bus.clone(), subjects, artifacts.clone(), events);
+    let archive = Archive::new(bus.events.clone(), subjects.clone(), clock, counters.clone(), stop.clone());
+    let declarations = Declarations::new(bus, subjects, artifacts.clone(), events);
     let parts = admin::Parts {
         router: router.clone(),
         declarations,
@@ -202,41 +213,43 @@ async fn serve(
     };
     let mut serving = tokio::spawn(listener.serve(parts, stop.clone()));
 
-    let (server_version, server) = bus.control.server();
-    tracing::info!(server_version, "connected to NATS");
-    println!(
-        "ready name={} id={} lattice={} admin={url} nats={}",
-        me.name,
-        me.incarnation,
-        config.lattice,
-        if servers.is_empty() { server } else { shown },
-    );
+    let line = |word: &str, nats: &str| {
+        let (name, id, lattice) = (&me.name, &me.incarnation, &config.lattice);
+        format!("{word} name={name} id={id} lattice={lattice} admin={url} nats={nats}")
+    };
+    if member.is_some() {
+        joined.cancel();
+        println!("{}", line("ready", &shown));
+    } else {
+        println!("{}", line("ready", "offline"));
+    }
 
-    let mut name_ended = false;
-    let outcome = tokio::select! {
-        () = signals.first() => Ok(()),
-        lost = &mut name => {
-            name_ended = true;
-            match lost {
-                Ok(Some(lease)) => Err(Error::NameLost { name: me.name.clone(), holder: lease.incarnation }),
-                Ok(None) => Ok(()),
-                Err(_) => Err(Error::Task("the node's own lease")),
-            }
+    let outcome = loop {
+        tokio::select! {
+            () = signals.first() => break Ok(()),
+            entered = &mut joining, if member.is_none() => match entered {
+                Ok(entered) => {
+                    member = Some(entered);
+                    joined.cancel();
+                    eprintln!("{}", line("online", &shown));
+                }
+                Err(error) => break Err(error),
+            },
+            error = ended(&mut member) => break Err(error),
+            // They run for as long as the node does: one that ends is a defect, and a deaf node must not stay.
+            Some(_) = tasks.join_next() => break Err(Error::Task("a part of the node")),
+            _ = &mut serving => break Err(Error::Task("the admin API")),
         }
-        // They run for as long as the node does: one that ends is a defect, and a deaf node must not stay.
-        Some(_) = tasks.join_next() => Err(Error::Task("a part of the node")),
-        _ = &mut from_outside => Err(Error::Task("the way in for plain NATS clients")),
-        _ = &mut leading => Err(Error::Task("the controller")),
-        _ = &mut serving => Err(Error::Task("the admin API")),
     };
     if outcome.is_ok() {
-        tokio::select! {
-            () = drain(&inventory, &observer, &me) => {}
-            () = signals.second() => {}
+        if let Some(member) = &mut member {
+            tokio::select! {
+                () = drain(&inventory, &observer, &me) => {}
+                () = signals.second() => {}
+            }
+            member.close_outside().await;
         }
         // Each step has a bound of its own: what cannot be taken over must not cost what can be answered.
-        outside.cancel();
-        let _ = tokio::time::timeout(LAST_REQUESTS, from_outside).await;
         stop.cancel();
         tokio::select! {
             answered = tokio::time::timeout(DRAIN, router.all_answered()) => if answered.is_err() {
@@ -246,21 +259,23 @@ async fn serve(
         }
     }
     stop.cancel();
-    // After a defect one of these may have ended, and must not be waited for again.
+    // After a defect it may have ended, and must not be waited for again.
     if !serving.is_finished() {
         let _ = tokio::time::timeout(LAST_REQUESTS, serving).await;
     }
-    lead.cancel();
-    if !leading.is_finished() {
-        let _ = leading.await;
+    if let Some(member) = member {
+        member.leave().await;
     }
-    release.cancel();
-    if !name_ended {
-        let _ = name.await;
-    }
-    bus.calls.flush().await;
     tasks.shutdown().await;
     outcome
+}
+
+/// Why a member cannot go on; a node that is none yet waits.
+async fn ended(member: &mut Option<Member>) -> Error {
+    match member {
+        Some(member) => member.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Asks to be emptied, and waits until others have taken over, where there are others.
@@ -290,29 +305,4 @@ async fn has_others(observer: &Observer, me: &Identity) -> bool {
     let ready = |view: &controller::NodeView| view.state == lattice_proto::record::NodeState::Ready;
     let nodes = observer.nodes().await;
     nodes.is_ok_and(|nodes| nodes.iter().any(|view| view.record.name != me.name && ready(view)))
-}
-
-/// Tells the leader which nodes this one lost.
-async fn report_lost(leader: ToLeader, mut lost: Suspicions) {
-    while let Some(incarnation) = lost.recv().await {
-        leader.tell(&Inbox::Suspect, Suspicion { incarnation }.encode()).await;
-    }
-}
-
-/// A server that lost its memory, as a restarted one does, gets its buckets again.
-async fn ensure_after_outages(bus: Bus, subjects: Subjects) {
-    let mut link = bus.control.link();
-    loop {
-        let generation = link.borrow().generation;
-        if link.wait_for(|link| link.up && link.generation != generation).await.is_err() {
-            return;
-        }
-        while let Err(error) = bus.ensure(&subjects).await {
-            tracing::debug!(%error, "the lattice's buckets cannot be made yet");
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(100..300))).await;
-            if !bus.control.is_up() {
-                break;
-            }
-        }
-    }
 }

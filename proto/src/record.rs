@@ -349,11 +349,15 @@ pub struct App {
     /// Milliseconds since 1970 when it was declared.
     #[serde(default)]
     pub declared_ms: u64,
-    /// Whether new versions get a part of the calls only, where their manifest says so. Ended by a later revision.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub canary: bool,
     /// Its actors.
     pub actors: BTreeMap<ActorName, Actor>,
+}
+
+impl App {
+    /// Whether a new version of any of its actors is on trial.
+    pub fn is_on_trial(&self) -> bool {
+        self.actors.values().any(|actor| actor.beside.is_some())
+    }
 }
 
 /// How a revision came to be.
@@ -388,6 +392,9 @@ pub struct Actor {
     /// stays the same.
     #[serde(default)]
     pub version: u64,
+    /// The version that serves most calls while this one is on trial with a part of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<u64>,
     /// Its bytes.
     pub digest: Digest,
     /// What the manifest asks for.
@@ -438,6 +445,7 @@ mod tests {
     fn an_app_survives_the_store() {
         let actor = Actor {
             version: 1,
+            beside: None,
             digest: Digest::of(b"x"),
             settings: Settings::default(),
             idempotent: BTreeSet::new(),
@@ -448,7 +456,6 @@ mod tests {
             request_id: "r".into(),
             origin: Origin::Rollback { from: 2, to: 1, reason: None },
             declared_ms: 1,
-            canary: false,
             actors: [("cart".parse().unwrap(), actor)].into(),
         };
         assert_eq!(decode::<App>(&encode(&app)).unwrap(), app);

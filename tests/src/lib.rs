@@ -20,6 +20,9 @@ mod ports;
 pub mod nats;
 pub use nats::NatsServer;
 
+mod relay;
+pub use relay::Relay;
+
 pub mod artifacts;
 
 pub mod fault;

@@ -87,6 +87,11 @@ impl NatsServer {
         self.url_as(self.special.login.as_deref())
     }
 
+    /// The same as an address.
+    pub fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
     /// The same with another login, or none.
     pub fn url_as(&self, login: Option<&str>) -> String {
         let login = login.map_or(String::new(), |login| format!("{login}@"));

@@ -221,6 +221,12 @@ async fn converge(
             outcome = Err((*version, problem));
         }
     }
+    // What cannot be had yet, over a link that comes and goes, must not cost what serves in its place.
+    let is_missing = matches!(outcome, Err((_, Problem::Fetch(_))));
+    let serves = wanted.versions.keys().filter_map(|version| now.get(version));
+    if is_missing && serves.map(|deployed| deployed.local.count()).sum::<usize>() == 0 {
+        return outcome;
+    }
     for (version, deployed) in now.iter() {
         let replicas = wanted.versions.get(version).copied().unwrap_or(0);
         while deployed.local.count() > replicas as usize {

@@ -1,7 +1,7 @@
 //! One connection to NATS: its state, requests, publications and subscriptions.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_nats::jetstream;
@@ -55,28 +55,36 @@ pub enum RequestError {
     Broken,
 }
 
-/// A cheap handle on one connection.
+/// A cheap handle on one connection. Before it is open it is like one that is down.
 #[derive(Clone)]
 pub struct Connection {
-    client: async_nats::Client,
-    jetstream: jetstream::Context,
+    /// Empty until a server was reached and found good enough. From then on the client reconnects by itself.
+    open: Arc<OnceLock<Open>>,
     link: watch::Receiver<Link>,
 }
 
-impl Connection {
+struct Open {
+    client: async_nats::Client,
+    jetstream: jetstream::Context,
+}
+
+/// A connection that is still to be made.
+pub(super) struct Opening {
+    open: Arc<OnceLock<Open>>,
+    state: Arc<watch::Sender<Link>>,
+    role: &'static str,
+}
+
+impl Opening {
     /// Connects, however long it takes, and checks what it connected to.
-    pub(super) async fn open(
-        options: &Options,
-        role: &str,
-        mut waiting: impl FnMut(&str) + Send,
-    ) -> Result<Self, Error> {
-        let (state, link) = watch::channel(Link::default());
-        let state = Arc::new(state);
+    ///
+    /// # Errors
+    /// When waiting cannot help.
+    pub async fn open(&self, options: &Options, waiting: &mut impl FnMut(&str)) -> Result<(), Error> {
         let mut last = String::new();
         let client = loop {
-            let attempt =
-                connect_options(options, role, state.clone()).await?.connect(&options.servers).await;
-            match attempt {
+            let connect = connect_options(options, self.role, self.state.clone()).await?;
+            match connect.connect(&options.servers).await {
                 Ok(client) => break client,
                 Err(error) => {
                     use async_nats::ConnectErrorKind as Kind;
@@ -96,48 +104,78 @@ impl Connection {
             }
             tokio::time::sleep(RETRY).await;
         };
-        state.send_modify(|link| {
-            link.up = true;
-            link.generation = link.generation.max(1);
-        });
         let info = client.server_info();
         if semver_lite::parse(&info.version).is_none_or(|version| version < MINIMUM.0) {
             return Err(Error::TooOld { found: info.version.clone(), minimum: MINIMUM.1 });
         }
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(Duration::from_secs(5));
-        let connection = Self { client, jetstream, link };
-        connection.wait_for_jetstream(&mut waiting).await?;
-        Ok(connection)
+        wait_for_jetstream(&jetstream, waiting).await?;
+        // It may be down again by now; then the client's next word is that it is up.
+        let up = is_connected(&client);
+        // Nobody else opens it.
+        let _ = self.open.set(Open { client, jetstream });
+        self.state.send_modify(|link| {
+            link.up = up;
+            link.generation = link.generation.max(1);
+        });
+        Ok(())
     }
+}
 
-    /// A server that has just started answers before its JetStream does, and a cluster may have to elect first.
-    async fn wait_for_jetstream(&self, waiting: &mut impl FnMut(&str)) -> Result<(), Error> {
-        let started = tokio::time::Instant::now();
-        let mut told = false;
-        loop {
-            match self.jetstream.query_account().await {
-                Ok(_) => return Ok(()),
-                // The server's own word that JetStream is off needs no waiting.
-                Err(error) if full(&error).contains("not enabled") => {
-                    return Err(Error::NoJetStream(full(&error)));
-                }
-                Err(error) if !told && started.elapsed() > JETSTREAM_START => {
-                    waiting(&format!("it answers, and its JetStream does not yet: {}", full(&error)));
-                    told = true;
-                }
-                Err(_) => {}
+/// A server that has just started answers before its JetStream does, and a cluster may have to elect first.
+async fn wait_for_jetstream(
+    jetstream: &jetstream::Context,
+    waiting: &mut impl FnMut(&str),
+) -> Result<(), Error> {
+    let started = tokio::time::Instant::now();
+    let mut told = false;
+    loop {
+        match jetstream.query_account().await {
+            Ok(_) => return Ok(()),
+            // The server's own word that JetStream is off needs no waiting.
+            Err(error) if full(&error).contains("not enabled") => {
+                return Err(Error::NoJetStream(full(&error)));
             }
-            tokio::time::sleep(RETRY).await;
+            Err(error) if !told && started.elapsed() > JETSTREAM_START => {
+                waiting(&format!("it answers, and its JetStream does not yet: {}", full(&error)));
+                told = true;
+            }
+            Err(_) => {}
         }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+fn is_connected(client: &async_nats::Client) -> bool {
+    // The client's own word: events may come late, or not at all when there are too many.
+    client.connection_state() == async_nats::connection::State::Connected
+}
+
+impl Connection {
+    /// One that is not open yet, and what opens it.
+    pub(super) fn new(role: &'static str) -> (Self, Opening) {
+        let (state, link) = watch::channel(Link::default());
+        let open = Arc::<OnceLock<Open>>::default();
+        let opening = Opening { open: open.clone(), state: Arc::new(state), role };
+        (Self { open, link }, opening)
     }
 
-    pub(super) fn jetstream(&self) -> &jetstream::Context {
-        &self.jetstream
+    /// # Errors
+    /// Before it is open.
+    pub(super) fn jetstream(&self) -> Result<&jetstream::Context, Error> {
+        self.open.get().map(|open| &open.jetstream).ok_or(Error::Unreachable)
     }
 
-    pub(super) fn client(&self) -> &async_nats::Client {
-        &self.client
+    /// # Errors
+    /// Before it is open.
+    pub(super) fn client(&self) -> Result<&async_nats::Client, Error> {
+        self.open.get().map(|open| &open.client).ok_or(Error::Unreachable)
+    }
+
+    /// The client, while the connection is up.
+    fn up(&self) -> Option<&async_nats::Client> {
+        self.open.get().map(|open| &open.client).filter(|client| is_connected(client))
     }
 
     /// Follows the state of this connection.
@@ -147,19 +185,18 @@ impl Connection {
 
     /// Whether the connection is up now.
     pub fn is_up(&self) -> bool {
-        // The client's own word: events may come late, or not at all when there are too many.
-        self.client.connection_state() == async_nats::connection::State::Connected
+        self.up().is_some()
     }
 
-    /// The largest message that the server takes, in bytes.
+    /// The largest message that the server takes, in bytes. No server sets a limit before the connection is open.
     pub fn max_payload(&self) -> usize {
-        self.client.max_payload()
+        self.open.get().map_or(usize::MAX, |open| open.client.max_payload())
     }
 
-    /// The server's own version and address, for people.
-    pub fn server(&self) -> (String, String) {
-        let info = self.client.server_info();
-        (info.version.clone(), format!("nats://{}:{}", info.host, info.port))
+    /// The server's own version and address, for people; none before the connection is open.
+    pub fn server(&self) -> Option<(String, String)> {
+        let info = self.open.get()?.client.server_info();
+        Some((info.version.clone(), format!("nats://{}:{}", info.host, info.port)))
     }
 
     /// Sends and waits for the one reply.
@@ -172,15 +209,13 @@ impl Connection {
         payload: Bytes,
         timeout: Duration,
     ) -> Result<Bytes, RequestError> {
-        if !self.is_up() {
-            return Err(RequestError::NotConnected);
-        }
+        let client = self.up().ok_or(RequestError::NotConnected)?;
         let (limit, size) = (self.max_payload(), payload.len());
         if size > limit {
             return Err(RequestError::TooLarge { limit, size });
         }
         let request = async_nats::Request::new().payload(payload).timeout(None);
-        match tokio::time::timeout(timeout, self.client.send_request(subject, request)).await {
+        match tokio::time::timeout(timeout, client.send_request(subject, request)).await {
             Ok(Ok(message)) => Ok(message.payload),
             Ok(Err(error)) => Err(match error.kind() {
                 async_nats::RequestErrorKind::NoResponders => RequestError::NoResponders,
@@ -193,15 +228,18 @@ impl Connection {
 
     /// Tells whoever listens. Lost without a word when the connection is down.
     pub async fn publish(&self, subject: impl async_nats::subject::ToSubject, payload: Bytes) {
-        if self.is_up() {
+        if let Some(client) = self.up() {
             // The only errors are a closed client, at shutdown, and an invalid subject, which ours are not.
-            let _ = self.client.publish(subject, payload).await;
+            let _ = client.publish(subject, payload).await;
         }
     }
 
     /// As [`Self::publish`], and tells whether it was sent; when nobody listens there, the server says so to `refused`.
     pub async fn publish_or_refuse(&self, subject: String, refused: String, payload: Bytes) -> bool {
-        self.is_up() && self.client.publish_with_reply(subject, refused, payload).await.is_ok()
+        match self.up() {
+            Some(client) => client.publish_with_reply(subject, refused, payload).await.is_ok(),
+            None => false,
+        }
     }
 
     /// As [`Self::publish`], with headers.
@@ -217,19 +255,20 @@ impl Connection {
             let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
             map.insert(*name, value.as_str());
         }
-        if self.is_up() {
-            let _ = self.client.publish_with_headers(subject, map, payload).await;
+        if let Some(client) = self.up() {
+            let _ = client.publish_with_headers(subject, map, payload).await;
         }
     }
 
     /// Listens on a subject, alone or sharing the messages with a queue group.
     ///
     /// # Errors
-    /// When the client is closed.
+    /// Before the connection is open, and when the client is closed.
     pub async fn subscribe(&self, subject: String, group: Option<&str>) -> Result<Subscription, Error> {
+        let client = self.client()?;
         let subscriber = match group {
-            Some(group) => self.client.queue_subscribe(subject, group.to_owned()).await,
-            None => self.client.subscribe(subject).await,
+            Some(group) => client.queue_subscribe(subject, group.to_owned()).await,
+            None => client.subscribe(subject).await,
         };
         let subscriber = subscriber.map_err(|error| Error::failed("subscribing", full(&error)))?;
         Ok(Subscription(subscriber))
@@ -237,7 +276,9 @@ impl Connection {
 
     /// Sends what is queued. Used before a shutdown, so that last replies are not lost.
     pub async fn flush(&self) {
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await;
+        if let Some(client) = self.up() {
+            let _ = tokio::time::timeout(Duration::from_secs(1), client.flush()).await;
+        }
     }
 }
 

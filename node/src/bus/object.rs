@@ -22,11 +22,12 @@ impl Objects {
     }
 
     pub(super) async fn ensure(&self, copies: usize) -> Result<(), Error> {
-        if self.connection.jetstream().get_object_store(&self.bucket).await.is_ok() {
+        let jetstream = self.connection.jetstream()?;
+        if jetstream.get_object_store(&self.bucket).await.is_ok() {
             return Ok(());
         }
         let config = Config { bucket: self.bucket.clone(), num_replicas: copies, ..Default::default() };
-        match self.connection.jetstream().create_object_store(config).await {
+        match jetstream.create_object_store(config).await {
             Ok(_) => Ok(()),
             // Somebody created it before; opening it tells whether it is usable.
             Err(_) => self.open().await.map(|_| ()),
@@ -34,7 +35,12 @@ impl Objects {
     }
 
     async fn open(&self) -> Result<&ObjectStore, Error> {
-        let open = || self.connection.jetstream().get_object_store(&self.bucket);
+        // The library would wait for a server's answer all the same.
+        if !self.connection.is_up() {
+            return Err(Error::Unreachable);
+        }
+        let jetstream = self.connection.jetstream()?;
+        let open = || jetstream.get_object_store(&self.bucket);
         self.store
             .get_or_try_init(open)
             .await

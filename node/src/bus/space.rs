@@ -69,7 +69,8 @@ impl Space {
     }
 
     pub(super) async fn handle(&self) -> Result<&Stream<()>, Error> {
-        let open = || self.connection.jetstream().get_stream_no_info(&self.stream_name);
+        let jetstream = self.connection.jetstream()?;
+        let open = || jetstream.get_stream_no_info(&self.stream_name);
         self.stream
             .get_or_try_init(open)
             .await
@@ -155,7 +156,7 @@ impl Space {
             headers.insert("Nats-Batch-Sequence", number.to_string().as_str());
             headers
         };
-        let client = self.connection.client();
+        let client = self.connection.client()?;
         for (number, (key, value)) in earlier.iter().enumerate() {
             client
                 .publish_with_headers(self.subject(key), headers(number + 1), value.clone())
@@ -201,7 +202,7 @@ impl Space {
             return Err(Error::Unreachable);
         }
         let request = async_nats::Request::new().headers(headers).payload(value).timeout(None);
-        let exchange = self.connection.client().send_request(self.subject(key), request);
+        let exchange = self.connection.client()?.send_request(self.subject(key), request);
         let message = tokio::time::timeout(WRITE_TIMEOUT, exchange)
             .await
             .map_err(|_| Error::failed(WHAT, "no acknowledgement in time"))?

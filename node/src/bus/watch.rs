@@ -84,7 +84,7 @@ async fn pump(space: &Space, filter: &str, changes: &mpsc::Sender<Change>) -> Re
         .handle()
         .await?
         .create_consumer(OrderedConfig {
-            deliver_subject: space.connection().client().new_inbox(),
+            deliver_subject: space.connection().client()?.new_inbox(),
             filter_subject: space.subject(filter),
             deliver_policy: DeliverPolicy::LastPerSubject,
             ..Default::default()

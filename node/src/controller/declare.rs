@@ -287,7 +287,7 @@ impl Declarations {
                 .filter(|operation| operation.idempotent)
                 .map(|operation| operation.name.clone());
             let (settings, idempotent) = (actor.settings.clone(), idempotent.collect());
-            let actor = Actor { version: 0, digest, settings, idempotent };
+            let actor = Actor { version: 0, beside: None, digest, settings, idempotent };
             actors.insert(name.clone(), actor);
         }
         Ok(actors)
@@ -339,8 +339,7 @@ impl Declarations {
                 return Ok(Declared { app: name.clone(), revision: latest, changes });
             }
             let app = revision::next(&snapshot.catalog, name, actors, origin, terms.request_id);
-            let mut app = revision::with_versions(app, before);
-            app.canary = revision::is_canary(&app, before);
+            let app = revision::with_versions(app, before);
             let catalog_key = self.subjects.control(&Control::Catalog);
             let guard = Guard { key: &catalog_key, revision: snapshot.catalog_revision };
             let writes = revision::writes(&self.subjects, &snapshot.catalog, &app);
@@ -367,7 +366,10 @@ impl Declarations {
         let needed: BTreeSet<u64> = revisions
             .iter()
             .filter(is_kept)
-            .flat_map(|app| app.actors.values().map(|actor| actor.version).chain([app.revision]))
+            .flat_map(|app| {
+                let versions = |actor: &Actor| [Some(actor.version), actor.beside].into_iter().flatten();
+                app.actors.values().flat_map(versions).chain([app.revision])
+            })
             .collect();
         for old in revisions.iter().filter(|app| !needed.contains(&app.revision)) {
             let key = self.subjects.control(&Control::Spec(old.app.clone(), old.revision));
@@ -382,7 +384,7 @@ impl Declarations {
 fn on_trial<'a>(snapshot: &'a Snapshot, app: &AppName) -> Result<&'a App, Error> {
     let missing = || Error::NotFound { what: "app", name: app.to_string() };
     let current = snapshot.apps.get(app).ok_or_else(missing)?;
-    match current.canary {
+    match current.is_on_trial() {
         true => Ok(current),
         false => Err(Error::Invalid(format!(
             "nothing of the app `{app}` is on trial; `update = {{ canary = \"10%\" }}` in its manifest puts new versions \

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use lattice_proto::manifest::{Percent, Range, Replicas};
+use lattice_proto::manifest::{Range, Replicas};
 use lattice_proto::record::{Actor, App, Assigned, Assignment, Node, NodeState, Route};
 use lattice_proto::{ActorName, AppName, NodeName};
 
@@ -81,8 +81,6 @@ struct State {
     observed: bool,
     /// How many replicas there are to be, where the manifest leaves that to the lattice.
     scale: u32,
-    /// The part of the calls that a new version gets until it is promoted.
-    canary: Option<Percent>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -146,7 +144,6 @@ impl Reconciler {
                 scale = scale.clamp(range.min, range.max);
             }
             self.planner.set_actor(name, Demand::of(&spec.settings, wanted(spec, scale)), &why);
-            let canary = spec.settings.update.canary.filter(|_| app.canary);
             let (app_name, revision, spec) = (app.app.clone(), app.revision, spec.clone());
             // What somebody declares again gets another chance.
             condemned.remove(&spec.version);
@@ -161,7 +158,6 @@ impl Reconciler {
                     met: false,
                     observed,
                     scale,
-                    canary,
                 },
             );
             self.dirty.insert(name.clone());

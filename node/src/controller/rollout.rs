@@ -7,8 +7,7 @@
 //! 3. The first replicas of a new version do well for `update.observe` before more are made.
 //! 4. A version that was found to be broken is given up at once, and with it what it serves.
 //! 5. What does not answer at the moment is left as it is.
-//! 6. A version that is on trial has its few replicas and no more; what it is tried beside gives up as many, but not the
-//!    last one.
+//! 6. A version that is on trial has its few replicas, and the version that it is tried beside has all others, one at least.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -16,6 +15,10 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use lattice_proto::NodeName;
 use lattice_proto::manifest::{Percent, Update};
 use lattice_proto::record::Health;
+
+mod trial;
+
+pub(super) use trial::Trial;
 
 /// Replicas by node and version.
 pub(super) type Orders = BTreeMap<NodeName, BTreeMap<u64, u32>>;
@@ -43,8 +46,8 @@ pub(super) struct Standing<'a> {
     pub update: &'a Update,
     /// Whether the first replicas of a new version are still being observed.
     pub observing: bool,
-    /// How many replicas a version gets that is on trial.
-    pub canary: Option<u32>,
+    /// Set while the wanted version is on trial.
+    pub trial: Option<Trial>,
     /// Versions that were found to be broken.
     pub condemned: &'a BTreeSet<u64>,
 }
@@ -52,6 +55,9 @@ pub(super) struct Standing<'a> {
 impl Standing<'_> {
     /// What to order now.
     pub(super) fn step(&self) -> Orders {
+        if let Some(trial) = &self.trial {
+            return self.try_beside(trial);
+        }
         let others = self.before.values().flat_map(BTreeMap::keys).any(|version| *version != self.version);
         if others { self.replace() } else { self.shift() }
     }
@@ -107,12 +113,7 @@ impl Standing<'_> {
         };
         let (surge, unavailable) = (self.update.surge.of(wanted), self.update.unavailable.of(wanted));
         let serving: u32 = old.iter().map(|(_, _, ready)| ready).sum();
-        let keep = match self.canary {
-            // Rule 6.
-            Some(replicas) => wanted.saturating_sub(new_ready.min(replicas)).max(1),
-            None => wanted.saturating_sub(unavailable.saturating_add(new_ready)),
-        };
-        let keep = keep.min(serving);
+        let keep = wanted.saturating_sub(unavailable.saturating_add(new_ready)).min(serving);
 
         // Rules 2 and 3; and rule 4, for a version that is still wanted.
         let there: u32 = new.values().sum();
@@ -121,10 +122,7 @@ impl Standing<'_> {
             (false, true) => surge.max(unavailable).max(1),
             (false, false) => u32::MAX,
         };
-        let may = match self.canary {
-            Some(replicas) => replicas.min(at_once),
-            None => wanted.saturating_add(surge).saturating_sub(keep).min(wanted).min(at_once),
-        };
+        let may = wanted.saturating_add(surge).saturating_sub(keep).min(wanted).min(at_once);
         let missing =
             |node: &NodeName, target: u32| target.saturating_sub(new.get(node).copied().unwrap_or(0));
         let mut room: BinaryHeap<(u32, Reverse<&NodeName>)> = self

@@ -37,6 +37,17 @@ const AT_ONCE: u64 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Scaling {
     actors: BTreeMap<ActorName, Scaled>,
+    /// What changed and was not told of yet.
+    changes: Vec<Change>,
+}
+
+/// Another number of replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    pub actor: ActorName,
+    pub from: u32,
+    pub to: u32,
+    pub why: String,
 }
 
 /// What is wanted of one actor, and why.
@@ -124,7 +135,7 @@ impl Scaling {
             // What is not declared so any more may still be told for a moment.
             let Some(scaled) = self.actors.get_mut(&actor) else { continue };
             scaled.loads.insert(origin.clone(), Heard { at: now, what: (window, load) });
-            changed |= scaled.decide(now);
+            changed |= self.decide(&actor, now);
         }
         changed
     }
@@ -133,12 +144,29 @@ impl Scaling {
     pub(super) fn wake(&mut self, wake: Wake, now: Instant) -> bool {
         let Some(scaled) = self.actors.get_mut(&wake.actor) else { return false };
         scaled.held.insert(wake.origin, Heard { at: now, what: wake.held });
-        scaled.decide(now)
+        self.decide(&wake.actor, now)
     }
 
     /// Time has passed; says whether anything follows.
     pub(super) fn tick(&mut self, now: Instant) -> bool {
-        self.actors.values_mut().fold(false, |changed, scaled| scaled.decide(now) || changed)
+        let actors: Vec<ActorName> = self.actors.keys().cloned().collect();
+        actors.iter().fold(false, |changed, actor| self.decide(actor, now) || changed)
+    }
+
+    /// What changed since this was asked last.
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    fn decide(&mut self, actor: &ActorName, now: Instant) -> bool {
+        let Some(scaled) = self.actors.get_mut(actor) else { return false };
+        let from = scaled.scale.replicas;
+        let changed = scaled.decide(now);
+        if changed {
+            let Scale { replicas: to, why } = scaled.scale.clone();
+            self.changes.push(Change { actor: actor.clone(), from, to, why });
+        }
+        changed
     }
 }
 

@@ -43,6 +43,11 @@ impl Inventory {
         self.record.send_if_modified(|record| !std::mem::replace(&mut record.draining, true));
     }
 
+    /// Whether it wants that.
+    pub fn is_draining(&self) -> bool {
+        self.record.borrow().draining
+    }
+
     /// What runs here, by this node's own account.
     pub fn actors(&self) -> BTreeMap<ActorName, Running> {
         self.record.borrow().actors.clone()

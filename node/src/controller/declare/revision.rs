@@ -69,32 +69,26 @@ pub fn next(
     let revision = catalog.apps.get(app).map_or(0, |head| head.revision) + 1;
     let declared_ms = u64::try_from(wall_ms()).unwrap_or(0);
     let (app, request_id) = (app.clone(), request_id.to_owned());
-    App { app, revision, request_id, origin, declared_ms, canary: false, actors }
+    App { app, revision, request_id, origin, declared_ms, actors }
 }
 
-/// Whether the new versions of a revision are on trial: those of one that is applied, where their manifest says so and
-/// there is something to try them beside; and for as long as nobody decides.
-pub fn is_canary(app: &App, before: Option<&App>) -> bool {
-    let Some(before) = before else { return false };
-    let begins = app.actors.iter().any(|(name, actor)| {
-        let known = before.actors.get(name);
-        actor.settings.update.canary.is_some() && known.is_some_and(|known| known.version != actor.version)
-    });
-    match app.origin {
-        Origin::Apply => before.canary || begins,
-        Origin::Scale => before.canary,
-        Origin::Delete | Origin::Promote | Origin::Rollback { .. } => false,
-    }
-}
-
-/// Actors that are made of the same as before keep their version; others begin one.
+/// Actors that are made of the same as before keep their version; others begin one, which may be on trial first.
 pub fn with_versions(mut app: App, before: Option<&App>) -> App {
     for (name, actor) in &mut app.actors {
         let before = before.and_then(|before| before.actors.get(name));
-        actor.version = match before.filter(|before| before.is_made_like(actor)) {
+        let same = before.filter(|before| before.is_made_like(actor));
+        actor.version = match same {
             Some(before) => before.version,
             None if actor.version > 0 => actor.version,
             None => app.revision,
+        };
+        actor.beside = match (&app.origin, same, before) {
+            // Whoever takes the word out of the manifest ends the trial as well.
+            (Origin::Apply, ..) if actor.settings.update.canary.is_none() => None,
+            (Origin::Apply | Origin::Scale, Some(before), _) => before.beside,
+            // What was on trial itself gives way to the next one.
+            (Origin::Apply, None, Some(before)) => Some(before.beside.unwrap_or(before.version)),
+            _ => None,
         };
     }
     app

@@ -92,6 +92,9 @@ impl Office<'_> {
 
     /// Where the number of replicas is left to the lattice it is decided by their load.
     fn set_scales(&mut self, reconciler: &mut Reconciler, now: Instant) {
+        for change in self.scaling.take_changes() {
+            self.context.events.scaled(&change.actor, change.from, change.to, &change.why);
+        }
         let scaled = reconciler.scaled();
         for (actor, range, ordered) in &scaled {
             self.scaling.declare(actor, *range, *ordered, now);

@@ -8,7 +8,7 @@ use lattice_proto::record::{Assigned, Canary, Health, NodeState, Route, Running,
 use lattice_proto::{ActorName, AppName, NodeName};
 
 use super::{Plan, Reconciler, State, Update, is_alive};
-use crate::controller::rollout::{self, Orders, Standing};
+use crate::controller::rollout::{self, Orders, Standing, Trial};
 use crate::placement::Placed;
 
 /// How soon an update that fails and was not taken back is looked at again.
@@ -42,7 +42,7 @@ impl Reconciler {
         {
             self.wake(name, first + observe);
         }
-        let canary = self.canary(&state, &placed, &before);
+        let canary = canary(&state, &placed);
         let after = Standing {
             version,
             wanted: placed.wanted,
@@ -53,7 +53,9 @@ impl Reconciler {
             ready: &|node, version| self.ready(node, name, version),
             update,
             observing,
-            canary: canary.map(|canary| canary.replicas),
+            trial: canary
+                .zip(state.spec.beside)
+                .map(|(canary, beside)| Trial { beside, replicas: canary.replicas }),
             condemned: &state.condemned,
         }
         .step();
@@ -222,15 +224,6 @@ impl Reconciler {
         self.nodes.get(node).is_some_and(is_alive)
     }
 
-    /// The trial that goes on: while there are other versions to try the new one beside, and it is not found broken.
-    fn canary(&self, state: &State, placed: &Placed, before: &Orders) -> Option<Canary> {
-        let version = state.spec.version;
-        let others = before.values().flat_map(BTreeMap::keys).any(|other| *other != version);
-        let there: u32 = placed.nodes.values().map(|seat| seat.replicas).sum();
-        let share = state.canary.filter(|_| others && there > 0 && !state.condemned.contains(&version))?;
-        Some(Canary { version, share, replicas: Share::Part(share).of(there).max(1) })
-    }
-
     fn route(
         &self,
         name: &ActorName,
@@ -273,4 +266,13 @@ impl Reconciler {
             problems: problems.into_iter().collect(),
         }
     }
+}
+
+/// The trial that goes on, unless the new version was found to be broken.
+fn canary(state: &State, placed: &Placed) -> Option<Canary> {
+    let version = state.spec.version;
+    let there: u32 = placed.nodes.values().map(|seat| seat.replicas).sum();
+    state.spec.beside.filter(|_| there > 0 && !state.condemned.contains(&version))?;
+    let share = state.spec.settings.update.canary?;
+    Some(Canary { version, share, replicas: Share::Part(share).of(there).max(1) })
 }

@@ -41,7 +41,7 @@ fn roll(
             ready: &ready,
             update,
             observing,
-            canary: None,
+            trial: None,
             condemned,
         }
         .step();
@@ -117,7 +117,7 @@ fn what_does_not_answer_is_left_as_it_is_and_does_not_count() {
         ready: &|name, version| if *name == node("x") && version == 1 { 2 } else { 0 },
         update: &Update::default(),
         observing: false,
-        canary: None,
+        trial: None,
         condemned: &BTreeSet::new(),
     };
     let next = standing.step();
@@ -139,7 +139,7 @@ fn replicas_move_only_when_others_are_there() {
             ready: &|name, _| if *name == node("y") { ready } else { 2 },
             update: &Update::default(),
             observing: false,
-            canary: None,
+            trial: None,
             condemned: &BTreeSet::new(),
         }
         .step()
@@ -180,7 +180,7 @@ fn replicas_without_a_place_do_not_keep_the_old_ones_for_good() {
         ready: &|_, _| 1,
         update: &Update::default(),
         observing: false,
-        canary: None,
+        trial: None,
         condemned: &BTreeSet::new(),
     }
     .step();
@@ -214,7 +214,7 @@ fn a_version_on_trial_gets_its_few_replicas_and_the_others_keep_the_rest() {
                 ready: &|node, version| before[node].get(&version).copied().unwrap_or(0),
                 update: &update,
                 observing: false,
-                canary: Some(canary),
+                trial: Some(Trial { beside: 1, replicas: canary }),
                 condemned: &none,
             };
             now = standing.step();
@@ -223,4 +223,56 @@ fn a_version_on_trial_gets_its_few_replicas_and_the_others_keep_the_rest() {
         }
         assert_eq!(now, orders(&[("x", 1, old), ("x", 2, canary)]), "{wanted} with {canary}");
     }
+}
+
+#[test]
+fn what_a_lost_node_had_of_a_trial_comes_back_elsewhere() {
+    let (update, none) = (Update::default(), BTreeSet::new());
+    let target = target(&[("x", 5), ("y", 5)]);
+    // The third node had three of the old ones and the only new one.
+    let mut now = orders(&[("x", 1, 3), ("y", 1, 3)]);
+    for _ in 0..5 {
+        let before = now.clone();
+        let standing = Standing {
+            version: 2,
+            wanted: 10,
+            each: false,
+            target: &target,
+            before: &before,
+            alive: &|_| true,
+            ready: &|node, version| before[node].get(&version).copied().unwrap_or(0),
+            update: &update,
+            observing: false,
+            trial: Some(Trial { beside: 1, replicas: 1 }),
+            condemned: &none,
+        };
+        now = standing.step();
+    }
+    assert_eq!(now, orders(&[("x", 1, 4), ("x", 2, 1), ("y", 1, 5)]));
+}
+
+#[test]
+fn a_trial_takes_the_place_of_an_earlier_trial() {
+    let (update, none) = (Update::default(), BTreeSet::new());
+    let target = target(&[("x", 5), ("y", 5)]);
+    let mut now = orders(&[("x", 1, 4), ("x", 2, 1), ("y", 1, 5)]);
+    for _ in 0..5 {
+        let before = now.clone();
+        let standing = Standing {
+            version: 3,
+            wanted: 10,
+            each: false,
+            target: &target,
+            before: &before,
+            alive: &|_| true,
+            ready: &|node, version| before[node].get(&version).copied().unwrap_or(0),
+            update: &update,
+            observing: false,
+            trial: Some(Trial { beside: 1, replicas: 1 }),
+            condemned: &none,
+        };
+        now = standing.step();
+        assert!(total(&now, |version| version == 1) >= 9);
+    }
+    assert_eq!(now, orders(&[("x", 1, 4), ("x", 3, 1), ("y", 1, 5)]));
 }

@@ -1,0 +1,164 @@
+//! What a node does as a member of its lattice, from the moment it has its name. It only owns the tasks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_proto::envelope::Suspicion;
+use lattice_proto::record::Lease;
+use lattice_proto::subject::{Inbox, Subjects};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::LAST_REQUESTS;
+use crate::Error;
+use crate::bus::{Bus, Subscription};
+use crate::clock::ServerClock;
+use crate::controller;
+use crate::events::{Events, Writer};
+use crate::membership::{self, Identity, Inventory, Keeper, Leader, ToLeader};
+use crate::router::{Inboxes, Ingress, Router, Suspicions, Told};
+use crate::telemetry::Counters;
+
+/// What a member is made of.
+pub(super) struct Parts {
+    pub bus: Bus,
+    pub subjects: Subjects,
+    pub me: Identity,
+    pub router: Router,
+    pub inventory: Inventory,
+    pub clock: Arc<ServerClock>,
+    pub counters: Counters,
+    pub events: Events,
+    /// What is told, to be stored.
+    pub tellings: Writer,
+    /// Where it is kept who leads.
+    pub leader_seen: watch::Sender<Option<Leader>>,
+    pub leader: watch::Receiver<Option<Leader>>,
+    pub to_leader: ToLeader,
+    /// The nodes that this one found to be lost.
+    pub lost: Suspicions,
+    /// What others tell the leader.
+    pub told: mpsc::Receiver<Told>,
+}
+
+/// The tasks of a member.
+pub(super) struct Member {
+    bus: Bus,
+    me: Identity,
+    tasks: JoinSet<()>,
+    from_outside: JoinHandle<()>,
+    outside: CancellationToken,
+    name: JoinHandle<Option<Lease>>,
+    release: CancellationToken,
+    leading: JoinHandle<()>,
+    lead: CancellationToken,
+}
+
+impl Member {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// When the client is closed.
+    pub async fn start(
+        parts: Parts,
+        keeper: Keeper,
+        (inboxes, inbox): (Inboxes, Subscription),
+    ) -> Result<Self, Error> {
+        let Parts { bus, subjects, me, router, inventory, clock, counters, events, .. } = parts;
+        let mut tasks = JoinSet::new();
+
+        // Calls in.
+        tasks.spawn(inboxes.serve(inbox));
+        let ingress = Ingress::new(router);
+        let from_outside = ingress.open().await?;
+        let outside = CancellationToken::new();
+        let from_outside = tokio::spawn(ingress.serve(from_outside, outside.clone()));
+
+        // Calls out.
+        tasks.spawn(report_lost(parts.to_leader, parts.lost));
+
+        // This node in the lattice.
+        tasks.spawn(inventory.publish(bus.clone()));
+        tasks.spawn(membership::follow_leader(bus.clone(), parts.leader_seen));
+        tasks.spawn(parts.tellings.run(bus.events.clone(), subjects.clone()));
+        let release = CancellationToken::new();
+        let name = tokio::spawn(membership::keep(keeper, bus.clone(), me.clone(), clock, release.clone()));
+        let context = controller::Context {
+            bus: bus.clone(),
+            subjects: subjects.clone(),
+            me: me.clone(),
+            leader: parts.leader,
+            counters,
+            events,
+        };
+        let lead = CancellationToken::new();
+        let leading = tokio::spawn(controller::run(context, parts.told, lead.clone()));
+        tasks.spawn(ensure_after_outages(bus.clone(), subjects));
+        Ok(Self { bus, me, tasks, from_outside, outside, name, release, leading, lead })
+    }
+
+    /// Why the node cannot go on. They run for as long as the node does: one that ends is a defect, unless another node
+    /// has the name.
+    pub async fn ended(&mut self) -> Error {
+        tokio::select! {
+            lost = &mut self.name => match lost {
+                Ok(Some(lease)) => {
+                    Error::NameLost { name: self.me.name.clone(), holder: lease.incarnation }
+                }
+                Ok(None) | Err(_) => Error::Task("the node's own lease"),
+            },
+            Some(_) = self.tasks.join_next() => Error::Task("a part of the node"),
+            _ = &mut self.from_outside => Error::Task("the way in for plain NATS clients"),
+            _ = &mut self.leading => Error::Task("the controller"),
+        }
+    }
+
+    /// Takes no more from plain NATS clients, and waits for what came before.
+    pub async fn close_outside(&mut self) {
+        self.outside.cancel();
+        // The time is bounded: what cannot be taken over must not cost what can be answered.
+        let _ = tokio::time::timeout(LAST_REQUESTS, &mut self.from_outside).await;
+    }
+
+    /// Gives back what it holds.
+    pub async fn leave(mut self) {
+        self.lead.cancel();
+        // After a defect one of these may have ended, and must not be waited for again.
+        if !self.leading.is_finished() {
+            let _ = (&mut self.leading).await;
+        }
+        self.release.cancel();
+        if !self.name.is_finished() {
+            let _ = (&mut self.name).await;
+        }
+        self.bus.calls.flush().await;
+        self.from_outside.abort();
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Tells the leader which nodes this one lost.
+async fn report_lost(leader: ToLeader, mut lost: Suspicions) {
+    while let Some(incarnation) = lost.recv().await {
+        leader.tell(&Inbox::Suspect, Suspicion { incarnation }.encode()).await;
+    }
+}
+
+/// A server that lost its memory, as a restarted one does, gets its buckets again.
+async fn ensure_after_outages(bus: Bus, subjects: Subjects) {
+    let mut link = bus.control.link();
+    loop {
+        let generation = link.borrow().generation;
+        if link.wait_for(|link| link.up && link.generation != generation).await.is_err() {
+            return;
+        }
+        while let Err(error) = bus.ensure(&subjects).await {
+            tracing::debug!(%error, "the lattice's buckets cannot be made yet");
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(100..300))).await;
+            if !bus.control.is_up() {
+                break;
+            }
+        }
+    }
+}
