@@ -149,16 +149,7 @@ impl Reconciler {
             condemned.remove(&spec.version);
             self.actors.insert(
                 name.clone(),
-                State {
-                    app: app_name,
-                    revision,
-                    spec,
-                    update,
-                    condemned,
-                    met: false,
-                    observed,
-                    scale,
-                },
+                State { app: app_name, revision, spec, update, condemned, met: false, observed, scale },
             );
             self.dirty.insert(name.clone());
         }

@@ -81,8 +81,10 @@ impl Standing<'_> {
     /// Where the other version is to run: wherever there are to be replicas and the new one has none.
     fn old_ones(&self, new: &BTreeMap<&NodeName, u32>) -> BTreeMap<&NodeName, u32> {
         let alive = self.target.iter().filter(|(node, _)| (self.alive)(node));
-        let rest = |(node, room): (&'_ NodeName, &u32)| room.saturating_sub(new.get(node).copied().unwrap_or(0));
-        let mut old: BTreeMap<&NodeName, u32> = alive.map(|(node, room)| (node, rest((node, room)))).collect();
+        let rest =
+            |(node, room): (&'_ NodeName, &u32)| room.saturating_sub(new.get(node).copied().unwrap_or(0));
+        let mut old: BTreeMap<&NodeName, u32> =
+            alive.map(|(node, room)| (node, rest((node, room)))).collect();
         // A trial beside nothing would be none.
         if old.values().all(|replicas| *replicas == 0)
             && let Some(mut first) = old.first_entry()
