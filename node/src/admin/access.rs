@@ -30,7 +30,7 @@ const READ: Needs = Needs::Token(Role::Read);
 const WRITE: Needs = Needs::Token(Role::Write);
 
 /// All paths that are served.
-const METHODS: [(&str, Needs); 23] = [
+const METHODS: [(&str, Needs); 26] = [
     ("/healthz", Needs::Nothing),
     ("/grpc.health.v1.Health/Check", Needs::Nothing),
     ("/grpc.health.v1.Health/Watch", Needs::Nothing),

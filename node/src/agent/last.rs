@@ -148,10 +148,13 @@ mod tests {
             versions: [(3, 2)].into(),
             placed: 2,
             observed: false,
+            measured: false,
+            canary: None,
             reason: "declared".into(),
         };
         let spec = Actor {
             version: 3,
+            beside: None,
             digest: Digest::of(b"x"),
             settings: Settings::default(),
             idempotent: ["hello".parse().unwrap()].into(),
