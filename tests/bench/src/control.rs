@@ -23,7 +23,7 @@ const SCALES: usize = 10;
 const SLEEPS: usize = 30;
 
 pub async fn measure(kills: usize) -> anyhow::Result<Vec<Sample>> {
-    let mut samples = failover(kills).await?;
+    let mut samples = Vec::from(failover(kills).await?);
     samples.push(scale().await?);
     samples.extend(from_zero().await?);
     Ok(samples)
