@@ -1,6 +1,7 @@
 //! The way to a node: connects to the admin API and turns its errors into [`Failure`]s.
 
 mod access;
+mod probe;
 mod tls;
 
 use std::net::IpAddr;
@@ -36,7 +37,18 @@ pub async fn connect(global: &Global) -> Result<Client, Failure> {
     let (address, endpoint) = endpoint(&global.admin, &global.access)?;
     let bearer = global.access.bearer()?;
     let endpoint = match endpoint.uri().scheme_str() {
-        Some("https") => tls::over(endpoint, &global.access)?,
+        Some("https") => {
+            let files = tls::Files::read(&global.access)?;
+            let endpoint = tls::over(endpoint, &files)?;
+            let probed = tokio::time::timeout(CONNECT_TIMEOUT, probe::ask(endpoint.uri(), &files)).await;
+            // What is not of TLS is told by the real connection.
+            if let Ok(Err(error)) = probed
+                && let Some(failure) = tls::told(&error, &address)
+            {
+                return Err(failure);
+            }
+            endpoint
+        }
         _ => {
             if bearer.is_some() && !is_loopback(&endpoint) {
                 warn_of_listeners(global, &address);
@@ -122,9 +134,6 @@ fn from_info(info: ErrorInfo) -> Failure {
 
 /// What no node of ours said, but the transport or something in between.
 fn from_bare(status: &Status) -> Failure {
-    if let Some(failure) = tls::told(status, "the node") {
-        return failure;
-    }
     let message = status.message();
     match status.code() {
         Code::Unimplemented => Failure::new(

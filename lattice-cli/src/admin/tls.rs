@@ -2,39 +2,58 @@
 
 use std::error::Error;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use lattice_proto::Ran;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, CertificateError, InvalidMessage};
+use tokio_rustls::rustls::{self, AlertDescription, CertificateError, InvalidMessage};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use super::access::{Access, read};
 use crate::failure::Failure;
 
+/// What the files of [`Access`] hold, looked through.
+pub struct Files {
+    /// The authority to trust; without, those of the system.
+    pub ca: Option<Vec<u8>>,
+    /// A certificate and its key.
+    pub pair: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Files {
+    /// Reads them.
+    pub fn read(access: &Access) -> Result<Self, Failure> {
+        let ca = access.ca.as_ref().map(|path| certificates("--admin-ca", path)).transpose()?;
+        let pair = match pair(access)? {
+            Some((cert, key)) => {
+                let pem = read("--admin-key", key)?;
+                PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+                    wrong("--admin-key", key, &format!("holds no private key in PEM: {error}"))
+                })?;
+                Some((certificates("--admin-cert", cert)?, pem))
+            }
+            None => None,
+        };
+        Ok(Self { ca, pair })
+    }
+}
+
 /// The way to a node over TLS.
-pub fn over(endpoint: Endpoint, access: &Access) -> Result<Endpoint, Failure> {
+pub fn over(endpoint: Endpoint, files: &Files) -> Result<Endpoint, Failure> {
     // An IPv6 address stands in brackets in a URL, and without them in a certificate.
     let host = endpoint.uri().host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let mut config = ClientTlsConfig::new().domain_name(host);
-    config = match &access.ca {
-        Some(path) => {
-            let pem = read("--admin-ca", path)?;
-            holds_certificates(&pem).map_err(|reason| wrong("--admin-ca", path, &reason))?;
-            config.ca_certificate(Certificate::from_pem(pem))
-        }
+    config = match &files.ca {
+        Some(pem) => config.ca_certificate(Certificate::from_pem(pem)),
         None => config.with_native_roots(),
     };
-    if let Some((cert, key)) = pair(access)? {
-        let (cert_pem, key_pem) = (read("--admin-cert", cert)?, read("--admin-key", key)?);
-        holds_certificates(&cert_pem).map_err(|reason| wrong("--admin-cert", cert, &reason))?;
-        PrivateKeyDer::from_pem_slice(&key_pem)
-            .map_err(|error| wrong("--admin-key", key, &format!("holds no private key in PEM: {error}")))?;
-        config = config.identity(Identity::from_pem(cert_pem, key_pem));
+    if let Some((cert, key)) = &files.pair {
+        config = config.identity(Identity::from_pem(cert, key));
     }
     endpoint.tls_config(config).map_err(|error| {
         let reason = crate::failure::sentence(&anyhow::Error::from(error));
-        let hint = match (&access.ca, &access.cert) {
+        let hint = match (&files.ca, &files.pair) {
             (_, Some(_)) => "do --admin-cert and --admin-key belong together?",
             (Some(_), None) => "is --admin-ca a certificate authority?",
             (None, None) => "this system knows no authorities; name one with --admin-ca FILE",
@@ -43,7 +62,7 @@ pub fn over(endpoint: Endpoint, access: &Access) -> Result<Endpoint, Failure> {
     })
 }
 
-fn pair(access: &Access) -> Result<Option<(&std::path::PathBuf, &std::path::PathBuf)>, Failure> {
+fn pair(access: &Access) -> Result<Option<(&PathBuf, &PathBuf)>, Failure> {
     match (&access.cert, &access.key) {
         (Some(cert), Some(key)) => Ok(Some((cert, key))),
         (None, None) => Ok(None),
@@ -52,26 +71,25 @@ fn pair(access: &Access) -> Result<Option<(&std::path::PathBuf, &std::path::Path
     }
 }
 
-fn holds_certificates(pem: &[u8]) -> Result<(), String> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+fn certificates(flag: &str, path: &Path) -> Result<Vec<u8>, Failure> {
+    let pem = read(flag, path)?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match all {
-        Ok(certificates) if !certificates.is_empty() => Ok(()),
-        Ok(_) => Err("holds no certificate in PEM".to_owned()),
-        Err(error) => Err(format!("holds no certificate in PEM: {error}")),
+        Ok(certificates) if !certificates.is_empty() => Ok(pem),
+        Ok(_) => Err(wrong(flag, path, "holds no certificate in PEM")),
+        Err(error) => Err(wrong(flag, path, &format!("holds no certificate in PEM: {error}"))),
     }
 }
 
-fn wrong(flag: &str, path: &std::path::Path, reason: &str) -> Failure {
+fn wrong(flag: &str, path: &Path, reason: &str) -> Failure {
     Failure::new("tls", Ran::No, format!("{flag} {} {reason}", path.display()))
 }
 
 /// What TLS has to do with it that a node was not reached, if it has.
 pub fn told(error: &(dyn Error + 'static), node: &str) -> Option<Failure> {
-    if let Some(alert) = alert(error) {
-        return Some(refused(&alert, node));
-    }
     let found = causes(error).find_map(rustls_error)?;
     let (kind, message) = match found {
+        rustls::Error::AlertReceived(alert) => return Some(refused(*alert, node)),
         rustls::Error::InvalidCertificate(error) => ("untrusted", distrust(error, node)),
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             ("tls", format!("{node} does not speak TLS; write its address with http://"))
@@ -100,37 +118,28 @@ fn distrust(error: &CertificateError, node: &str) -> String {
     }
 }
 
-/// Why the node does not let this client in. A TLS 1.3 client learns it with the answer to its first request.
-fn refused(alert: &str, node: &str) -> Failure {
+/// Why the node does not let this client in.
+fn refused(alert: AlertDescription, node: &str) -> Failure {
+    use AlertDescription as Alert;
     let message = match alert {
-        "CertificateRequired" => {
-            format!(
-                "{node} lets in only who shows a certificate; give one with --admin-cert FILE and --admin-key FILE"
-            )
-        }
-        "CertificateExpired" => {
+        Alert::CertificateRequired => format!(
+            "{node} lets in only who shows a certificate; give one with --admin-cert FILE and --admin-key FILE"
+        ),
+        Alert::CertificateExpired => {
             format!("{node} refuses the certificate of --admin-cert, because it has expired; get a new one")
         }
-        "UnknownCA" | "BadCertificate" | "CertificateUnknown" | "UnsupportedCertificate" | "DecryptError" => {
-            format!(
-                "{node} refuses the certificate of --admin-cert; show one that the authority of its --admin-client-ca signed"
-            )
-        }
+        Alert::UnknownCA
+        | Alert::BadCertificate
+        | Alert::CertificateUnknown
+        | Alert::UnsupportedCertificate
+        | Alert::DecryptError => format!(
+            "{node} refuses the certificate of --admin-cert; show one that the authority of its --admin-client-ca signed"
+        ),
         other => {
-            return Failure::new("tls", Ran::No, format!("{node} refuses the TLS connection ({other})"));
+            return Failure::new("tls", Ran::No, format!("{node} refuses the TLS connection ({other:?})"));
         }
     };
     Failure::new("unauthenticated", Ran::No, message)
-}
-
-/// The alert that the other side sent. The HTTP/2 library keeps no more than the words of what broke a connection.
-fn alert(error: &(dyn Error + 'static)) -> Option<String> {
-    const WORDS: &str = "received fatal alert: ";
-    causes(error).find_map(|cause| {
-        let text = cause.to_string();
-        let (_, after) = text.split_once(WORDS)?;
-        Some(after.chars().take_while(char::is_ascii_alphanumeric).collect())
-    })
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -145,8 +154,6 @@ fn rustls_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Erro
 
 #[cfg(test)]
 mod tests {
-    use tokio_rustls::rustls::AlertDescription;
-
     use super::*;
 
     fn told_of(error: rustls::Error) -> (String, String) {
