@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_proto::Digest;
@@ -78,6 +79,38 @@ impl Artifacts {
         }
         self.cache(digest.clone(), bytes).await;
         Ok(digest)
+    }
+
+    /// Every artifact that the lattice has, with the time since it was stored. Objects with other names are not ours.
+    pub async fn list(&self) -> Result<Vec<(Digest, Duration)>, Error> {
+        let objects = self.bus.objects.list().await?;
+        let artifact = |(name, age): (String, Duration)| Some((format!("sha256:{name}").parse().ok()?, age));
+        Ok(objects.into_iter().filter_map(artifact).collect())
+    }
+
+    /// Takes an artifact away from the lattice. Copies on nodes stay.
+    pub async fn remove(&self, digest: &Digest) -> Result<(), Error> {
+        Ok(self.bus.objects.remove(digest.hex()).await?)
+    }
+
+    /// Sees to it that the lattice has an artifact of which this node has a copy.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] where neither has it.
+    pub async fn restore(&self, digest: &Digest) -> Result<(), Error> {
+        if self.has(digest).await? {
+            return Ok(());
+        }
+        let bytes = self.fetch(digest).await?;
+        Ok(self.bus.objects.put(digest.hex(), &mut bytes.as_ref()).await?)
+    }
+
+    /// An artifact's bytes, verified, kept on this node's disk from then on.
+    ///
+    /// # Errors
+    /// When the lattice does not have it, or has something else under its digest.
+    pub async fn keep(&self, digest: &Digest) -> Result<(), Error> {
+        self.fetch(digest).await.map(|_| ())
     }
 
     /// An artifact, verified and compiled.

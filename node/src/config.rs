@@ -4,8 +4,9 @@ mod admin;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use lattice_proto::manifest::Label;
+use lattice_proto::manifest::{Label, Millis};
 use lattice_proto::{LatticeId, NodeName};
 use serde::Deserialize;
 
@@ -90,6 +91,8 @@ pub struct Config {
     pub pool: u32,
     /// How many servers of a NATS cluster keep the lattice's state.
     pub nats_replicas: usize,
+    /// How long an artifact is kept that no revision names.
+    pub artifact_grace: Duration,
 }
 
 /// The file given by `--config`: the flags' names without dashes.
@@ -107,10 +110,14 @@ struct File {
     data: Option<PathBuf>,
     pool: Option<u32>,
     nats_replicas: Option<usize>,
+    artifact_grace: Option<String>,
 }
 
 /// Guest memories that are reserved at once unless the file says otherwise. Each takes address space, not memory.
 const POOL: u32 = 2_000;
+
+/// How long an artifact is kept that no revision names. Whoever uploads one declares what needs it within minutes.
+const ARTIFACT_GRACE: Duration = Duration::from_secs(3_600);
 
 impl Config {
     /// Reads file and environment, and checks everything.
@@ -157,6 +164,7 @@ impl Config {
             data,
             log,
             nats_replicas: nats_replicas(file.nats_replicas)?,
+            artifact_grace: artifact_grace(file.artifact_grace.as_deref())?,
             pool: file.pool.unwrap_or(POOL).clamp(1, 100_000),
         })
     }
@@ -170,6 +178,12 @@ fn nats_replicas(given: Option<usize>) -> Result<usize, Error> {
             "expected 1, 3 or 5: how many servers of a NATS cluster keep each stream",
         )),
     }
+}
+
+fn artifact_grace(given: Option<&str>) -> Result<Duration, Error> {
+    let Some(text) = given else { return Ok(ARTIFACT_GRACE) };
+    let grace: Millis = text.parse().map_err(|reason| invalid("artifact_grace", reason))?;
+    Ok(grace.duration())
 }
 
 fn invalid(setting: &'static str, reason: impl ToString) -> Error {

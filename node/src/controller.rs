@@ -9,6 +9,7 @@
 //! Every node is a candidate; `election` says when this one holds office. Nothing that runs depends on there being a
 //! leader.
 
+mod collect;
 mod declare;
 mod election;
 mod explain;
@@ -21,10 +22,14 @@ mod rollout;
 mod scaling;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lattice_proto::subject::Subjects;
 use tokio::sync::{mpsc, watch};
 
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::artifact::Artifacts;
 use crate::bus::Bus;
 use crate::events::Events;
 use crate::membership::{Identity, Leader};
@@ -49,6 +54,10 @@ pub struct Context {
     pub leader: watch::Receiver<Option<Leader>>,
     /// What is counted.
     pub counters: Counters,
+    /// What the lattice stores.
+    pub artifacts: Artifacts,
+    /// How long an artifact is kept that no revision names.
+    pub artifact_grace: Duration,
     /// What is told.
     pub events: Events,
 }
@@ -72,6 +81,8 @@ pub async fn run(
         tracing::info!(term = elected.term, "this node leads the lattice");
         context.events.leads(&context.me.name, elected.term);
         let deposed = elected.deposed.clone();
+        let collecting = collect::run((*context).clone(), context.artifacts.clone(), context.artifact_grace);
+        let _collecting = AbortOnDropHandle::new(tokio::spawn(collecting));
         let outcome = office::hold(&context, elected, &mut told, &stop).await;
         tracing::info!(outcome, after = ?deposed, "this node no longer leads the lattice");
         if stop.is_cancelled() {

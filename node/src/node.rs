@@ -156,6 +156,8 @@ async fn serve(
         clock: clock.clone(),
         counters: counters.clone(),
         events: events.clone(),
+        artifacts: artifacts.clone(),
+        artifact_grace: config.artifact_grace,
         tellings,
         leader_seen,
         leader,

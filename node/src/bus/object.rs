@@ -1,12 +1,15 @@
 //! The object store: bytes under a name, in chunks.
 
-use async_nats::jetstream::object_store::{Config, GetErrorKind, ObjectStore};
+use async_nats::jetstream::object_store::{Config, DeleteErrorKind, GetErrorKind, ObjectStore};
+use futures::StreamExt;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::OnceCell;
 
 use super::{Connection, Error};
 use crate::causes::full;
+use crate::clock::wall_ms;
 
 /// A cheap handle on one object store.
 #[derive(Clone)]
@@ -51,6 +54,31 @@ impl Objects {
     pub async fn put(&self, name: &str, reader: &mut (impl AsyncRead + Unpin)) -> Result<(), Error> {
         let stored = self.open().await?.put(name, reader).await;
         stored.map(|_| ()).map_err(|error| Error::failed("storing an object", full(&error)))
+    }
+
+    /// Every name that is taken, with the time since it was.
+    pub async fn list(&self) -> Result<Vec<(String, Duration)>, Error> {
+        let listing = |reason: String| Error::failed("listing objects", reason);
+        let mut list = self.open().await?.list().await.map_err(|error| listing(full(&error)))?;
+        let now = wall_ms();
+        let mut objects = Vec::new();
+        while let Some(object) = list.next().await {
+            let object = object.map_err(|error| listing(full(&error)))?;
+            // What has no time is taken for new.
+            let stored_ms = object.modified.map_or(now, |at| at.unix_timestamp() * 1_000);
+            let age = u64::try_from(now.saturating_sub(stored_ms)).unwrap_or(0);
+            objects.push((object.name, Duration::from_millis(age)));
+        }
+        Ok(objects)
+    }
+
+    /// Takes an object away; that it is gone already is as good.
+    pub async fn remove(&self, name: &str) -> Result<(), Error> {
+        match self.open().await?.delete(name).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == DeleteErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::failed("removing an object", full(&error))),
+        }
     }
 
     /// Whether the name is taken, and by how many bytes.

@@ -347,6 +347,7 @@ impl Declarations {
                 Ok(()) => {
                     self.events.declared(name, app.revision, &app.origin, &changes);
                     self.forget_old(&snapshot, &app).await;
+                    self.restore_artifacts(&app).await;
                     return Ok(Declared { app: name.clone(), revision: app.revision, changes });
                 }
                 Err(bus::Error::Conflict) => {}
@@ -354,6 +355,15 @@ impl Declarations {
             }
         }
         Err(Error::Busy)
+    }
+
+    /// What a revision names is not to be taken away as what nobody needs: it may have been, just before it was stored.
+    async fn restore_artifacts(&self, app: &App) {
+        for (name, actor) in &app.actors {
+            if let Err(error) = self.artifacts.restore(&actor.digest).await {
+                tracing::warn!(actor = %name, digest = %actor.digest, %error, "the lattice may lack an artifact");
+            }
+        }
     }
 
     /// Keeps the store from growing with every declaration. What a kept revision still runs, or may go back to, stays.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::LAST_REQUESTS;
 use crate::Error;
+use crate::artifact::Artifacts;
 use crate::bus::{Bus, Subscription};
 use crate::clock::ServerClock;
 use crate::controller;
@@ -30,6 +31,9 @@ pub(super) struct Parts {
     pub clock: Arc<ServerClock>,
     pub counters: Counters,
     pub events: Events,
+    pub artifacts: Artifacts,
+    /// How long an artifact is kept that no revision names.
+    pub artifact_grace: Duration,
     /// What is told, to be stored.
     pub tellings: Writer,
     /// Where it is kept who leads.
@@ -91,6 +95,8 @@ impl Member {
             leader: parts.leader,
             counters,
             events,
+            artifacts: parts.artifacts,
+            artifact_grace: parts.artifact_grace,
         };
         let lead = CancellationToken::new();
         let leading = tokio::spawn(controller::run(context, parts.told, lead.clone()));
