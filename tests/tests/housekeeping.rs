@@ -17,8 +17,8 @@ async fn lattice(nodes: usize, grace: &str) -> (Lattice, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("node.toml");
     std::fs::write(&config, format!("artifact_grace = \"{grace}\"\n")).unwrap();
-    let args = ["--config", config.to_str().unwrap()];
-    (Lattice::builder(nodes).args(&args).start().await, folder)
+    let builder = Lattice::builder(nodes).arg("--config").arg(config.to_str().unwrap());
+    (builder.start().await, folder)
 }
 
 async fn has(lattice: &Lattice, digest: &Digest) -> bool {
@@ -68,7 +68,8 @@ async fn a_copy_of_the_servers_folder_brings_everything_back() {
     // As the documents say: stop the server, copy its folder, start it again.
     let kept = tempfile::tempdir().unwrap();
     lattice.nats.stop().await;
-    copy(lattice.nats.folder(), kept.path());
+    let store = lattice.nats.folder().join("store");
+    copy(&store, kept.path());
     lattice.nats.restart().await;
     lattice.wait_until_joined(LATEST).await;
     lattice.delete(0, "greeter").await.unwrap();
@@ -78,8 +79,8 @@ async fn a_copy_of_the_servers_folder_brings_everything_back() {
         node.kill();
     }
     lattice.nats.stop().await;
-    std::fs::remove_dir_all(lattice.nats.folder()).unwrap();
-    copy(kept.path(), lattice.nats.folder());
+    lattice.nats.lose_data();
+    copy(kept.path(), &store);
     lattice.nats.restart().await;
     for node in 0..2 {
         // Nothing that a node kept itself helps it.
