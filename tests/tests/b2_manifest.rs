@@ -44,3 +44,34 @@ async fn the_command_line_says_the_same_and_exits_with_1() {
     assert_eq!((said.code, said.error()["kind"].as_str()), (1, Some("invalid-manifest")), "{said:?}");
     assert_eq!(said.stdout, "");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn absurd_sizes_and_numbers_are_refused_with_the_bound_and_change_nothing() {
+    let lattice = Lattice::start(1).await;
+    lattice.apply(&manifests::greeter(1)).await;
+    let huge = format!("{}\n# {}\n", manifests::greeter(1), "x".repeat(10 << 20));
+    let fault = lattice.try_apply(0, &huge).await.unwrap_err();
+    assert_eq!(fault.kind(), "invalid-manifest", "{}", fault.kind());
+    assert!(fault.message.contains("1 MiB") || fault.message.contains("1048576"), "{fault}");
+    for line in [
+        "replicas = -1",
+        "replicas = 10001",
+        "replicas = 99999999999999999999",
+        "replicas = { min = -1, max = 2, target_inflight = 1 }",
+        "mailbox = 0",
+        "concurrency = -3",
+        "limits = { memory = \"-64MiB\" }",
+        "limits = { cpu = -1 }",
+        "update = { surge = -1 }",
+        "update = { canary = \"-10%\" }",
+    ] {
+        let fault = lattice.try_apply(0, &manifests::greeter_with(line)).await.unwrap_err();
+        assert_eq!(fault.kind(), "invalid-manifest", "{line}: {fault}");
+        assert!(fault.message.contains("lattice.toml"), "{line}: {fault}");
+    }
+    let fault = lattice.scale(0, "greeter", u32::MAX).await.unwrap_err();
+    assert_eq!((fault.kind(), fault.message.contains("10000")), ("invalid-request", true), "{fault}");
+    let fault = lattice.scale(0, "nobody", 1).await.unwrap_err();
+    assert_eq!((fault.kind(), fault.message.contains("lattice ps")), ("not-found", true), "{fault}");
+    assert_eq!(lattice.history(0, "greeter").await.len(), 1);
+}

@@ -13,6 +13,7 @@ mod bare_nats;
 mod bare_wasm;
 mod control;
 mod figure;
+mod leases;
 mod local;
 mod planning;
 mod remote;
@@ -34,7 +35,7 @@ struct Options {
     /// Where the JSON goes
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
-    /// Only this group of figures: local, remote, replica, planning or control
+    /// Only this group of figures: local, remote, replica, planning, leases or control
     #[arg(long)]
     only: Option<String>,
     /// Nodes that are killed, and as many that are stopped, to measure failover
@@ -84,6 +85,9 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     let mut samples: Vec<Sample> = Vec::new();
     if wanted("planning") {
         samples.extend(planning::measure(options.runs)?);
+    }
+    if wanted("leases") {
+        samples.extend(leases::measure(options.runs).await?);
     }
     if wanted("control") {
         samples.extend(control::measure(options.kills).await?);
