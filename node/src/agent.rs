@@ -6,8 +6,8 @@
 //! 1. An assignment that cannot be seen or read is no order to stop anything.
 //! 2. What is followed is kept on disk, for a start without NATS. What a node gives up only because it stops is kept as it
 //!    was before.
-//! 3. A node that was cut off may have been taken for lost, and its assignment emptied. So what it finds when it is back
-//!    stops no actor, until the leader has written what it wants of the node that is there again.
+//! 3. A node that was cut off may have been taken for lost, and its assignment emptied. So no actor is stopped within
+//!    [`HOLD`] after a reconnection, in which the leader writes what it wants of the node that is there again.
 
 mod last;
 mod load;
@@ -31,16 +31,16 @@ pub use self::load::report;
 use self::remember::Memory;
 pub use self::specs::Specs;
 use crate::artifact::Artifacts;
-use crate::bus::{Bus, Change};
+use crate::bus::{Bus, Change, LEASE, Link};
 use crate::events::Events;
 use crate::membership::{Identity, Inventory};
 use crate::replica::Local;
 use crate::router::Router;
 use crate::telemetry::Counters;
 
-/// How long what was found after a reconnection stops nothing, when nothing newer comes. A leader writes anew within a
-/// fraction of a second after it has seen the node again; another one may have to be elected first.
-const HOLD: Duration = Duration::from_secs(10);
+/// How long after a reconnection no actor is stopped. A lease may end just then, and the leader see it anew a renewal
+/// later: two leases are more than that takes.
+const HOLD: Duration = LEASE.saturating_mul(2);
 
 /// What a worker needs.
 pub struct Tools {
@@ -78,13 +78,6 @@ struct Worker {
     task: AbortOnDropHandle<()>,
 }
 
-/// An assignment that stops nothing yet.
-struct Held {
-    assignment: Assignment,
-    revision: u64,
-    until: Instant,
-}
-
 impl Agent {
     /// An agent that runs nothing yet. What it follows is kept in `last`, which says `kept` so far.
     pub fn new(
@@ -109,6 +102,7 @@ impl Agent {
     /// Runs what was assigned last, if that is known, until the node has joined the lattice; from then on follows
     /// assignments for as long as the node runs.
     pub async fn run(mut self, last: Option<Assignment>, joined: impl Future<Output = ()>) {
+        let begins = last.is_some();
         if let Some(last) = last {
             // Its term says nothing to those of a lattice that may have begun anew.
             self.order(last.actors);
@@ -117,13 +111,16 @@ impl Agent {
         let key = self.subjects.control(&Control::Assign(self.me.name.clone()));
         let mut watch = self.bus.decisions.watch(&key);
         let link = self.bus.control.link();
-        let (mut generation, mut held) = (None, None::<Held>);
+        let mut known = if begins { Link::default() } else { *link.borrow() };
+        // What was assigned, where something else runs on until then.
+        let (mut held, mut until) = (None::<Assignment>, Instant::now());
         loop {
             let change = tokio::select! {
                 change = watch.next() => change,
-                () = over(held.as_ref()) => {
-                    if let Some(held) = held.take() {
-                        self.follow(held.assignment);
+                () = tokio::time::sleep_until(until), if held.is_some() => {
+                    // Cut off again, it is found once more when the link is back.
+                    if let Some(assignment) = held.take().filter(|_| link.borrow().up) {
+                        self.follow(assignment);
                     }
                     continue;
                 }
@@ -143,20 +140,16 @@ impl Agent {
                     continue;
                 }
             };
-            let connected = Some(link.borrow().generation);
-            let found = std::mem::replace(&mut generation, connected) != connected;
-            let known = held.as_ref().is_some_and(|held| held.revision == entry.revision);
-            let kept = self.kept_beside(&assignment);
-            if (found || known) && !kept.is_empty() {
-                let actors = assignment.actors.clone().into_iter().chain(kept).collect();
-                self.follow(Assignment { term: assignment.term, actors });
-                let until = Instant::now() + HOLD;
-                let until = held.filter(|_| known).map_or(until, |held| held.until);
-                held = Some(Held { assignment, revision: entry.revision, until });
-            } else {
-                held = None;
-                self.follow(assignment);
+            let (now, seen) = (Instant::now(), *link.borrow());
+            // What arrives over a connection may be seen before the word that there is one again.
+            if seen != known || !seen.up {
+                (known, until) = (seen, now + HOLD);
             }
+            let stops = now >= until || self.tools.inventory.is_draining();
+            let kept = if stops { BTreeMap::new() } else { self.kept_beside(&assignment) };
+            held = (!kept.is_empty()).then(|| assignment.clone());
+            let actors = assignment.actors.into_iter().chain(kept).collect();
+            self.follow(Assignment { term: assignment.term, actors });
         }
     }
 
@@ -199,13 +192,5 @@ impl Agent {
             let task = tokio::spawn(worker::run(actor.clone(), orders, self.tools.clone()));
             self.workers.insert(actor, Worker { wanted, task: AbortOnDropHandle::new(task) });
         }
-    }
-}
-
-/// Waits until what is held is to be followed as it is.
-async fn over(held: Option<&Held>) {
-    match held {
-        Some(held) => tokio::time::sleep_until(held.until).await,
-        None => std::future::pending().await,
     }
 }

@@ -1,6 +1,6 @@
 //! The multi-node test kit: real nats-servers, real node processes, real artifacts.
 //!
-//! In reading order: how a process is started so that nothing outlives its test ([`process`]), a [`NatsServer`], a
+//! In reading order: how a process is started so that nothing outlives its test ([`process`]), a [`NatsServer`] and a [`Relay`] to it, a
 //! [`Lattice`] of nodes and what a [`Fault`] from one of them looks like, [`wait_until`] a condition holds, a
 //! [`load`] generator, an OpenTelemetry receiver ([`otlp`]), clients in Python, and the programs of the command line.
 //!
