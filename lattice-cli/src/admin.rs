@@ -90,8 +90,16 @@ fn is_loopback(endpoint: &Endpoint) -> bool {
 
 /// The address in full, and the way there.
 fn endpoint(admin: &str, access: &Access) -> Result<(String, Endpoint), Failure> {
-    let scheme = if access.wants_tls() { "https" } else { "http" };
-    let address = if admin.contains("://") { admin.to_owned() } else { format!("{scheme}://{admin}") };
+    let address = match admin.contains("://") {
+        true => admin.to_owned(),
+        // A secret goes out in the clear only to this machine, or where somebody writes `http://`.
+        false => {
+            let plain = Endpoint::from_shared(format!("http://{admin}"));
+            let far = access.has_token() && !plain.is_ok_and(|plain| is_loopback(&plain));
+            let scheme = if access.wants_tls() || far { "https" } else { "http" };
+            format!("{scheme}://{admin}")
+        }
+    };
     let wrong = || {
         Failure::usage(format!(
             "`{admin}` is no address; write it like http://127.0.0.1:7700 or https://node.example:7700"

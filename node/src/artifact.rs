@@ -1,10 +1,10 @@
 //! Artifacts by digest: from this node's disk, or from the lattice's object store. A name is never trusted; what was
 //! read is used only if its digest is the one that was asked for.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_proto::Digest;
@@ -81,11 +81,10 @@ impl Artifacts {
         Ok(digest)
     }
 
-    /// Every artifact that the lattice has, with the time since it was stored. Objects with other names are not ours.
-    pub async fn list(&self) -> Result<Vec<(Digest, Duration)>, Error> {
-        let objects = self.bus.objects.list().await?;
-        let artifact = |(name, age): (String, Duration)| Some((format!("sha256:{name}").parse().ok()?, age));
-        Ok(objects.into_iter().filter_map(artifact).collect())
+    /// Every artifact that the lattice has. Objects with other names are not ours.
+    pub async fn list(&self) -> Result<BTreeSet<Digest>, Error> {
+        let names = self.bus.objects.list().await?;
+        Ok(names.into_iter().filter_map(|name| format!("sha256:{name}").parse().ok()).collect())
     }
 
     /// Takes an artifact away from the lattice. Copies on nodes stay.

@@ -216,6 +216,9 @@ pub struct Route {
     pub version: u64,
     /// Replicas that are wanted.
     pub desired: u32,
+    /// Those of them that have a place.
+    #[serde(default)]
+    pub placed: u32,
     /// Where replicas take messages.
     pub targets: Vec<Target>,
     /// Operations that a router may try again although they may have run.
@@ -373,6 +376,8 @@ pub enum Origin {
     Delete,
     /// What was tried with a part of the calls is to get them all.
     Promote,
+    /// What was tried with a part of the calls is to go.
+    Abort,
     /// Somebody, or the leader, went back.
     Rollback {
         /// From this revision.

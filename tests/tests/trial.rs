@@ -50,13 +50,22 @@ async fn a_trial_gets_its_part_of_the_calls_wherever_they_come_from_and_ends_as_
     assert_eq!(part(&some_calls(&lattice, &[0, 1, 2]).await, "New"), 100);
 
     lattice.apply(&greeter("Newer")).await;
+    lattice.scale(0, "greeter", 11).await.unwrap();
     lattice.abort(2, "greeter").await.unwrap();
+    assert_eq!(lattice.actor(0, "greeter").await.desired, 11, "what was changed besides stays");
     assert_eq!(part(&some_calls(&lattice, &[0, 1, 2]).await, "New,"), 100);
     let report = load.stop().await;
     assert_eq!(report.kinds(), [].into(), "{report}");
     let history = lattice.history(0, "greeter").await;
     let shown: Vec<_> = history.iter().map(|r| (r.origin.as_str(), r.trial)).collect();
-    let all = [("apply", false), ("apply", true), ("promote", false), ("apply", true), ("rollback", false)];
+    let all = [
+        ("apply", false),
+        ("apply", true),
+        ("promote", false),
+        ("apply", true),
+        ("scale", true),
+        ("abort", false),
+    ];
     assert_eq!(shown, all);
     let fault = lattice.promote(0, "greeter").await.unwrap_err();
     assert_eq!((fault.kind(), fault.message.contains("canary")), ("invalid-request", true), "{fault}");

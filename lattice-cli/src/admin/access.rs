@@ -52,6 +52,11 @@ pub struct Access {
 }
 
 impl Access {
+    /// Whether there is a secret to send.
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Whether anything was given that only TLS can use.
     pub fn wants_tls(&self) -> bool {
         self.ca.is_some() || self.cert.is_some()

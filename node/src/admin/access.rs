@@ -112,7 +112,10 @@ fn secret(headers: &HeaderMap) -> Result<&[u8], Status> {
     };
     let value = headers.get(AUTHORIZATION).ok_or_else(missing)?.as_bytes();
     match value.split_first_chunk::<7>() {
-        Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"bearer ") => Ok(secret.trim_ascii()),
+        // An empty secret has a digest as well, which some slip may have written into a tokens file.
+        Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"bearer ") => {
+            Some(secret.trim_ascii()).filter(|secret| !secret.is_empty()).ok_or_else(missing)
+        }
         _ => Err(missing()),
     }
 }

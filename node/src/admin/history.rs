@@ -10,6 +10,7 @@ pub(super) fn describe(app: &App, head: &Head) -> Revision {
         Origin::Scale => ("scale", String::new()),
         Origin::Delete => ("delete", String::new()),
         Origin::Promote => ("promote", String::new()),
+        Origin::Abort => ("abort", String::new()),
         Origin::Rollback { from, to, reason } => {
             let why = reason.as_ref().map(|reason| format!(", which failed: {reason}")).unwrap_or_default();
             ("rollback", format!("to what revision {to} says, from revision {from}{why}"))

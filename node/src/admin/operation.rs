@@ -28,6 +28,7 @@ pub(super) enum Kind {
     Delete,
     Scale,
     Promote,
+    Abort,
     Rollback,
 }
 
@@ -38,6 +39,7 @@ impl Kind {
             Kind::Delete => "delete",
             Kind::Scale => "scale",
             Kind::Promote => "promote",
+            Kind::Abort => "abort",
             Kind::Rollback => "rollback",
         }
     }
@@ -60,6 +62,7 @@ impl std::str::FromStr for Id {
             Some("delete") => Kind::Delete,
             Some("scale") => Kind::Scale,
             Some("promote") => Kind::Promote,
+            Some("abort") => Kind::Abort,
             Some("rollback") => Kind::Rollback,
             _ => return Err(WRONG),
         };

@@ -263,7 +263,7 @@ impl admin_server::Admin for Service {
         let terms = Terms { request_id: &request_id(id), if_revision, dry_run: false };
         let declared = self.parts.declarations.abort(&app, terms).await;
         let declared = declared.map_err(|error| error::from_declare(&error))?;
-        Ok(Response::new(operation::begun(operation::Kind::Rollback, &declared, false)))
+        Ok(Response::new(operation::begun(operation::Kind::Abort, &declared, false)))
     }
 
     async fn get_history(&self, request: Request<GetHistoryRequest>) -> Answer<GetHistoryResponse> {

@@ -267,6 +267,8 @@ async fn raise(
             let local = Arc::new(LocalActor::new(home));
             // The first of them serve while the others are made, and if not all can be made, some are better than none.
             tools.local.insert(actor.clone(), version, local.clone());
+            // Before it has its first replica, or it would get more calls than are its part.
+            tools.local.set_canary(actor, wanted.canary);
             new.insert(Deployed { local, compiled })
         }
     };

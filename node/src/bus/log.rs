@@ -249,14 +249,19 @@ impl Reader {
 
     /// Checks that a message is the one that follows.
     async fn take(&mut self, message: Message) -> Result<Step, ReadError> {
-        let (sequence, pending) = {
+        let (sequence, nth, pending) = {
             let info = message.info().map_err(|error| Error::failed("reading a log", error))?;
-            (info.stream_sequence, info.pending)
+            (info.stream_sequence, info.consumer_sequence, info.pending)
         };
         let fresh = self.consumer.as_mut().is_some_and(|open| {
             open.came = true;
             std::mem::replace(&mut open.fresh, false)
         });
+        // The first that arrives must be the first that was sent: another one may have gone with a connection.
+        if fresh && nth != 1 {
+            self.consumer = None;
+            return Ok(Step::Again);
+        }
         if let Place::After(after) = self.place {
             if sequence <= after {
                 return Ok(Step::Again);

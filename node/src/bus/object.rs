@@ -3,13 +3,11 @@
 use async_nats::jetstream::object_store::{Config, DeleteErrorKind, GetErrorKind, ObjectStore};
 use futures::StreamExt;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::OnceCell;
 
 use super::{Connection, Error};
 use crate::causes::full;
-use crate::clock::wall_ms;
 
 /// A cheap handle on one object store.
 #[derive(Clone)]
@@ -56,20 +54,15 @@ impl Objects {
         stored.map(|_| ()).map_err(|error| Error::failed("storing an object", full(&error)))
     }
 
-    /// Every name that is taken, with the time since it was.
-    pub async fn list(&self) -> Result<Vec<(String, Duration)>, Error> {
+    /// Every name that is taken.
+    pub async fn list(&self) -> Result<Vec<String>, Error> {
         let listing = |reason: String| Error::failed("listing objects", reason);
         let mut list = self.open().await?.list().await.map_err(|error| listing(full(&error)))?;
-        let now = wall_ms();
-        let mut objects = Vec::new();
+        let mut names = Vec::new();
         while let Some(object) = list.next().await {
-            let object = object.map_err(|error| listing(full(&error)))?;
-            // What has no time is taken for new.
-            let stored_ms = object.modified.map_or(now, |at| at.unix_timestamp() * 1_000);
-            let age = u64::try_from(now.saturating_sub(stored_ms)).unwrap_or(0);
-            objects.push((object.name, Duration::from_millis(age)));
+            names.push(object.map_err(|error| listing(full(&error)))?.name);
         }
-        Ok(objects)
+        Ok(names)
     }
 
     /// Takes an object away; that it is gone already is as good.

@@ -230,8 +230,17 @@ impl Declarations {
     /// When there is no such app, or nothing of it is on trial.
     pub async fn abort(&self, app: &AppName, terms: Terms<'_>) -> Result<Declared, Error> {
         self.change(app, terms, |snapshot| {
-            on_trial(snapshot, app)?;
-            way_back(snapshot, app, None)
+            // What else was changed meanwhile stays: only what is on trial becomes again what it is tried beside.
+            let mut actors = on_trial(snapshot, app)?.actors.clone();
+            for (name, actor) in &mut actors {
+                let Some(beside) = actor.beside else { continue };
+                let none = || Error::NoRevision { app: app.clone(), revision: beside };
+                let kept = snapshot.revision(app, beside).and_then(|mut kept| kept.actors.remove(name));
+                let mut kept = kept.ok_or_else(none)?;
+                kept.settings.replicas = actor.settings.replicas;
+                *actor = Actor { version: beside, beside: None, ..kept };
+            }
+            Ok(Next { actors: Some(actors), origin: Origin::Abort })
         })
         .await
     }

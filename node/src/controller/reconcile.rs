@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lattice_proto::manifest::{Range, Replicas};
-use lattice_proto::record::{Actor, App, Assigned, Assignment, Node, NodeState, Route};
+use lattice_proto::record::{Actor, App, Assigned, Assignment, Node, NodeState, Route, Running};
 use lattice_proto::{ActorName, AppName, NodeName};
 
+use super::scaling::Has;
 use crate::placement::{Demand, Intake, Offer, Planner, Seat, Wanted};
 
 /// Replicas that are moved at once only to sit better: a twentieth of all.
@@ -165,14 +166,18 @@ impl Reconciler {
         self.dirty.insert(actor.clone());
     }
 
-    /// Actors of which the manifest leaves the number of replicas to the lattice, each with the replicas that are ordered.
-    pub fn scaled(&self) -> Vec<(ActorName, Range, u32)> {
-        let ordered = |actor: &ActorName| {
+    /// Actors of which the manifest leaves the number of replicas to the lattice, each with the replicas that it has.
+    pub fn scaled(&self) -> Vec<(ActorName, Range, Has)> {
+        let has = |actor: &ActorName| {
             let nodes = self.ordered.get(actor).into_iter().flatten();
-            nodes.filter_map(|node| Some(self.orders.get(node)?.get(actor)?.placed)).sum()
+            let placed = nodes.filter_map(|node| Some(self.orders.get(node)?.get(actor)?.placed)).sum();
+            let nodes = self.running.get(actor).into_iter().flatten().filter_map(|node| self.nodes.get(node));
+            let running =
+                nodes.filter(|seen| is_alive(seen)).filter_map(|seen| seen.record.actors.get(actor));
+            Has { placed, ready: running.map(Running::ready).sum() }
         };
         let scaled = self.actors.iter().filter_map(|(actor, state)| match state.spec.settings.replicas {
-            Replicas::Range(range) => Some((actor.clone(), range, ordered(actor))),
+            Replicas::Range(range) => Some((actor.clone(), range, has(actor))),
             Replicas::Count(_) | Replicas::Each(_) => None,
         });
         scaled.collect()

@@ -11,7 +11,7 @@
 //!    message has to carry a time.
 //! 2. More are wanted when every wish of the last `up_after` was for more; fewer when every wish of the last `down_after`
 //!    was for fewer, and then as many as the largest of them.
-//! 3. What is not heard of counts as needed: while some replicas have not been told of, there are no fewer.
+//! 3. What is not heard of counts as needed: while some replicas that are ready have not been told of, there are no fewer.
 //! 4. One that has none gets one at once when a call is held for it, whatever the windows say.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -50,6 +50,15 @@ pub(super) struct Change {
     pub why: String,
 }
 
+/// The replicas that an actor has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Has {
+    /// With a place.
+    pub placed: u32,
+    /// That take messages.
+    pub ready: u32,
+}
+
 /// What is wanted of one actor, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Scale {
@@ -60,6 +69,8 @@ pub(super) struct Scale {
 #[derive(Debug)]
 struct Scaled {
     range: Range,
+    /// By what the nodes report.
+    ready: u32,
     scale: Scale,
     /// By node.
     loads: BTreeMap<Incarnation, Heard<(Duration, ActorLoad)>>,
@@ -96,17 +107,19 @@ struct Sum {
 }
 
 impl Scaling {
-    /// Takes in what is declared of an actor. `now_running` is what it has when it is not known yet: the load was not
-    /// looked at before, so nothing is taken away at once.
-    pub(super) fn declare(&mut self, actor: &ActorName, range: Range, now_running: u32, now: Instant) {
-        let begin = now_running.clamp(range.min, range.max);
+    /// Takes in what is declared of an actor, how many replicas were placed, and how many of them are ready. One that is
+    /// not known yet begins with what was placed: its load was not looked at before, so nothing is taken away at once.
+    pub(super) fn declare(&mut self, actor: &ActorName, range: Range, has: Has, now: Instant) {
+        let begin = has.placed.clamp(range.min, range.max);
         let scaled = self.actors.entry(actor.clone()).or_insert_with(|| Scaled {
             range,
+            ready: has.ready,
             scale: Scale { replicas: begin, why: "declared".to_owned() },
             loads: BTreeMap::new(),
             held: BTreeMap::new(),
             wishes: VecDeque::from([Wishes::new(begin, now)]),
         });
+        scaled.ready = has.ready;
         if scaled.range != range {
             scaled.range = range;
             let within = scaled.scale.replicas.clamp(range.min, range.max);
@@ -178,7 +191,7 @@ impl Scaled {
         let current = self.scale.replicas;
         let (wish, why) = self.wish(&sum);
         // Rule 3.
-        let wish = if sum.replicas < current { wish.max(current) } else { wish };
+        let wish = if sum.replicas < current.min(self.ready) { wish.max(current) } else { wish };
         self.remember(wish, now);
         let watched = self.wishes.front().map_or(Duration::ZERO, |wishes| now.duration_since(wishes.first));
         let (up, down) = (self.range.up_after.duration(), self.range.down_after.duration());

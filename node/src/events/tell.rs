@@ -22,6 +22,7 @@ impl Events {
     pub fn declared(&self, app: &AppName, revision: u64, origin: &Origin, changes: &[String]) {
         let (kind, text) = match origin {
             Origin::Apply | Origin::Scale | Origin::Promote => (Kind::AppDeclared, changes.join("; ")),
+            Origin::Abort => (Kind::RolledBack, format!("the trial was ended: {}", changes.join("; "))),
             Origin::Delete => (Kind::AppDeleted, "deleted".to_owned()),
             Origin::Rollback { from, to, reason } => {
                 let by_itself = if reason.is_some() { ", by itself" } else { "" };

@@ -73,7 +73,7 @@ impl Held<'_> {
         let now = u64::try_from(self.holding.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
         let again = u64::try_from(ASK.as_millis()).unwrap_or(u64::MAX);
         let asked = self.waiting.asked.load(Ordering::Relaxed);
-        if asked != 0 && now - asked < again {
+        if asked != 0 && now.saturating_sub(asked) < again {
             return;
         }
         // Whoever is first asks for all.

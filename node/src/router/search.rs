@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lattice_proto::envelope::{MAX_CHAIN, Side};
+use lattice_proto::record::Route;
 use lattice_proto::{ActorId, Fault, Incarnation, MessageId, Ran};
 
 use super::attempt::{Attempt, Tried};
@@ -265,12 +266,15 @@ impl Router {
     /// Waits for a replica of what runs on demand: until the route is another one, or this node has it.
     async fn hold(&self, ask: &Ask, known: &Known) -> Result<(), Fault> {
         let (shared, actor) = (&*self.shared, &ask.target.name);
-        let route = &known.route;
-        if route.desired > 0
-            && route.targets.is_empty()
-            && let Some(problem) = route.problems.first()
+        let cannot = |route: &Route| {
+            let problem = route.problems.first().filter(|_| route.desired > 0 && route.targets.is_empty())?;
+            Some(Fault::NoReplica(format!("`{actor}` cannot run at the moment: {problem}")))
+        };
+        // Where some replicas have a place, one of them may be ready in a moment whatever keeps the others.
+        if known.route.placed == 0
+            && let Some(fault) = cannot(&known.route)
         {
-            return Err(Fault::NoReplica(format!("`{actor}` cannot run at the moment: {problem}")));
+            return Err(fault);
         }
         let Some(held) = shared.holding.enter(actor) else {
             shared.counters.overloaded();
@@ -290,7 +294,8 @@ impl Router {
                 }
             };
             if tokio::time::timeout_at(ask.deadline.into(), asked).await.is_err() {
-                return Err(Fault::Deadline(Ran::No));
+                let known = shared.table.known(actor);
+                return Err(known.and_then(|known| cannot(&known.route)).unwrap_or(Fault::Deadline(Ran::No)));
             }
             let is_here = shared.local.get(actor).is_some_and(|local| local.count() > 0);
             if is_here || shared.table.revision(actor) != known.revision {

@@ -142,16 +142,10 @@ impl Table {
 
     /// Looks again, and waits for a route that is newer than `revision`, at most for `pause`.
     pub(super) async fn newer(&self, actor: &ActorName, revision: u64, pause: Duration) {
-        let Some(watched) = self.shared.watched.get(actor).map(|entry| entry.value().clone()) else { return };
-        watched.doubt.notify_one();
-        let mut state = watched.state.clone();
-        let changed = state.wait_for(|state| match state {
-            Some(Some(known)) => known.revision > revision,
-            Some(None) => true,
-            None => false,
-        });
-        // The caller looks at what is known then, newer or not.
-        let _ = tokio::time::timeout(pause, changed).await;
+        if let Some(watched) = self.shared.watched.get(actor) {
+            watched.doubt.notify_one();
+        }
+        self.awaited(actor, revision, pause).await;
     }
 
     /// Waits for a route that is newer than `revision` without asking for one, at most for `pause`.

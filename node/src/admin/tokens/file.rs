@@ -35,6 +35,11 @@ impl File {
     pub(in crate::admin) async fn follow(self) {
         let Self { path, contents, current } = self;
         files::follow(vec![path.clone()], contents, |contents| match understand(&path, contents) {
+            Ok(tokens) if tokens.0.is_empty() && !current.borrow().0.is_empty() => tracing::error!(
+                file = %path.display(),
+                "the tokens file lists no token any more, which looks like a slip; the admin API keeps the tokens that it \
+                 has until the node is started again"
+            ),
             Ok(tokens) => {
                 tracing::info!(tokens = tokens.0.len(), "the admin API has new tokens");
                 current.send_replace(Arc::new(tokens));

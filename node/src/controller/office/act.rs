@@ -96,8 +96,8 @@ impl Office<'_> {
             self.context.events.scaled(&change.actor, change.from, change.to, &change.why);
         }
         let scaled = reconciler.scaled();
-        for (actor, range, ordered) in &scaled {
-            self.scaling.declare(actor, *range, *ordered, now);
+        for (actor, range, has) in &scaled {
+            self.scaling.declare(actor, *range, *has, now);
             if let Some(scale) = self.scaling.scale(actor) {
                 reconciler.set_scale(actor, scale.replicas, &scale.why);
             }

@@ -99,12 +99,20 @@ impl Reconciler {
             .targets
             .iter()
             .fold((0, 0), |(ready, stale), target| (ready + target.ready, stale + target.stale));
-        state.met =
-            in_place && !updating && ready == placed.wanted && stale == 0 && placed.shortfall.is_none();
+        // What is on trial is not what was declared yet, also while it sleeps.
+        let trial = state.spec.beside.is_some();
+        state.met = !trial
+            && in_place
+            && !updating
+            && ready == placed.wanted
+            && stale == 0
+            && placed.shortfall.is_none();
         let stuck = placed.shortfall.is_some() || !route.problems.is_empty();
         // A version on trial stays so until somebody decides, and nothing else has to wait for that.
-        let on_trial = canary
-            .is_some_and(|canary| ready >= canary.replicas && ready.saturating_add(stale) >= placed.wanted);
+        let on_trial = match canary {
+            Some(canary) => ready >= canary.replicas && ready.saturating_add(stale) >= placed.wanted,
+            None => trial && in_place,
+        };
         match state.met || stuck || on_trial {
             true => self.moving.remove(name),
             false => self.moving.insert(name.clone()),
@@ -157,6 +165,7 @@ impl Reconciler {
         let Some(known) = self.routes.get(name) else { return };
         let route = runs.then(|| Route {
             desired: 0,
+            placed: 0,
             targets: Vec::new(),
             problems: Vec::new(),
             updating: false,
@@ -257,6 +266,7 @@ impl Reconciler {
             revision: state.revision,
             version,
             desired: placed.wanted,
+            placed: placed.nodes.values().map(|seat| seat.replicas).sum(),
             targets,
             idempotent: state.spec.idempotent.clone(),
             nats: state.spec.settings.ingress.contains(&Ingress::Nats),

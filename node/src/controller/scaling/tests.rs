@@ -28,8 +28,14 @@ fn actor() -> ActorName {
 impl Bench {
     fn new(range: Range, running: u32) -> Self {
         let (mut scaling, now) = (Scaling::default(), Instant::now());
-        scaling.declare(&actor(), range, running, now);
+        scaling.declare(&actor(), range, Has { placed: running, ready: running }, now);
         Self { scaling, node: Incarnation::generate(), now }
+    }
+
+    /// So many replicas are ready.
+    fn ready(&mut self, replicas: u32) {
+        let range = self.scaling.actors[&actor()].range;
+        self.scaling.declare(&actor(), range, Has { placed: replicas, ready: replicas }, self.now);
     }
 
     fn wanted(&self) -> u32 {
@@ -47,6 +53,7 @@ impl Bench {
     /// So many messages in flight, with all replicas heard of.
     fn in_flight(&mut self, messages: u64) -> u32 {
         let replicas = self.wanted();
+        self.ready(replicas);
         self.hear(ActorLoad {
             replicas,
             in_flight_milli: messages * 1_000,
@@ -138,6 +145,21 @@ fn what_is_not_heard_of_is_not_taken_away() {
 }
 
 #[test]
+fn what_has_no_place_is_not_waited_for() {
+    let mut bench = Bench::new(range(0, 50, 1), 0);
+    assert_eq!(bench.hold(50), 50);
+    // Only two of them find a place, or start.
+    bench.ready(2);
+    let busy =
+        |messages: u64| ActorLoad { replicas: 2, in_flight_milli: messages * 1_000, ..ActorLoad::default() };
+    assert_eq!(bench.hear(busy(50)), 50);
+    for _ in 0..25 {
+        bench.hear(busy(0));
+    }
+    assert_eq!(bench.wanted(), 0);
+}
+
+#[test]
 fn more_are_wanted_only_after_their_window() {
     let mut bench = Bench::new(Range { up_after: Millis(3_000), ..range(1, 10, 8) }, 0);
     for _ in 0..5 {
@@ -171,9 +193,9 @@ fn messages_that_wait_too_long_get_more_replicas_step_by_step() {
 fn a_new_range_holds_at_once_and_the_load_is_not_forgotten() {
     let mut bench = Bench::new(range(1, 10, 8), 0);
     assert_eq!(bench.in_flight(80), 10);
-    bench.scaling.declare(&actor(), range(1, 4, 8), 10, bench.now);
+    bench.scaling.declare(&actor(), range(1, 4, 8), Has { placed: 10, ready: 10 }, bench.now);
     assert_eq!(bench.wanted(), 4);
-    bench.scaling.declare(&actor(), range(6, 20, 8), 4, bench.now);
+    bench.scaling.declare(&actor(), range(6, 20, 8), Has { placed: 4, ready: 4 }, bench.now);
     assert_eq!(bench.wanted(), 6);
     assert_eq!(bench.in_flight(80), 10);
 }
