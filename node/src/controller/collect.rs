@@ -46,7 +46,7 @@ async fn collect(
     let stored = artifacts.list().await?;
     // Read after the list: what is declared in between is named then.
     let named = named(context).await?;
-    for missing in named.iter().filter(|digest| !stored.contains(digest)) {
+    for missing in named.difference(&stored) {
         match artifacts.restore(missing).await {
             Ok(()) => {
                 tracing::warn!(digest = %missing, "an artifact that a revision names was missing, and is back")
