@@ -163,7 +163,11 @@ impl Scaling {
     /// Time has passed; says whether anything follows.
     pub(super) fn tick(&mut self, now: Instant) -> bool {
         let actors: Vec<ActorName> = self.actors.keys().cloned().collect();
-        actors.iter().fold(false, |changed, actor| self.decide(actor, now) || changed)
+        let mut changed = false;
+        for actor in &actors {
+            changed |= self.decide(actor, now);
+        }
+        changed
     }
 
     /// What changed since this was asked last.
