@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, FnArg, ImplItem, ImplItemFn, ReturnType, Result, Type};
+use syn::{Attribute, Error, FnArg, ImplItem, ImplItemFn, Result, ReturnType, Type};
 
 use super::is_shared;
 use crate::operation::result_value;
