@@ -14,6 +14,15 @@ pub trait Actor {
     fn handle(&self, context: &Context, message: &Message) -> impl Future<Output = Result<Option<Vec<u8>>>>;
 }
 
+/// Says whether it is ready. What [`macro@crate::actor`] makes of a method marked `#[check]`.
+pub trait Checked {
+    /// Asks.
+    ///
+    /// # Errors
+    /// Why it is not ready, for people.
+    fn check(&self) -> impl Future<Output = Result<(), String>>;
+}
+
 /// What a message carries; who sent it and how much time is left is in the [`Context`].
 #[derive(Debug, Clone)]
 pub struct Message {

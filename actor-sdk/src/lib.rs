@@ -37,13 +37,21 @@
 //! ```
 //!
 //! # State
-//! The actor's struct is made with `Default` when the first message arrives, and lives as long as its instance. A
+//! The actor's struct is made with `Default` when its check is asked or the first message arrives, and lives as long as
+//! its instance. A
 //! replicated actor has many instances, so the struct may cache but must not remember: the next message may be
 //! handled elsewhere. Read the manifest's `env` in `Default`, with [`std::env::var`].
 //!
 //! Where the manifest sets `concurrency` above 1, several turns share one struct, on one thread: `Cell` and `RefCell`
 //! are enough, but never hold a borrow across an `.await`. A turn may wait for its own calls only, not for a channel
 //! or lock that another turn of the instance must release: that traps.
+//!
+//! # Readiness
+//! A method marked `#[check]` says whether an instance is ready: `async fn check(&self) -> Result<()>`, with any error that
+//! can be displayed. The node asks each instance once, before its first message, for 10 seconds at most. An instance that
+//! is not ready gets no message and is made again later; `lattice ps` shows the error, and an update to it is taken back.
+//! A check handles no message, so it has no [`Context`] and calls no other actor. Without one an actor is ready when it
+//! is made.
 //!
 //! # Arguments
 //! Arguments travel as one JSON object by parameter name: `{"sku": "tea", "quantity": 2}`. An operation with one
@@ -106,6 +114,9 @@ pub use self::rejection::{ActorError, Rejection};
 /// What generated code calls. No part of the interface: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::actor::Checked;
+    #[cfg(target_family = "wasm")]
+    pub use crate::wasm::check::bindings as check_bindings;
     #[cfg(target_family = "wasm")]
     pub use crate::wasm::{Exported, bindings};
     #[cfg(target_family = "wasm")]

@@ -76,7 +76,11 @@ pub use lattice_actor_macros::interface;
 /// On `impl Inventory for Stock`, the actor has the operations of that interface. An actor of several interfaces, or
 /// of one and operations of its own, lists those that it implements elsewhere: `#[actor(implements(Inventory))]`.
 ///
-/// The struct must be `Default`: it is made when the first message arrives.
+/// One method of an inherent block may be its check: `#[check] async fn check(&self) -> Result<()>`, with any error that
+/// can be displayed. The node asks it before an instance gets its first message; see
+/// [readiness](crate#readiness). It is no operation.
+///
+/// The struct must be `Default`: it is made when its check is asked or the first message arrives.
 ///
 /// # Examples
 /// ```
@@ -94,6 +98,11 @@ pub use lattice_actor_macros::interface;
 ///
 /// #[actor(implements(Health))]
 /// impl Divider {
+///     #[check]
+///     async fn ready(&self) -> Result<(), String> {
+///         Ok(())
+///     }
+///
 ///     async fn divide(&self, _ctx: &Context, dividend: i64, divisor: i64) -> Result<i64> {
 ///         dividend.checked_div(divisor).ok_or_else(|| Rejection::new("no-quotient", "cannot divide by that").into())
 ///     }

@@ -1,9 +1,11 @@
 //! The component's side of the WIT world `actor`: its export.
 //!
-//! 1. The node calls `handle`; the first call makes the actor and installs the logger.
+//! 1. The node calls `check`, where the actor has one, and then `handle`; the first call makes the actor and installs the
+//!    logger.
 //! 2. The message is taken apart, without a copy, into a `Context` and a `Message`.
 //! 3. The actor answers; its error becomes the WIT failure of the same name.
 
+pub mod check;
 mod failure;
 
 use std::any::Any;

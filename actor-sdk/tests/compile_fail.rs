@@ -9,3 +9,8 @@ fn an_actor_keeps_to_its_interface_or_does_not_compile() {
 fn what_cannot_travel_is_refused_where_it_stands() {
     trybuild::TestCases::new().compile_fail("tests/ui/shape_*.rs");
 }
+
+#[test]
+fn a_check_that_cannot_be_asked_is_refused_where_it_stands() {
+    trybuild::TestCases::new().compile_fail("tests/ui/check_*.rs");
+}

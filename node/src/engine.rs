@@ -6,6 +6,7 @@
 
 mod abi;
 mod cache;
+mod check;
 mod compile;
 mod guest;
 mod inspect;

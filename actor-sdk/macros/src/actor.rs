@@ -2,6 +2,8 @@
 //!
 //! The block is either inherent (its `async fn`s are operations of the actor's own) or of an interface.
 
+mod check;
+
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::parse::Parser;
@@ -9,6 +11,7 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Error, FnArg, ImplItem, ImplItemFn, ItemImpl, Path, Receiver, Result, Token, Type};
 
+use self::check::Check;
 use crate::operation::{Operation, is_context};
 
 pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
@@ -37,8 +40,10 @@ fn glue(arguments: TokenStream, item: &ItemImpl) -> Result<TokenStream> {
         None => own_operations(item)?,
     };
     let actor = actor(&item.self_ty, &operations, &interfaces);
-    let export = export(&item.self_ty);
-    Ok(quote! { #actor #export })
+    let check = check::find(&item.items)?;
+    let export = export(&item.self_ty, check.as_ref());
+    let check = check.map(|check| check.glue(&item.self_ty));
+    Ok(quote! { #actor #check #export })
 }
 
 /// `implements(Inventory, Pricing)`.
@@ -60,7 +65,9 @@ fn listed_interfaces(arguments: TokenStream) -> Result<Vec<Path>> {
 fn without_marks(mut item: ItemImpl) -> ItemImpl {
     for item in &mut item.items {
         if let ImplItem::Fn(function) = item {
-            function.attrs.retain(|attribute| !attribute.path().is_ident("idempotent"));
+            function
+                .attrs
+                .retain(|attribute| !attribute.path().is_ident("idempotent") && !check::is_mark(attribute));
         }
     }
     item
@@ -69,6 +76,10 @@ fn without_marks(mut item: ItemImpl) -> ItemImpl {
 /// In the implementation of an interface a mark would change what its callers were told.
 fn refuse_marks(item: &ItemImpl) -> Result<()> {
     for item in &item.items {
+        if let Some((_, mark)) = check::mark(item) {
+            let message = "a check is no part of an interface: put it into `#[actor(implements(…))] impl` of the actor's own";
+            return Err(Error::new_spanned(mark, message));
+        }
         if let ImplItem::Fn(function) = item
             && let Some(mark) =
                 function.attrs.iter().find(|attribute| attribute.path().is_ident("idempotent"))
@@ -90,7 +101,7 @@ fn own_operations(item: &ItemImpl) -> Result<Vec<Operation>> {
             "this block holds only operations; put the rest into an `impl` block without `#[actor]`",
         )),
     };
-    item.items.iter().map(operation).collect()
+    item.items.iter().filter(|item| check::mark(item).is_none()).map(operation).collect()
 }
 
 fn own_operation(function: &ImplItemFn) -> Result<Operation> {
@@ -170,13 +181,15 @@ fn actor(actor: &Type, operations: &[Operation], interfaces: &[Path]) -> TokenSt
 }
 
 /// What only the Wasm build has: elsewhere the exported symbols would break the native link of the same crate.
-fn export(actor: &Type) -> TokenStream {
+fn export(actor: &Type, check: Option<&Check>) -> TokenStream {
+    let check = check.map(Check::export);
     quote! {
         #[cfg(target_family = "wasm")]
         #[allow(unsafe_code, reason = "exported symbols and link sections are unsafe attributes")]
         const _: () = {
             type __Exported = ::lattice_actor::__private::Exported<#actor>;
             ::lattice_actor::__private::bindings::__export_handler!(__Exported with_types_in ::lattice_actor::__private::bindings);
+            #check
 
             #[unsafe(link_section = "lattice:actor")]
             static __METADATA: [u8; ::lattice_actor::__private::metadata::length::<#actor>()] =

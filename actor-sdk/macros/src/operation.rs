@@ -44,7 +44,7 @@ impl Operation {
         let ReturnType::Type(_, output) = &signature.output else {
             return Err(Error::new_spanned(&signature.ident, NO_RESULT));
         };
-        let value = result_value(output)?.clone();
+        let value = result_value(output).ok_or_else(|| Error::new_spanned(output, NO_RESULT))?.clone();
         Ok(Operation {
             name: signature.ident.clone(),
             parameters,
@@ -173,16 +173,16 @@ fn check_shape(signature: &Signature) -> Result<()> {
 }
 
 /// The `T` of `Result<T>`. A macro sees names only, so an alias of another name is refused rather than guessed.
-fn result_value(output: &Type) -> Result<&Type> {
+pub fn result_value(output: &Type) -> Option<&Type> {
     if let Type::Path(path) = output
         && let Some(last) = path.path.segments.last()
         && last.ident == "Result"
         && let PathArguments::AngleBracketed(arguments) = &last.arguments
         && let Some(syn::GenericArgument::Type(value)) = arguments.args.first()
     {
-        return Ok(value);
+        return Some(value);
     }
-    Err(Error::new_spanned(output, NO_RESULT))
+    None
 }
 
 fn is_idempotent(attribute: &Attribute) -> bool {

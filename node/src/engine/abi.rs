@@ -9,6 +9,9 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 pub(crate) const HANDLER: &str = "lattice:actor/handler@0.1.0";
 pub(crate) const BLOCKING_HANDLER: &str = "lattice:actor/blocking-handler@0.1.0";
 pub(crate) const HANDLE: &str = "handle";
+pub(crate) const CHECK: &str = "lattice:actor/check@0.1.0";
+pub(crate) const BLOCKING_CHECK: &str = "lattice:actor/blocking-check@0.1.0";
+pub(crate) const CHECK_FUNCTION: &str = "check";
 
 #[derive(ComponentType, Lift, Lower, Clone, Copy)]
 #[component(enum)]

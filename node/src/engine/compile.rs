@@ -7,7 +7,7 @@ use lattice_proto::metadata::Metadata;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 use super::inspect::{self, Shape};
-use super::{Engine, Guest, Refused, abi};
+use super::{Engine, Guest, Refused, abi, check};
 
 /// An artifact, compiled and linked. Cheap to clone.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub(super) struct Inner {
     pub(super) pre: InstancePre<Guest>,
     pub(super) handle: ComponentExportIndex,
     pub(super) shape: Shape,
+    /// Asked once of each instance, where the artifact has one.
+    pub(super) check: Option<ComponentExportIndex>,
     pub(super) metadata: Metadata,
 }
 
@@ -48,6 +50,7 @@ impl Engine {
             }
         };
         let shape = inspect::check(self, &component)?;
+        let check = check::find(self, &component)?;
         let interface = match shape {
             Shape::Async => abi::HANDLER,
             Shape::Blocking => abi::BLOCKING_HANDLER,
@@ -59,7 +62,7 @@ impl Engine {
             import: "an import".to_owned(),
             reason: format!("does not fit what Lattice provides: {error:#}"),
         })?;
-        let inner = Inner { engine: self.clone(), pre, handle, shape, metadata };
+        let inner = Inner { engine: self.clone(), pre, handle, shape, check, metadata };
         Ok(Compiled { inner: Arc::new(inner) })
     }
 }

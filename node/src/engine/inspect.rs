@@ -33,6 +33,14 @@ pub enum Refused {
         "it is a keyed actor (it exports `{0}`), and this version of Lattice does not serve keyed actors"
     )]
     Keyed(String),
+    /// Its check cannot be asked.
+    #[error("its export `{export}` {problem}")]
+    Check {
+        /// Its full name.
+        export: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An import that no manifest can grant, or of the wrong shape.
     #[error("it imports `{import}`, which {reason}")]
     Import {

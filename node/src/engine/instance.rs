@@ -18,7 +18,7 @@ use wasmtime::{AsContextMut, Store};
 use super::guest::{self, Guest};
 use super::inspect::Shape;
 use super::settle::settle;
-use super::{Compiled, Failure, Home, abi};
+use super::{Compiled, Failure, Home, abi, check};
 use crate::replica::{InFlight, Message, Turn};
 
 /// Component-model handles that one guest may hold; each costs the node memory.
@@ -60,10 +60,10 @@ pub struct Instance {
 }
 
 impl Compiled {
-    /// Makes one guest.
+    /// Makes one guest, and asks its own check where it has one.
     ///
     /// # Errors
-    /// One sentence, when memory runs out or the guest traps while it starts.
+    /// One sentence, when memory runs out, the guest traps while it starts, or its own check does not say that it is ready.
     pub async fn instantiate(&self, home: &Arc<Home>) -> Result<Instance, String> {
         let inner = &self.inner;
         let mut store = Store::new(&inner.engine.shared.engine, Guest::new(home.clone()));
@@ -80,6 +80,9 @@ impl Compiled {
             instance.get_func(&mut store, inner.handle).ok_or("its handler is gone")?.typed(&store).map_err(
                 |error| format!("its handler has another type than lattice:actor@0.1.0: {error:#}"),
             )?;
+        if let Some(index) = inner.check {
+            check::ask(&mut store, &instance, index).await?;
+        }
         let concurrency = match inner.shape {
             Shape::Async => home.settings.concurrency as usize,
             // A guest without async cannot hold two messages at once.
@@ -225,7 +228,7 @@ async fn run(
 }
 
 /// One sentence for callers and operators.
-fn explain(error: &wasmtime::Error, store: &Store<Guest>) -> String {
+pub(super) fn explain(error: &wasmtime::Error, store: &Store<Guest>) -> String {
     if let Some(wanted) = store.data().limiter.refused {
         let limit = store.data().home.settings.limits.memory;
         return format!("it asked for {wanted} bytes of memory, and its limit is {limit}");

@@ -42,6 +42,20 @@ static RUNS: AtomicU64 = AtomicU64::new(0);
 
 #[actor(implements(Bulk))]
 impl Misfit {
+    /// Not ready with `UNREADY` in its environment, which says why; `trap` and `hang` do that instead.
+    #[check]
+    async fn check(&self) -> Result<(), String> {
+        match env::var("UNREADY").ok().as_deref() {
+            None => Ok(()),
+            Some("trap") => panic!("this check traps on purpose"),
+            Some("hang") => {
+                clock::wait(Duration::from_secs(3_600)).await;
+                Ok(())
+            }
+            Some(why) => Err(why.to_owned()),
+        }
+    }
+
     /// Gives the text back. With `BROKEN` in its environment it traps, as a bad new version may.
     #[idempotent]
     async fn echo(&self, _ctx: &Context, text: String) -> Result<String> {

@@ -143,14 +143,20 @@ impl Reconciler {
         }
         let update = state.update.as_mut()?;
         let there = self.running.get(name).into_iter().flatten();
-        let health: Vec<Health> =
-            there.filter_map(|node| self.running_on(node, name)?.versions.get(&version).copied()).collect();
+        let (mut health, mut says) = (Vec::<Health>::new(), None);
+        for (node, running) in there.filter_map(|node| Some((node, self.running_on(node, name)?))) {
+            let Some(one) = running.versions.get(&version) else { continue };
+            health.push(*one);
+            if one.crashes > 0 && says.is_none() {
+                says = running.problem.as_ref().map(|problem| format!("; {node} says: {problem}"));
+            }
+        }
         if update.first_ready.is_none() && health.iter().any(|health| health.ready > 0) {
             update.first_ready = Some(now);
         }
         let reason = rollout::broken(health.into_iter(), state.spec.settings.update.failures)?;
         state.condemned.insert(version);
-        Some(reason)
+        Some(reason + says.as_deref().unwrap_or_default())
     }
 
     /// An actor that is declared no more keeps its route, with nothing wanted, until the last node has let go of it.
