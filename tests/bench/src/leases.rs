@@ -63,7 +63,7 @@ pub async fn measure(runs: usize) -> anyhow::Result<Vec<Sample>> {
 
 /// Renews every lease of its part, one after the other, by compare-and-set.
 async fn renew(bucket: &kv::Store, part: usize, began: Instant) -> anyhow::Result<u64> {
-    let mut revisions = vec![0; NODES / AT_ONCE];
+    let mut revisions = [0; NODES / AT_ONCE];
     let mut renewals = 0;
     while began.elapsed() < WINDOW {
         for (node, revision) in revisions.iter_mut().enumerate() {
