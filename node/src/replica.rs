@@ -178,7 +178,8 @@ async fn serve(
                 tracing::warn!(actor = %home.actor, reason, detail, "a replica trapped and is made again");
                 crashed(&home, &reason);
                 failures += 1;
-                if failures > 1 {
+                // What it still has when it is stopped should not wait for its deadline only to trap as well.
+                if failures > 1 && !turns.is_closed() {
                     tokio::time::sleep(backoff(failures)).await;
                 }
             }
