@@ -12,6 +12,7 @@ mod log;
 mod object;
 mod opening;
 mod space;
+mod temporary;
 mod watch;
 
 use std::path::PathBuf;

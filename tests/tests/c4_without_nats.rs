@@ -106,3 +106,25 @@ async fn everything_comes_back_when_all_nodes_and_nats_restart() {
     lattice.wait_for_spread(0, "greeter", &[2, 2, 2], LATEST).await;
     lattice.call(2, "greeter", "hello", json!("Ada")).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_lists_without_end_keeps_nobody_from_watching() {
+    let mut lattice = Lattice::start(3).await;
+    lattice.apply(&manifests::greeter(6)).await;
+    for _ in 0..40 {
+        let lists = (0..50).map(|list| lattice.actors(list % 3));
+        for list in futures::future::join_all(lists).await {
+            list.unwrap();
+        }
+    }
+    // A reader's place in the server goes with the reader; what is left are the watches.
+    let jetstream = async_nats::jetstream::new(lattice.nats.client().await);
+    let observe = async || {
+        let bucket = jetstream.get_stream(format!("KV_lat_{}_routes", lattice.id())).await.unwrap();
+        bucket.cached_info().state.consumer_count
+    };
+    wait_until("few consumers of routes", Duration::from_secs(15), observe, |count| *count < 20).await;
+    let leader = lattice.leader(0).await.unwrap();
+    lattice.nodes[leader].kill();
+    lattice.wait_for_spread((leader + 1) % 3, "greeter", &[3, 3], Duration::from_secs(10)).await;
+}

@@ -20,6 +20,7 @@ use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use bytes::Bytes;
 use futures::StreamExt;
 
+use super::temporary::Temporary;
 use super::{Connection, Error, Space, space};
 use crate::causes::full;
 
@@ -113,6 +114,7 @@ pub struct Reader {
 
 struct Open {
     consumer: Consumer<pull::Config>,
+    _temporary: Temporary,
     since: Instant,
     generation: u64,
     /// Whether nothing came from it yet.
@@ -308,11 +310,14 @@ impl Reader {
             num_replicas: 1,
             ..Default::default()
         };
-        let consumer = self.log.0.handle().await?.create_consumer(config).await;
+        let stream = self.log.0.handle().await?;
+        let consumer = stream.create_consumer(config).await;
         let consumer = consumer.map_err(|error| Error::failed("reading a log", full(&error)))?;
+        let temporary = Temporary::new(self.log.0.connection(), stream, &consumer.cached_info().name);
         let pending = consumer.cached_info().num_pending;
         Ok(Open {
             consumer,
+            _temporary: temporary,
             since: Instant::now(),
             generation,
             fresh: true,

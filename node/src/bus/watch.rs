@@ -14,6 +14,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::temporary::Temporary;
 use super::{Entry, Error, Space, space};
 use crate::causes::full;
 
@@ -80,9 +81,8 @@ async fn pump(space: &Space, filter: &str, changes: &mpsc::Sender<Change>) -> Re
         return Ok(Ended::Closed);
     }
     let generation = link.borrow().generation;
-    let consumer = space
-        .handle()
-        .await?
+    let stream = space.handle().await?;
+    let consumer = stream
         .create_consumer(OrderedConfig {
             deliver_subject: space.connection().client()?.new_inbox(),
             filter_subject: space.subject(filter),
@@ -91,6 +91,7 @@ async fn pump(space: &Space, filter: &str, changes: &mpsc::Sender<Change>) -> Re
         })
         .await
         .map_err(|error| Error::failed("watching", full(&error)))?;
+    let _temporary = Temporary::new(space.connection(), stream, &consumer.cached_info().name);
     let mut current = consumer.cached_info().num_pending == 0;
     let messages = consumer.messages().await.map_err(|error| Error::failed("watching", full(&error)))?;
     let mut messages = std::pin::pin!(messages);

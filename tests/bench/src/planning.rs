@@ -37,13 +37,16 @@ pub fn measure(runs: usize) -> anyhow::Result<Vec<Sample>> {
             whole.values.push(millis(began));
             ensure!(planner.replicas() == u64::from(replicas), "not all replicas found a place");
             for lost in 0..LOSSES {
-                let victim: NodeName = format!("n{}", lost * nodes as usize / LOSSES).parse()?;
+                let number = lost * nodes as usize / LOSSES;
+                let victim: NodeName = format!("n{number}").parse()?;
                 let began = Instant::now();
                 planner.remove_node(&victim);
                 planner.settle();
                 loss.values.push(millis(began));
                 ensure!(planner.replicas() == u64::from(replicas), "what was lost found no place");
-                planner.set_node(&victim, offer(lost));
+                // It comes back, which is no part of the loss of the next one.
+                planner.set_node(&victim, offer(number));
+                planner.settle();
             }
         }
         samples.extend([whole, loss]);

@@ -196,28 +196,30 @@ fn ten_thousand_replicas_are_replaced_without_holding_anybody_up() {
     assert_eq!(total(steps.last().unwrap(), |version| version == 2), 10_000);
 }
 
+/// One step of a trial beside version 1, as if every replica that was ordered were ready.
+fn step_of_trial(version: u64, replicas: u32, target: &BTreeMap<NodeName, u32>, before: &Orders) -> Orders {
+    Standing {
+        version,
+        wanted: target.values().sum(),
+        each: false,
+        target,
+        before,
+        alive: &|_| true,
+        ready: &|node, version| before[node].get(&version).copied().unwrap_or(0),
+        update: &Update::default(),
+        observing: false,
+        trial: Some(Trial { beside: 1, replicas }),
+        condemned: &BTreeSet::new(),
+    }
+    .step()
+}
+
 #[test]
 fn a_version_on_trial_gets_its_few_replicas_and_the_others_keep_the_rest() {
-    let (update, none) = (Update::default(), BTreeSet::new());
     for (wanted, canary, old) in [(10, 1, 9), (10, 3, 7), (1, 1, 1), (2, 1, 1)] {
-        let target = target(&[("x", wanted)]);
         let mut now = orders(&[("x", 1, wanted)]);
         for _ in 0..20 {
-            let before = now.clone();
-            let standing = Standing {
-                version: 2,
-                wanted,
-                each: false,
-                target: &target,
-                before: &before,
-                alive: &|_| true,
-                ready: &|node, version| before[node].get(&version).copied().unwrap_or(0),
-                update: &update,
-                observing: false,
-                trial: Some(Trial { beside: 1, replicas: canary }),
-                condemned: &none,
-            };
-            now = standing.step();
+            now = step_of_trial(2, canary, &target(&[("x", wanted)]), &now);
             assert!(total(&now, |version| version == 1) >= old, "{now:?}");
             assert!(total(&now, |_| true) <= wanted + canary, "{now:?}");
         }
@@ -227,51 +229,19 @@ fn a_version_on_trial_gets_its_few_replicas_and_the_others_keep_the_rest() {
 
 #[test]
 fn what_a_lost_node_had_of_a_trial_comes_back_elsewhere() {
-    let (update, none) = (Update::default(), BTreeSet::new());
-    let target = target(&[("x", 5), ("y", 5)]);
     // The third node had three of the old ones and the only new one.
     let mut now = orders(&[("x", 1, 3), ("y", 1, 3)]);
     for _ in 0..5 {
-        let before = now.clone();
-        let standing = Standing {
-            version: 2,
-            wanted: 10,
-            each: false,
-            target: &target,
-            before: &before,
-            alive: &|_| true,
-            ready: &|node, version| before[node].get(&version).copied().unwrap_or(0),
-            update: &update,
-            observing: false,
-            trial: Some(Trial { beside: 1, replicas: 1 }),
-            condemned: &none,
-        };
-        now = standing.step();
+        now = step_of_trial(2, 1, &target(&[("x", 5), ("y", 5)]), &now);
     }
     assert_eq!(now, orders(&[("x", 1, 4), ("x", 2, 1), ("y", 1, 5)]));
 }
 
 #[test]
 fn a_trial_takes_the_place_of_an_earlier_trial() {
-    let (update, none) = (Update::default(), BTreeSet::new());
-    let target = target(&[("x", 5), ("y", 5)]);
     let mut now = orders(&[("x", 1, 4), ("x", 2, 1), ("y", 1, 5)]);
     for _ in 0..5 {
-        let before = now.clone();
-        let standing = Standing {
-            version: 3,
-            wanted: 10,
-            each: false,
-            target: &target,
-            before: &before,
-            alive: &|_| true,
-            ready: &|node, version| before[node].get(&version).copied().unwrap_or(0),
-            update: &update,
-            observing: false,
-            trial: Some(Trial { beside: 1, replicas: 1 }),
-            condemned: &none,
-        };
-        now = standing.step();
+        now = step_of_trial(3, 1, &target(&[("x", 5), ("y", 5)]), &now);
         assert!(total(&now, |version| version == 1) >= 9);
     }
     assert_eq!(now, orders(&[("x", 1, 4), ("x", 3, 1), ("y", 1, 5)]));
