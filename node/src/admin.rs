@@ -2,6 +2,7 @@
 //! may ask.
 
 mod access;
+mod connections;
 mod drain;
 mod error;
 mod events;
@@ -158,7 +159,10 @@ impl Listener {
                 followed.spawn(identity.follow());
                 run(listener, app, stop).await;
             }
-            None => run(self.listener, app, stop).await,
+            None => {
+                let connections = connections::Connections::new(None);
+                run(connections::Listener { port: self.listener, connections }, app, stop).await;
+            }
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use tonic::transport::Channel;
 use crate::{Fault, NatsServer, artifacts, wait_until};
 
 pub use builder::Builder;
-pub use node::{Node, Ready, Settings, program as node_program, start_and_fail};
+pub use node::{Node, Ready, Settings, earlier_program, program as node_program, start_and_fail};
 
 /// A client of one node's admin API.
 pub type AdminClient = Client<Channel>;

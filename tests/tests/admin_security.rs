@@ -7,15 +7,17 @@ mod authority;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use lattice_tests::cli::{self, Said};
-use lattice_tests::lattice::{Settings, start_and_fail};
+use lattice_tests::lattice::{Settings, node_program, start_and_fail};
 use lattice_tests::{NatsServer, Node, artifacts, manifests, wait_until};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStdout};
 
 use authority::Authority;
 
@@ -56,6 +58,17 @@ impl Site {
         cli::lattice(&self.admin(), &words).await
     }
 
+    /// Follows the events as a client that shows these files, until it is refused.
+    fn follow(&self, shown: &[&str]) -> Followed {
+        let shown = shown.iter().map(|word| word.replace("{}", &self.path("")));
+        let mut command = tokio::process::Command::new(node_program());
+        command.args(shown).args(["--admin", &self.admin(), "-o", "json", "events", "--follow"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Followed { child, lines }
+    }
+
     async fn may(&self, shown: &[&str], words: &[&str]) -> Value {
         let said = self.ask(shown, words).await;
         assert_eq!(said.code, 0, "{shown:?} {words:?}: {said:?}");
@@ -74,12 +87,42 @@ impl Site {
     }
 }
 
+/// A command that follows events.
+struct Followed {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Followed {
+    /// Reads on until something of that kind has happened.
+    async fn hear_of(&mut self, kind: &str) {
+        let until = async {
+            loop {
+                let line = self.lines.next_line().await.unwrap().expect("the stream goes on");
+                let row: Value = serde_json::from_str(&line).unwrap();
+                if row["kind"] == kind {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(LATEST, until).await.unwrap_or_else(|_| panic!("no {kind}"));
+    }
+
+    /// The code with which it ends by itself, and what it says then.
+    async fn end(self) -> (Option<i32>, String) {
+        let ended =
+            tokio::time::timeout(LATEST, self.child.wait_with_output()).await.expect("it ends").unwrap();
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    }
+}
+
 fn path(folder: &Path, file: &str) -> String {
     folder.join(file).display().to_string()
 }
 
 fn settings(folder: &Path, nats: Option<String>, listen: &str, words: &[&str]) -> Settings {
     Settings {
+        program: node_program(),
         name: "node".to_owned(),
         labels: Vec::new(),
         lattice: format!("test-{}", uuid::Uuid::new_v4().simple()),
@@ -194,6 +237,38 @@ async fn with_a_client_authority_only_its_certificates_get_in() {
 
     // With half of the pair nothing is asked.
     assert_eq!(site.ask(&good[..4], &["nodes"]).await.code, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_no_longer_vouched_for_loses_its_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Authority::new(folder.path(), "ca");
+    let (before, after) = (Authority::new(folder.path(), "before"), Authority::new(folder.path(), "after"));
+    ca.sign("node");
+    before.sign("leaves");
+    after.sign("stays");
+    let [of_before, of_after] = [&before, &after].map(|ca| std::fs::read_to_string(ca.file()).unwrap());
+    let file = path(folder.path(), "clients.pem");
+    std::fs::write(&file, &of_before).unwrap();
+    let words = [&TLS[..], &["--admin-client-ca", "{}clients.pem"]].concat();
+    let site = Site::start(folder, LOOPBACK, &words).await;
+    let leaves = ["--admin-ca", "{}ca.pem", "--admin-cert", "{}leaves.crt", "--admin-key", "{}leaves.key"];
+    let stays = ["--admin-ca", "{}ca.pem", "--admin-cert", "{}stays.crt", "--admin-key", "{}stays.key"];
+    let mut followed = site.follow(&leaves);
+    followed.hear_of("node-joined").await;
+    site.may_not(&stays, &["nodes"], "unauthenticated").await;
+
+    // While both are vouched for, both are in.
+    std::fs::write(&file, of_before + &of_after).unwrap();
+    let observe = async || site.ask(&stays, &["cordon", "node"]).await.code;
+    wait_until("the second authority is known", LATEST, observe, |code| *code == 0).await;
+    followed.hear_of("node-cordoned").await;
+
+    // A connection that was let in by what was there before ends, and the next one is refused.
+    std::fs::write(&file, of_after).unwrap();
+    let (code, said) = followed.end().await;
+    assert!(code == Some(1) && said.contains("unauthenticated"), "{code:?} {said}");
+    site.may(&stays, &["nodes"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use lattice_tests::lattice::{Settings, start_and_fail};
+use lattice_tests::lattice::{Settings, node_program, start_and_fail};
 use lattice_tests::{Lattice, NatsServer, Node, manifests, nats, skip_loudly, wait_until};
 use serde_json::json;
 
@@ -140,6 +140,7 @@ async fn a_server_that_is_too_old_is_refused_with_the_reason() {
 /// The settings of a node that runs a server of its own in this folder.
 fn alone(folder: &Path) -> Settings {
     Settings {
+        program: node_program(),
         name: "alone".to_owned(),
         labels: Vec::new(),
         lattice: format!("alone-{}", std::process::id()),

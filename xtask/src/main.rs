@@ -7,6 +7,7 @@
 
 mod bench;
 mod demo;
+mod earlier;
 mod guard;
 mod prepare;
 mod processes;

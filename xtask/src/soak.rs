@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::earlier;
 use crate::guard::Guard;
 use crate::prepare::{self, Kit, Profile};
 use crate::steps::Steps;
@@ -29,9 +30,12 @@ pub struct Options {
     /// A file with a seed for the chaos tests on each line, one for each round; without it the rounds count as seeds
     #[arg(long, value_name = "FILE")]
     seeds: Option<PathBuf>,
-    /// Run only the test files whose name contains this
+    /// Run only the test files whose name contains this; may be given several times
     #[arg(long, value_name = "TEXT")]
-    filter: Option<String>,
+    filter: Vec<String>,
+    /// Run every second node of each lattice, and all that two_versions asks for, as this commit or tag of the repository
+    #[arg(long, value_name = "REV")]
+    earlier: Option<String>,
 }
 
 /// Runs all repetitions.
@@ -45,12 +49,18 @@ pub fn run(options: &Options) -> Result<()> {
         let artifacts = prepare::actors(&tools.wasm)?;
         Ok(Kit { lattice, nats: tools.nats.path, artifacts, python: prepare::python() })
     })?;
+    let earlier = match &options.earlier {
+        Some(revision) => Some(steps.step("build the earlier version", || earlier::program(revision))?),
+        None => None,
+    };
     let mut files = workspace::integration_tests()?.multi_node;
-    files.retain(|file| options.filter.as_ref().is_none_or(|text| file.contains(text)));
+    files.retain(|file| {
+        options.filter.is_empty() || options.filter.iter().any(|text| file.contains(text.as_str()))
+    });
     if files.is_empty() {
         bail!("no multi-node test matches: leave out --filter to run all");
     }
-    if options.filter.is_none() {
+    if options.filter.is_empty() {
         steps.step("simulation of a large lattice", || {
             let mut test = cargo(&["test", "--package", "lattice-node", "--lib"]);
             test.args(["--", "--ignored", "--nocapture"]);
@@ -63,8 +73,13 @@ pub fn run(options: &Options) -> Result<()> {
     for (round, seed) in plan.iter().enumerate() {
         let title = format!("round {} of {}, seed {seed}", round + 1, plan.len());
         // A failure is counted and does not end the run.
-        steps
-            .step(&title, || files.iter().try_for_each(|file| one(file, &kit, &guard, *seed, &mut tally)))?;
+        steps.step(&title, || {
+            files.iter().try_for_each(|file| {
+                let mut test = test(file, *seed, earlier.as_deref());
+                give(&mut test, &kit, &guard);
+                one(file, test, &guard, &mut tally)
+            })
+        })?;
     }
     steps.summarize();
     tally.verdict()
@@ -79,8 +94,8 @@ fn plan(repeat: Option<u32>, seeds: Option<&[u64]>) -> Vec<u64> {
     }
 }
 
-/// Runs one file of tests, shows its output, and counts what it says.
-fn one(file: &str, kit: &Kit, guard: &Guard, seed: u64, tally: &mut Tally) -> Result<()> {
+/// One file of tests, as it runs in a round.
+fn test(file: &str, seed: u64, earlier: Option<&Path>) -> Command {
     let names = [file.to_owned()];
     let mut test = cargo(&with_tests(&names));
     test.args(["--quiet", "--", "--include-ignored", "--format=pretty"]).env("LATTICE_SOAK", "1");
@@ -88,7 +103,14 @@ fn one(file: &str, kit: &Kit, guard: &Guard, seed: u64, tally: &mut Tally) -> Re
     if std::env::var_os("LATTICE_CHAOS_SECONDS").is_none() {
         test.env("LATTICE_CHAOS_SECONDS", CHAOS_SECONDS);
     }
-    give(&mut test, kit, guard);
+    if let Some(program) = earlier {
+        test.env("LATTICE_EARLIER_BIN", program);
+    }
+    test
+}
+
+/// Runs one file of tests, shows its output, and counts what it says.
+fn one(file: &str, mut test: Command, guard: &Guard, tally: &mut Tally) -> Result<()> {
     let mut child = test.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let mut counted = 0;
     for line in BufReader::new(child.stdout.take().context("cargo has no output")?).lines() {

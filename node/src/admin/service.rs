@@ -11,14 +11,14 @@ use lattice_proto::admin::*;
 use lattice_proto::envelope::{ContentType, TraceContext};
 use lattice_proto::manifest::Label;
 use lattice_proto::record::{NodeState, Running, Target};
-use lattice_proto::{ActorId, ActorName, Digest, Fault, Operation as OperationName};
+use lattice_proto::{ActorId, ActorName, AppName, Digest, Fault, Operation as OperationName};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::page::Page;
 use super::{Parts, drain, error, events, history, nodes, operation};
 use crate::artifact;
-use crate::controller::Terms;
+use crate::controller::{DeclareError, Declared, Terms};
 use crate::router::Ask;
 use crate::telemetry::{Span, Subject};
 
@@ -63,6 +63,11 @@ impl Service {
         text.parse().map_err(|error: T::Err| self.invalid(error))
     }
 
+    fn of_trial(&self, request: TrialRequest) -> Result<(AppName, Terms), Status> {
+        let TrialRequest { app, request_id: id, if_revision } = request;
+        Ok((self.parse(&app)?, Terms { request_id: request_id(&id), if_revision, dry_run: false }))
+    }
+
     async fn watch(&self, id: &str) -> Result<operation::Watched, Status> {
         let id: operation::Id = self.parse(id)?;
         let shown = id.to_string();
@@ -73,8 +78,18 @@ impl Service {
     }
 }
 
-fn request_id(given: String) -> String {
-    if given.is_empty() { uuid::Uuid::now_v7().to_string() } else { given }
+fn request_id(given: &str) -> String {
+    if given.is_empty() { uuid::Uuid::now_v7().to_string() } else { given.to_owned() }
+}
+
+/// The operation that a declaration began.
+fn begun(
+    kind: operation::Kind,
+    declared: Result<Declared, DeclareError>,
+    dry_run: bool,
+) -> Answer<Operation> {
+    let declared = declared.map_err(|error| error::from_declare(&error))?;
+    Ok(Response::new(operation::begun(kind, &declared, dry_run)))
 }
 
 #[tonic::async_trait]
@@ -189,81 +204,51 @@ impl admin_server::Admin for Service {
         for (actor, digest) in &request.artifacts {
             artifacts.insert(self.parse::<ActorName>(actor)?, self.parse::<Digest>(digest)?);
         }
-        let declared = self
-            .parts
-            .declarations
-            .apply(
-                &request.manifest,
-                file,
-                &artifacts,
-                Terms {
-                    request_id: &request_id(request.request_id.clone()),
-                    if_revision: request.if_revision,
-                    dry_run: request.dry_run,
-                },
-            )
-            .await
-            .map_err(|error| error::from_declare(&error))?;
-        Ok(Response::new(operation::begun(operation::Kind::Apply, &declared, request.dry_run)))
+        let ApplyRequest { manifest, dry_run, if_revision, .. } = &request;
+        let terms = Terms {
+            request_id: request_id(&request.request_id),
+            if_revision: *if_revision,
+            dry_run: *dry_run,
+        };
+        let declared = self.parts.declarations.apply(manifest, file, &artifacts, terms).await;
+        begun(operation::Kind::Apply, declared, *dry_run)
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Answer<Operation> {
-        let request = request.into_inner();
-        let app = self.parse(&request.app)?;
-        let declared = self
-            .parts
-            .declarations
-            .delete(&app, Terms { request_id: &request_id(request.request_id), ..Terms::default() })
-            .await;
-        let declared = declared.map_err(|error| error::from_declare(&error))?;
-        Ok(Response::new(operation::begun(operation::Kind::Delete, &declared, false)))
+        let DeleteRequest { app, request_id: id } = request.into_inner();
+        let app = self.parse(&app)?;
+        let terms = Terms { request_id: request_id(&id), ..Terms::default() };
+        begun(operation::Kind::Delete, self.parts.declarations.delete(&app, terms).await, false)
     }
 
     async fn scale(&self, request: Request<ScaleRequest>) -> Answer<Operation> {
-        let request = request.into_inner();
-        let actor = self.parse(&request.actor)?;
-        let declared = self
-            .parts
-            .declarations
-            .scale(
-                &actor,
-                request.replicas,
-                Terms { request_id: &request_id(request.request_id), ..Terms::default() },
-            )
-            .await;
-        let declared = declared.map_err(|error| error::from_declare(&error))?;
-        Ok(Response::new(operation::begun(operation::Kind::Scale, &declared, false)))
+        let ScaleRequest { actor, replicas, request_id: id } = request.into_inner();
+        let actor = self.parse(&actor)?;
+        let terms = Terms { request_id: request_id(&id), ..Terms::default() };
+        begun(operation::Kind::Scale, self.parts.declarations.scale(&actor, replicas, terms).await, false)
     }
 
     async fn rollback(&self, request: Request<RollbackRequest>) -> Answer<Operation> {
-        let request = request.into_inner();
-        let app = self.parse(&request.app)?;
-        let terms = Terms {
-            request_id: &request_id(request.request_id),
-            if_revision: request.if_revision,
-            dry_run: request.dry_run,
-        };
-        let declared = self.parts.declarations.roll_back(&app, request.to_revision, terms).await;
-        let declared = declared.map_err(|error| error::from_declare(&error))?;
-        Ok(Response::new(operation::begun(operation::Kind::Rollback, &declared, request.dry_run)))
+        let RollbackRequest { app, to_revision, request_id: id, if_revision, dry_run } = request.into_inner();
+        let app = self.parse(&app)?;
+        let terms = Terms { request_id: request_id(&id), if_revision, dry_run };
+        begun(
+            operation::Kind::Rollback,
+            self.parts.declarations.roll_back(&app, to_revision, terms).await,
+            dry_run,
+        )
     }
 
     async fn promote(&self, request: Request<TrialRequest>) -> Answer<Operation> {
-        let TrialRequest { app, request_id: id, if_revision } = request.into_inner();
-        let app = self.parse(&app)?;
-        let terms = Terms { request_id: &request_id(id), if_revision, dry_run: false };
+        let (app, terms) = self.of_trial(request.into_inner())?;
         let declared = self.parts.declarations.promote(&app, terms).await;
-        let declared = declared.map_err(|error| error::from_declare(&error))?;
-        Ok(Response::new(operation::begun(operation::Kind::Promote, &declared, false)))
+        begun(operation::Kind::Promote, declared, false)
     }
 
     async fn abort(&self, request: Request<TrialRequest>) -> Answer<Operation> {
-        let TrialRequest { app, request_id: id, if_revision } = request.into_inner();
-        let app = self.parse(&app)?;
-        let terms = Terms { request_id: &request_id(id), if_revision, dry_run: false };
+        let (app, terms) = self.of_trial(request.into_inner())?;
         let declared = self.parts.declarations.abort(&app, terms).await;
-        let declared = declared.map_err(|error| error::from_declare(&error))?;
-        Ok(Response::new(operation::begun(operation::Kind::Abort, &declared, false)))
+        begun(operation::Kind::Abort, declared, false)
     }
 
     async fn get_history(&self, request: Request<GetHistoryRequest>) -> Answer<GetHistoryResponse> {

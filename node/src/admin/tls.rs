@@ -23,6 +23,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
+use super::connections::{self, Authority, Connections};
 use super::files::{self, Contents};
 use crate::config;
 
@@ -52,6 +53,7 @@ pub(super) struct Identity {
     files: config::Tls,
     contents: Vec<Contents>,
     current: watch::Sender<Arc<ServerConfig>>,
+    connections: Connections,
 }
 
 impl Identity {
@@ -61,27 +63,30 @@ impl Identity {
     /// The first file that is of no use.
     pub(super) async fn read(files: &config::Tls) -> Result<Self, Error> {
         let contents = files::read(&paths(files)).await;
-        let current = watch::Sender::new(Arc::new(server_config(files, &contents)?));
-        Ok(Self { files: files.clone(), contents, current })
+        let (config, authority) = server_config(files, &contents)?;
+        let current = watch::Sender::new(Arc::new(config));
+        Ok(Self { files: files.clone(), contents, current, connections: Connections::new(authority) })
     }
 
     /// Shakes hands on a port.
-    pub(super) fn listen(&self, tcp: TcpListener) -> Listener {
-        Listener {
+    pub(super) fn listen(&self, tcp: TcpListener) -> connections::Listener<Listener> {
+        let port = Listener {
             tcp,
             config: self.current.subscribe(),
             handshakes: JoinSet::new(),
             under_way: VecDeque::new(),
-        }
+        };
+        connections::Listener { port, connections: self.connections.clone() }
     }
 
-    /// Reads the files again whenever they change. New connections get the new certificate; files that are of no use
-    /// leave the last good ones in place.
+    /// Reads the files again whenever they change. New connections get the new certificate, and clients that are no longer
+    /// trusted lose theirs; files that are of no use leave the last good ones in place.
     pub(super) async fn follow(self) {
-        let Self { files, contents, current } = self;
+        let Self { files, contents, current, connections } = self;
         files::follow(paths(&files), contents, |contents| match server_config(&files, contents) {
-            Ok(config) => {
+            Ok((config, authority)) => {
                 current.send_replace(Arc::new(config));
+                connections.trust(authority);
                 tracing::info!("the admin API has a new certificate");
             }
             Err(error) => tracing::error!(%error, "the admin API keeps the certificate that it has"),
@@ -95,7 +100,7 @@ fn paths(files: &config::Tls) -> Vec<PathBuf> {
 }
 
 /// What clients are offered, of what the files hold, in the order of [`paths`].
-fn server_config(files: &config::Tls, contents: &[Contents]) -> Result<ServerConfig, Error> {
+fn server_config(files: &config::Tls, contents: &[Contents]) -> Result<(ServerConfig, Authority), Error> {
     let of_cert = |reason| Error { setting: "--admin-tls-cert", file: files.cert.clone(), reason };
     let of_key = |reason| Error { setting: "--admin-tls-key", file: files.key.clone(), reason };
     let chain = contents[0].as_deref().map_err(|reason| of_cert(reason.clone()))?;
@@ -108,11 +113,13 @@ fn server_config(files: &config::Tls, contents: &[Contents]) -> Result<ServerCon
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .expect("ring offers the default protocol versions");
-    let builder = match (&files.client_ca, contents.get(2)) {
-        (Some(file), Some(contents)) => {
-            builder.with_client_cert_verifier(client_verifier(file, contents, provider)?)
-        }
-        _ => builder.with_no_client_auth(),
+    let authority = match (&files.client_ca, contents.get(2)) {
+        (Some(file), Some(contents)) => Some(client_verifier(file, contents, provider)?),
+        _ => None,
+    };
+    let builder = match &authority {
+        Some(authority) => builder.with_client_cert_verifier(authority.clone()),
+        None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
@@ -122,7 +129,7 @@ fn server_config(files: &config::Tls, contents: &[Contents]) -> Result<ServerCon
         error => of_key(format!("cannot be used: {error}")),
     })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok((config, authority))
 }
 
 fn client_verifier(

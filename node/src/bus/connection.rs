@@ -134,9 +134,7 @@ async fn wait_for_jetstream(
         match jetstream.query_account().await {
             Ok(_) => return Ok(()),
             // The server's own word that JetStream is off needs no waiting.
-            Err(error) if full(&error).contains("not enabled") => {
-                return Err(Error::NoJetStream(full(&error)));
-            }
+            Err(error) if is_off(&error) => return Err(Error::NoJetStream(full(&error))),
             Err(error) if !told && started.elapsed() > JETSTREAM_START => {
                 waiting(&format!("it answers, and its JetStream does not yet: {}", full(&error)));
                 told = true;
@@ -145,6 +143,12 @@ async fn wait_for_jetstream(
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+fn is_off(error: &jetstream::context::AccountError) -> bool {
+    use jetstream::ErrorCode;
+    let off = [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT];
+    matches!(error.kind(), jetstream::context::AccountErrorKind::JetStream(error) if off.contains(&error.error_code()))
 }
 
 fn is_connected(client: &async_nats::Client) -> bool {

@@ -5,17 +5,21 @@
 //! is ever half declared.
 
 mod diff;
+mod error;
+mod next;
 pub(super) mod revision;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lattice_proto::manifest::{self, Artifact, Manifest, Replicas};
+use lattice_proto::manifest::{self, Artifact, Manifest};
 use lattice_proto::record::{Actor, App, Head, Origin};
 use lattice_proto::subject::{Control, Subjects};
 use lattice_proto::{ActorName, AppName, Digest};
 
+pub use self::error::Error;
+use self::next::Next;
 use self::revision::Snapshot;
-use crate::artifact::{self, Artifacts};
+use crate::artifact::Artifacts;
 use crate::bus::{self, Bus, Guard};
 use crate::events::Events;
 use crate::router::ENVELOPE_ROOM;
@@ -25,76 +29,6 @@ const TRIES: u32 = 10;
 
 /// Revisions of each app that are kept.
 const HISTORY: u64 = 10;
-
-/// Why a declaration was not taken. Nothing of it was stored, except perhaps where the bus did not answer in time.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The manifest is wrong.
-    #[error(transparent)]
-    Manifest(#[from] manifest::Error),
-    /// An actor's artifact cannot be used.
-    #[error("actor `{actor}`, artifact {artifact}: {source}")]
-    Artifact {
-        /// The actor.
-        actor: ActorName,
-        /// As the manifest calls it.
-        artifact: String,
-        /// What is wrong.
-        source: artifact::Error,
-    },
-    /// The manifest asks for what cannot be.
-    #[error("{0}")]
-    Invalid(String),
-    /// Another app has it.
-    #[error("the actor `{actor}` belongs to the app `{app}` already; actor names are unique in a lattice")]
-    NameTaken {
-        /// The actor.
-        actor: ActorName,
-        /// Who has it.
-        app: AppName,
-    },
-    /// There is none of that name.
-    #[error("no {what} named `{name}` is deployed in this lattice; `lattice ps` lists what is")]
-    NotFound {
-        /// App or actor.
-        what: &'static str,
-        /// Its name.
-        name: String,
-    },
-    /// The app is no longer what the caller saw.
-    #[error(
-        "the app `{app}` is at revision {current} by now, and this was made for revision {expected}{}; look at what \
-         changed, and apply it again",
-        if changes.is_empty() { String::new() } else { format!(". Since then: {}", changes.join("; ")) }
-    )]
-    Stale {
-        /// The app.
-        app: AppName,
-        /// What the caller saw.
-        expected: u64,
-        /// What it is.
-        current: u64,
-        /// What changed in between.
-        changes: Vec<String>,
-    },
-    /// There is no node of that name.
-    #[error("no node named `{0}` is in this lattice; `lattice nodes` lists those that are")]
-    NoNode(lattice_proto::NodeName),
-    /// There is no such revision any more.
-    #[error("the app `{app}` has no revision {revision}; `lattice history {app}` lists those that are kept")]
-    NoRevision {
-        /// The app.
-        app: AppName,
-        /// What was asked for.
-        revision: u64,
-    },
-    /// Too many others declare things at the same time.
-    #[error("others changed the lattice at the same time, again and again; try once more")]
-    Busy,
-    /// The bus failed.
-    #[error(transparent)]
-    Bus(#[from] bus::Error),
-}
 
 /// A declaration that was stored, or would have been.
 #[derive(Debug, Clone)]
@@ -116,18 +50,11 @@ pub struct Declarations {
     events: Events,
 }
 
-/// What somebody wants an app to be.
-struct Next {
-    /// None to delete it.
-    actors: Option<BTreeMap<ActorName, Actor>>,
-    origin: Origin,
-}
-
 /// How a declaration is to be taken.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Terms<'a> {
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
     /// The same id makes the same request.
-    pub request_id: &'a str,
+    pub request_id: String,
     /// Only if the app is at this revision: 0 if there is none.
     pub if_revision: Option<u64>,
     /// Says what would change, and changes nothing.
@@ -149,7 +76,7 @@ impl Declarations {
         text: &str,
         file: &str,
         artifacts: &BTreeMap<ActorName, Digest>,
-        terms: Terms<'_>,
+        terms: Terms,
     ) -> Result<Declared, Error> {
         let manifest = Manifest::parse(text, file)?;
         let actors = self.resolve(&manifest, artifacts).await?;
@@ -161,88 +88,48 @@ impl Declarations {
     ///
     /// # Errors
     /// When there is no such actor or the number is out of bounds.
-    pub async fn scale(&self, actor: &ActorName, replicas: u32, terms: Terms<'_>) -> Result<Declared, Error> {
+    pub async fn scale(&self, actor: &ActorName, replicas: u32, terms: Terms) -> Result<Declared, Error> {
         if replicas > manifest::bound::REPLICAS {
             return Err(Error::Invalid(format!(
                 "an actor has at most {} replicas",
                 manifest::bound::REPLICAS
             )));
         }
-        let missing = || Error::NotFound { what: "actor", name: actor.to_string() };
-        let apps = Snapshot::read(&self.bus, &self.subjects).await?.apps;
-        let app = apps.values().find(|app| app.actors.contains_key(actor)).ok_or_else(missing)?.app.clone();
-        self.change(&app, terms, |snapshot| {
-            let mut actors = snapshot.apps.get(&app).ok_or_else(missing)?.actors.clone();
-            let settings = &mut actors.get_mut(actor).ok_or_else(missing)?.settings;
-            if settings.replicas.count().is_none() {
-                let replicas = settings.replicas;
-                return Err(Error::Invalid(format!(
-                    "`{actor}` has `replicas = {replicas}` in its manifest, so the lattice decides how many there are; \
-                     give a number there first"
-                )));
-            }
-            settings.replicas = Replicas::Count(replicas);
-            Ok(Next { actors: Some(actors), origin: Origin::Scale })
-        })
-        .await
+        let snapshot = Snapshot::read(&self.bus, &self.subjects).await?;
+        let app = next::app_of(&snapshot, actor)?.app.clone();
+        self.change(&app, terms, |snapshot| next::scaled(snapshot, &app, actor, replicas)).await
     }
 
     /// Removes an app.
     ///
     /// # Errors
     /// When there is no such app.
-    pub async fn delete(&self, app: &AppName, terms: Terms<'_>) -> Result<Declared, Error> {
-        self.change(app, terms, |snapshot| match snapshot.apps.contains_key(app) {
-            true => Ok(Next { actors: None, origin: Origin::Delete }),
-            false => Err(Error::NotFound { what: "app", name: app.to_string() }),
-        })
-        .await
+    pub async fn delete(&self, app: &AppName, terms: Terms) -> Result<Declared, Error> {
+        self.change(app, terms, |snapshot| next::deleted(snapshot, app)).await
     }
 
     /// Declares once more what an earlier revision said: the given one, or the last that ran as declared before this.
     ///
     /// # Errors
     /// When there is no such app, or no such revision.
-    pub async fn roll_back(
-        &self,
-        app: &AppName,
-        to: Option<u64>,
-        terms: Terms<'_>,
-    ) -> Result<Declared, Error> {
-        self.change(app, terms, |snapshot| way_back(snapshot, app, to)).await
+    pub async fn roll_back(&self, app: &AppName, to: Option<u64>, terms: Terms) -> Result<Declared, Error> {
+        self.change(app, terms, |snapshot| next::rolled_back(snapshot, app, to)).await
     }
 
     /// Gives all calls to what is on trial.
     ///
     /// # Errors
     /// When there is no such app, or nothing of it is on trial.
-    pub async fn promote(&self, app: &AppName, terms: Terms<'_>) -> Result<Declared, Error> {
-        self.change(app, terms, |snapshot| {
-            let actors = Some(on_trial(snapshot, app)?.actors.clone());
-            Ok(Next { actors, origin: Origin::Promote })
-        })
-        .await
+    pub async fn promote(&self, app: &AppName, terms: Terms) -> Result<Declared, Error> {
+        self.change(app, terms, |snapshot| next::promoted(snapshot, app)).await
     }
 
     /// Takes back what is on trial.
     ///
     /// # Errors
     /// When there is no such app, or nothing of it is on trial.
-    pub async fn abort(&self, app: &AppName, terms: Terms<'_>) -> Result<Declared, Error> {
-        self.change(app, terms, |snapshot| {
-            // What else was changed meanwhile stays: only what is on trial becomes again what it is tried beside.
-            let mut actors = on_trial(snapshot, app)?.actors.clone();
-            for (name, actor) in &mut actors {
-                let Some(beside) = actor.beside else { continue };
-                let none = || Error::NoRevision { app: app.clone(), revision: beside };
-                let kept = snapshot.revision(app, beside).and_then(|mut kept| kept.actors.remove(name));
-                let mut kept = kept.ok_or_else(none)?;
-                kept.settings.replicas = actor.settings.replicas;
-                *actor = Actor { version: beside, beside: None, ..kept };
-            }
-            Ok(Next { actors: Some(actors), origin: Origin::Abort })
-        })
-        .await
+    pub async fn abort(&self, app: &AppName, terms: Terms) -> Result<Declared, Error> {
+        self.change(app, terms, |snapshot| next::aborted(snapshot, app)).await
     }
 
     /// All revisions of an app that are kept, the oldest first, and the last good one.
@@ -306,7 +193,7 @@ impl Declarations {
     async fn change(
         &self,
         name: &AppName,
-        terms: Terms<'_>,
+        terms: Terms,
         next: impl Fn(&Snapshot) -> Result<Next, Error>,
     ) -> Result<Declared, Error> {
         for _ in 0..TRIES {
@@ -347,7 +234,7 @@ impl Declarations {
             if terms.dry_run || changes.is_empty() {
                 return Ok(Declared { app: name.clone(), revision: latest, changes });
             }
-            let app = revision::next(&snapshot.catalog, name, actors, origin, terms.request_id);
+            let app = revision::next(&snapshot.catalog, name, actors, origin, &terms.request_id);
             let app = revision::with_versions(app, before);
             let catalog_key = self.subjects.control(&Control::Catalog);
             let guard = Guard { key: &catalog_key, revision: snapshot.catalog_revision };
@@ -397,41 +284,4 @@ impl Declarations {
             }
         }
     }
-}
-
-/// The app, if some of its new versions get a part of the calls only.
-fn on_trial<'a>(snapshot: &'a Snapshot, app: &AppName) -> Result<&'a App, Error> {
-    let missing = || Error::NotFound { what: "app", name: app.to_string() };
-    let current = snapshot.apps.get(app).ok_or_else(missing)?;
-    match current.is_on_trial() {
-        true => Ok(current),
-        false => Err(Error::Invalid(format!(
-            "nothing of the app `{app}` is on trial; `update = {{ canary = \"10%\" }}` in its manifest puts new versions \
-             on trial"
-        ))),
-    }
-}
-
-/// What an earlier revision said, to be declared once more.
-fn way_back(snapshot: &Snapshot, app: &AppName, to: Option<u64>) -> Result<Next, Error> {
-    let head = snapshot.catalog.apps.get(app);
-    let head = head.ok_or_else(|| Error::NotFound { what: "app", name: app.to_string() })?;
-    let to = match to {
-        Some(to) => to,
-        None => snapshot.before(app, head).ok_or_else(|| {
-            Error::Invalid(format!("the app `{app}` has no earlier revision to go back to"))
-        })?,
-    };
-    if to == head.revision {
-        return Err(Error::Invalid(format!("the app `{app}` is at revision {to} already")));
-    }
-    let none = || Error::NoRevision { app: app.clone(), revision: to };
-    let spec = snapshot.revision(app, to).ok_or_else(none)?;
-    if spec.origin == Origin::Delete {
-        return Err(Error::Invalid(format!(
-            "revision {to} of `{app}` is its deletion; `lattice delete {app}` does that"
-        )));
-    }
-    let origin = Origin::Rollback { from: head.revision, to, reason: None };
-    Ok(Next { actors: Some(spec.actors), origin })
 }

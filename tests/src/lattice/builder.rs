@@ -1,10 +1,11 @@
 //! What a lattice of a test is made of, before it starts.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Lattice;
-use super::node::{Node, Settings};
+use super::node::{self, Node, Settings};
 use crate::NatsServer;
 
 /// All nodes must see each other by then.
@@ -20,15 +21,22 @@ pub struct Builder {
     id: Option<String>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Plan {
+    program: PathBuf,
     name: String,
     labels: Vec<String>,
 }
 
 impl Builder {
     pub(super) fn new(nodes: usize) -> Self {
-        let plan = |index: usize| Plan { name: format!("node-{index}"), labels: Vec::new() };
+        // Where a run has an earlier version, every second node is of it.
+        let program = |index: usize| if index % 2 == 1 { node::earlier_program() } else { node::program() };
+        let plan = |index: usize| Plan {
+            program: program(index),
+            name: format!("node-{index}"),
+            labels: Vec::new(),
+        };
         Self {
             nodes: (0..nodes).map(plan).collect(),
             env: BTreeMap::new(),
@@ -47,6 +55,12 @@ impl Builder {
     /// Names one node; without, they are `node-0`, `node-1` and so on.
     pub fn name(mut self, node: usize, name: &str) -> Self {
         name.clone_into(&mut self.nodes[node].name);
+        self
+    }
+
+    /// Runs this `lattice` on one node.
+    pub fn program(mut self, node: usize, program: PathBuf) -> Self {
+        self.nodes[node].program = program;
         self
     }
 
@@ -104,6 +118,7 @@ impl Builder {
         let id = self.id.unwrap_or_else(|| format!("test-{}", uuid::Uuid::new_v4().simple()));
         let folder = tempfile::Builder::new().prefix("lattice-nodes-").tempdir().unwrap();
         let settings = self.nodes.iter().map(|plan| Settings {
+            program: plan.program.clone(),
             folder: folder.path().join(&plan.name),
             name: plan.name.clone(),
             labels: plan.labels.clone(),

@@ -19,6 +19,8 @@ const MAX_MESSAGE: usize = 72 << 20;
 /// What a node is started with.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The `lattice` that is started: [`program`], or [`earlier_program`].
+    pub program: PathBuf,
     /// `--name`
     pub name: String,
     /// `--label`, each
@@ -198,6 +200,12 @@ impl Node {
         self.wait_until_ready().await;
     }
 
+    /// Starts it again as another version, after its end.
+    pub async fn restart_as(&mut self, program: PathBuf) {
+        self.settings.program = program;
+        self.restart().await;
+    }
+
     /// Waits until it ends by itself.
     pub async fn ended(&mut self, bound: Duration) -> ExitStatus {
         let status = self.process.wait(bound).await;
@@ -245,7 +253,7 @@ fn spawn(settings: &Settings, start: u32) -> Process {
     // The test may have started it before, with this folder, in another way.
     let _ = std::fs::remove_file(&log);
     let name = format!("{} of {}", settings.name, settings.lattice);
-    Process::start(&name, &program(), |command| configure(command, settings), &log)
+    Process::start(&name, &settings.program, |command| configure(command, settings), &log)
 }
 
 fn configure(command: &mut std::process::Command, settings: &Settings) {
@@ -270,6 +278,11 @@ fn configure(command: &mut std::process::Command, settings: &Settings) {
 /// The `lattice` binary under test.
 pub fn program() -> PathBuf {
     workspace_program("LATTICE_BIN", "lattice")
+}
+
+/// The `lattice` of an earlier version, where a run has one; otherwise the one under test.
+pub fn earlier_program() -> PathBuf {
+    std::env::var_os("LATTICE_EARLIER_BIN").map_or_else(program, PathBuf::from)
 }
 
 #[cfg(test)]

@@ -1,0 +1,72 @@
+//! An earlier version of `lattice`, for tests in which nodes of two versions meet.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::{self, cargo, run};
+
+/// Builds `lattice` as it was at a commit or tag, and returns its path.
+pub fn program(revision: &str) -> Result<PathBuf> {
+    let commit = commit(revision)?;
+    let target = workspace::target()?;
+    let source = target.join("earlier").join(&commit);
+    if !source.exists() {
+        unpack(&commit, &source)?;
+    }
+    let mut build = cargo(&["build", "--workspace", "--bins"]);
+    // Compiled dependencies are shared with this version; the programs themselves must not take the place of ours.
+    build.current_dir(&source).env("CARGO_TARGET_DIR", source.join("target"));
+    build.env("CARGO_BUILD_BUILD_DIR", target);
+    run(&mut build)?;
+    Ok(source.join("target/debug/lattice"))
+}
+
+/// The whole name of the commit that a revision stands for.
+fn commit(revision: &str) -> Result<String> {
+    let mut parse = git(&["rev-parse", "--verify", "--quiet", "--end-of-options"]);
+    let output = parse.arg(format!("{revision}^{{commit}}")).output().context("cannot start git")?;
+    if !output.status.success() {
+        bail!("--earlier {revision} names no commit of this repository (a shallow clone has few)");
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Puts a commit's files into a folder, which appears only when they are all there.
+fn unpack(commit: &str, folder: &PathBuf) -> Result<()> {
+    let partial = folder.with_extension("partial");
+    // An earlier attempt may have been broken off.
+    let _ = fs::remove_dir_all(&partial);
+    fs::create_dir_all(&partial).with_context(|| format!("cannot create {}", partial.display()))?;
+    let mut archive = git(&["archive", commit]);
+    let mut archive = archive.stdout(Stdio::piped()).spawn().context("cannot start git")?;
+    let files = archive.stdout.take().context("git has no output")?;
+    let mut tar = Command::new("tar");
+    let unpacked = tar.args(["-x", "-C"]).arg(&partial).stdin(files).status().context("cannot start tar")?;
+    let archived = archive.wait().context("lost git")?;
+    if !archived.success() || !unpacked.success() {
+        bail!("`git archive {commit} | tar -x` failed: {archived}, {unpacked}");
+    }
+    fs::rename(&partial, folder).with_context(|| format!("cannot create {}", folder.display()))
+}
+
+fn git(arguments: &[&str]) -> Command {
+    let mut git = Command::new("git");
+    git.args(arguments).current_dir(workspace::root());
+    git
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_no_commit_is_refused() {
+        for wrong in ["no-such-tag", "--all", ""] {
+            let error = commit(wrong).unwrap_err().to_string();
+            assert!(error.contains("--earlier"), "{error}");
+        }
+    }
+}
