@@ -101,6 +101,9 @@ pub struct Node {
 /// How one actor fares on one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
+    /// Of which app it is: another one may have the actor's name by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
     /// By version; those that still finish what they have are there with none ready.
     #[serde(default)]
     pub versions: BTreeMap<u64, Health>,
@@ -325,7 +328,7 @@ pub struct Catalog {
 }
 
 /// The current revision of one app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// The latest.
     pub revision: u64,
@@ -335,6 +338,27 @@ pub struct Head {
     /// The last revision of which everything ran as declared: what an update that fails goes back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good: Option<u64>,
+    /// Earlier ones of the same kind, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<u64>,
+}
+
+impl Head {
+    /// How many earlier good revisions are remembered; as many as are kept.
+    const EARLIER: usize = 10;
+
+    /// The latest revision came true.
+    pub fn came_true(&mut self) {
+        let before = self.good.replace(self.revision);
+        self.earlier.extend(before.filter(|before| *before != self.revision));
+        let forgotten = self.earlier.len().saturating_sub(Self::EARLIER);
+        self.earlier.drain(..forgotten);
+    }
+
+    /// Revisions of which everything ran as declared, the latest first.
+    pub fn good_ones(&self) -> impl Iterator<Item = u64> {
+        self.good.into_iter().chain(self.earlier.iter().rev().copied())
+    }
 }
 
 /// One revision of one app.
@@ -357,6 +381,14 @@ pub struct App {
 }
 
 impl App {
+    /// Whether both revisions ask for the same.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let same = |(actor, one): (&ActorName, &Actor)| {
+            other.actors.get(actor).is_some_and(|other| one.says_the_same_as(other))
+        };
+        self.actors.len() == other.actors.len() && self.actors.iter().all(same)
+    }
+
     /// Whether a new version of any of its actors is on trial.
     pub fn is_on_trial(&self) -> bool {
         self.actors.values().any(|actor| actor.beside.is_some())
@@ -424,6 +456,11 @@ impl Actor {
             (actor.digest.clone(), settings)
         };
         made_of(self) == made_of(other)
+    }
+
+    /// Whether both ask for the same, whatever their versions are.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.settings == other.settings
     }
 }
 

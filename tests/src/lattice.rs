@@ -89,6 +89,20 @@ impl Lattice {
         Ok(client.apply(request).await?.into_inner())
     }
 
+    /// What a manifest would change, line by line.
+    pub async fn dry_run(&self, node: usize, manifest: &str) -> Vec<String> {
+        let mut client = self.admin(node);
+        let artifacts = artifacts::put_all(&mut client, manifest).await.unwrap();
+        let request = ApplyRequest {
+            manifest: manifest.to_owned(),
+            file: "lattice.toml".to_owned(),
+            artifacts,
+            dry_run: true,
+            ..ApplyRequest::default()
+        };
+        client.apply(request).await.unwrap().into_inner().changes
+    }
+
     /// Sets the number of replicas through a given node and waits until it is so.
     pub async fn scale(&self, node: usize, actor: &str, replicas: u32) -> Result<Operation, Fault> {
         let request = ScaleRequest { actor: actor.to_owned(), replicas, request_id: String::new() };

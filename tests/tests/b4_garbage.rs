@@ -56,6 +56,31 @@ async fn garbage_on_every_subject_is_counted_and_harms_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_cannot_be_read_hides_no_other() {
+    let mut lattice = Lattice::start(2).await;
+    lattice.apply(&manifests::greeter(2)).await;
+    let jetstream = async_nats::jetstream::new(lattice.nats.client().await);
+    for (bucket, key) in [("nodes", "node.ghost"), ("nodes", "state.ghost"), ("routes", "ghost")] {
+        let bucket = format!("lat_{}_{bucket}", lattice.id());
+        let bucket = jetstream.get_key_value(bucket).await.unwrap();
+        for record in ["{\"format\":99}", "garbage"] {
+            bucket.put(key, record.into()).await.unwrap();
+        }
+    }
+    assert_eq!(lattice.list_nodes(0).await.unwrap().len(), 2);
+    assert_eq!(lattice.actor(1, "greeter").await.ready, 2);
+    assert_eq!(lattice.explain(0, "greeter").await.len(), 2);
+    // Who else could take over is asked of the same records.
+    let load = lattice.load(&lattice_tests::load::Plan::greet(100, Duration::from_secs(60), &[0]));
+    load.wait_for(100).await;
+    assert_eq!(lattice.nodes[1].terminate().await.code(), Some(0));
+    lattice.wait_for_spread(0, "greeter", &[2], Duration::from_secs(20)).await;
+    let report = load.stop().await;
+    assert_eq!(report.kinds(), [].into(), "{report}");
+    assert!(lattice.nodes[1].output().contains("draining"), "{}", lattice.nodes[1].output());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_admin_requests_are_typed_errors() {
     let lattice = Lattice::start(1).await;
     lattice.apply(&manifests::greeter(1)).await;

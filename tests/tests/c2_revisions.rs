@@ -53,13 +53,47 @@ async fn an_app_goes_back_to_what_it_was() {
     says("One").await;
     let history = lattice.history(0, "greeter").await;
     let notes: Vec<_> = history.iter().map(|r| (r.revision, r.origin.as_str(), r.good)).collect();
-    let all = [(1, "apply", false), (2, "apply", false), (3, "apply", false), (4, "rollback", false)];
-    assert_eq!(notes, [&all[..], &[(5, "rollback", true)]].concat());
+    let all = [(1, "apply"), (2, "apply"), (3, "apply"), (4, "rollback"), (5, "rollback")];
+    assert_eq!(notes, all.map(|(revision, origin)| (revision, origin, true)));
 
     let fault = lattice.roll_back(0, "greeter", Some(77)).await.unwrap_err();
     assert_eq!((fault.kind(), fault.message.contains("lattice history")), ("not-found", true), "{fault}");
     let fault = lattice.roll_back(0, "nobody", None).await.unwrap_err();
     assert_eq!(fault.kind(), "not-found", "{fault}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn going_back_skips_what_failed() {
+    let lattice = Lattice::start(1).await;
+    let greeting = |text: &str| manifests::greeter_with(&format!("env = {{ GREETING = \"{text}\" }}"));
+    lattice.apply(&greeting("One")).await;
+    let broken = manifests::greeter_with("limits = { memory = \"64KiB\" }");
+    lattice.try_apply(0, &broken).await.unwrap_err();
+    lattice.wait_for_spread(0, "greeter", &[1], std::time::Duration::from_secs(30)).await;
+    let good: Vec<bool> = lattice.history(0, "greeter").await.iter().map(|revision| revision.good).collect();
+    assert_eq!(good, [true, false, true]);
+    // All that ever ran as declared is what runs now.
+    let fault = lattice.roll_back(0, "greeter", None).await.unwrap_err();
+    assert_eq!(fault.kind(), "invalid-request", "{fault}");
+    assert!(fault.message.contains("--to"), "{fault}");
+    lattice.apply(&greeting("Four")).await;
+    lattice.roll_back(0, "greeter", None).await.unwrap();
+    assert_eq!(lattice.call(0, "greeter", "hello", json!("Ada")).await.unwrap(), json!("One, Ada!"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_tells_of_its_own_revision_and_of_no_later_one() {
+    let lattice = Lattice::start(2).await;
+    let first = lattice.apply(&manifests::greeter(1)).await;
+    let nowhere = manifests::greeter_with("replicas = 2\nplacement = { require = [\"at=moon\"] }");
+    let second = lattice.begin_apply(0, &nowhere).await.unwrap();
+    let third = lattice.apply(&manifests::greeter(3)).await;
+    assert_eq!((first.revision, second.revision, third.revision), (1, 2, 3));
+    let fault = lattice.finish(1, second).await.unwrap_err();
+    assert!(fault.message.contains("revision 3 of `greeter` took the place of revision 2"), "{fault}");
+    // What came true stays so, and what asks for the same is as true as the latest.
+    lattice.finish(0, first).await.unwrap();
+    lattice.finish(1, third).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

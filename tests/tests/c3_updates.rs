@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use lattice_tests::load::Plan;
-use lattice_tests::{Lattice, manifests, say};
+use lattice_tests::{Lattice, manifests, say, wait_until};
 use serde_json::json;
 
 const LATEST: Duration = Duration::from_secs(30);
@@ -52,6 +52,31 @@ async fn a_version_that_does_not_start_is_taken_back_and_fails_no_call() {
     let report = load.stop().await;
     say(&format!("measured: {report}"));
     assert_eq!(report.kinds(), [].into(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn taking_a_version_back_takes_no_replicas_away() {
+    let lattice = Lattice::start(2).await;
+    lattice.apply(&manifests::misfit_with("replicas = 1")).await;
+    // The third has no place, so that this revision never comes true.
+    let apart = "replicas = 3\nplacement = { apart = [\"misfit\"] }";
+    lattice.try_apply(0, &manifests::misfit_with(apart)).await.unwrap_err();
+    let load = lattice.load(&Plan::greet(100, Duration::from_secs(120), &[0, 1]).on(
+        "misfit",
+        "echo",
+        json!({ "text": "x" }),
+    ));
+    let broken = manifests::misfit_with(&format!("{apart}\nenv = {{ BROKEN = \"1\" }}"));
+    lattice.begin_apply(1, &broken).await.unwrap();
+    let observe = async || lattice.history(0, "misfit").await.len();
+    wait_until("it is taken back", LATEST, observe, |revisions| *revisions == 4).await;
+    let observe = async || lattice.actor(1, "misfit").await;
+    wait_until("two serve, and three are wanted", LATEST, observe, |actor| {
+        (actor.ready, actor.desired) == (2, 3)
+    })
+    .await;
+    load.stop().await;
+    assert_eq!(lattice.history(0, "misfit").await[3].actors[0].replicas, "3");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

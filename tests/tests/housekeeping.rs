@@ -98,6 +98,32 @@ async fn a_copy_of_the_servers_folder_brings_everything_back() {
     assert_eq!(lattice.history(0, "greeter").await.len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_run_on_follow_a_copy_that_is_older_than_what_they_know() {
+    let mut lattice = Lattice::start(3).await;
+    lattice.apply(&manifests::greeter(3)).await;
+    let kept = tempfile::tempdir().unwrap();
+    lattice.nats.stop().await;
+    let store = lattice.nats.folder().join("store");
+    copy(&store, kept.path());
+    lattice.nats.restart().await;
+    lattice.wait_until_joined(LATEST).await;
+    // Each new leader begins a later term, which the copy knows nothing of.
+    for _ in 0..3 {
+        let leader = lattice.leader(0).await.unwrap();
+        lattice.nodes[leader].kill();
+        lattice.restart_node(leader).await;
+        lattice.wait_until_joined(LATEST).await;
+    }
+    lattice.nats.stop().await;
+    lattice.nats.lose_data();
+    copy(kept.path(), &store);
+    lattice.nats.restart().await;
+    lattice.wait_until_joined(LATEST).await;
+    lattice.scale(1, "greeter", 6).await.unwrap();
+    lattice.wait_for_spread(0, "greeter", &[2, 2, 2], LATEST).await;
+}
+
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().flatten() {

@@ -51,7 +51,12 @@ async fn a_trial_gets_its_part_of_the_calls_wherever_they_come_from_and_ends_as_
 
     lattice.apply(&greeter("Newer")).await;
     lattice.scale(0, "greeter", 11).await.unwrap();
+    let placed =
+        |greeting: &str| greeter(greeting).replace("= 10", "= 11\nplacement = { prefer = [\"at=moon\"] }");
+    lattice.apply(&placed("Newer")).await;
     lattice.abort(2, "greeter").await.unwrap();
+    let asked = lattice.dry_run(0, &placed("New")).await;
+    assert!(asked.is_empty(), "what was changed besides stays: {asked:?}");
     assert_eq!(lattice.actor(0, "greeter").await.desired, 11, "what was changed besides stays");
     assert_eq!(part(&some_calls(&lattice, &[0, 1, 2]).await, "New,"), 100);
     let report = load.stop().await;
@@ -64,6 +69,7 @@ async fn a_trial_gets_its_part_of_the_calls_wherever_they_come_from_and_ends_as_
         ("promote", false),
         ("apply", true),
         ("scale", true),
+        ("apply", true),
         ("abort", false),
     ];
     assert_eq!(shown, all);

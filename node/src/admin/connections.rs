@@ -1,7 +1,7 @@
 //! The connections to the admin port: how many there may be, and which must end.
 //!
-//! It knows neither what is asked over them nor how they were made. There are at most [`MOST`]; then the one that has been
-//! silent longest makes room, so that clients that only hold connections keep nobody out. When another authority vouches for
+//! It knows neither what is asked over them nor how they were made. There are at most [`MOST`]; then the one over which
+//! nothing went for the longest time makes room, so that clients that only hold connections keep nobody out. When another authority vouches for
 //! clients, those that it does not vouch for lose their connections; a new certificate would otherwise mean nothing to whoever
 //! is in already.
 
@@ -180,6 +180,14 @@ impl Place {
             entry.heard = Instant::now();
         }
     }
+
+    /// Whoever is told something, as it follows what happens, is not silent.
+    fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(bytes)) if bytes > 0) {
+            self.heard();
+        }
+        written
+    }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Connection<I> {
@@ -207,7 +215,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Connection<I> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        let written = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.place.written(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -223,7 +232,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Connection<I> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, buffers)
+        let written = Pin::new(&mut self.io).poll_write_vectored(context, buffers);
+        self.place.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -269,6 +279,16 @@ mod tests {
         assert!(!told_to_end(&speaks) && !told_to_end(&fourth));
         drop((silent, speaks, fourth));
         assert!(all.lock().open.is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_is_told_something_is_not_silent() {
+        let all = Connections::bounded(None, 2);
+        let (mut follows, _client) = open(&all);
+        let (silent, _kept) = open(&all);
+        follows.write_all(b"x").await.unwrap();
+        let (_third, _also_kept) = open(&all);
+        assert!(told_to_end(&silent) && !told_to_end(&follows));
     }
 
     #[tokio::test]

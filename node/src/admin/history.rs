@@ -29,7 +29,7 @@ pub(super) fn describe(app: &App, head: &Head) -> Revision {
         note,
         declared_ms: app.declared_ms,
         current: app.revision == head.revision,
-        good: Some(app.revision) == head.good,
+        good: head.good_ones().any(|good| good == app.revision),
         trial: app.is_on_trial(),
         actors: app.actors.iter().map(actor).collect(),
     }

@@ -138,17 +138,20 @@ impl Watched {
             .collect();
         let problem = actors.iter().find(|actor| !actor.problem.is_empty());
         let still = self.moved.elapsed();
-        let error = if let Some((latest, Some(reason))) = &progress.superseded {
+        let later = progress.superseded.as_ref();
+        let error = if let Some((later, reason)) =
+            later.and_then(|later| Some((later, later.taken_back.as_ref()?)))
+        {
             Some(format!(
-                "revision {} of `{}` failed; {reason} (now revision {latest})",
-                self.id.revision, self.id.app
+                "revision {} of `{}` failed; {reason} (now revision {})",
+                self.id.revision, self.id.app, later.by
             ))
         } else if progress.reached {
             None
-        } else if let Some((latest, None)) = &progress.superseded {
+        } else if let Some(later) = later.filter(|later| !later.same) {
             Some(format!(
-                "revision {latest} of `{}` took the place of revision {}",
-                self.id.app, self.id.revision
+                "revision {} of `{}` took the place of revision {} before that had come true",
+                later.by, self.id.app, self.id.revision
             ))
         } else if let Some(problem) = problem.filter(|_| still > STUCK) {
             Some(format!(

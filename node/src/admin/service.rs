@@ -31,6 +31,9 @@ const CALLS_AT_ONCE: usize = 4096;
 /// Artifacts of up to 64 MiB that may be on their way into memory at once.
 const UPLOADS_AT_ONCE: usize = 4;
 
+/// Clients that watch an operation at once; each has a consumer in the NATS server.
+const WATCHERS_AT_ONCE: usize = 256;
+
 /// How long an upload may stand still before it gives its place to another.
 const UPLOAD_PAUSE: Duration = Duration::from_secs(10);
 
@@ -41,6 +44,7 @@ pub(super) struct Service {
     calls: Semaphore,
     uploads: Semaphore,
     readers: Arc<Semaphore>,
+    watchers: Arc<Semaphore>,
 }
 
 impl Service {
@@ -50,6 +54,7 @@ impl Service {
             calls: Semaphore::new(CALLS_AT_ONCE),
             uploads: Semaphore::new(UPLOADS_AT_ONCE),
             readers: Arc::new(Semaphore::new(events::READERS_AT_ONCE)),
+            watchers: Arc::new(Semaphore::new(WATCHERS_AT_ONCE)),
         }
     }
 
@@ -318,23 +323,25 @@ impl admin_server::Admin for Service {
         &self,
         request: Request<GetOperationRequest>,
     ) -> Answer<Self::WatchOperationStream> {
+        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
+        let place = self.watchers.clone().try_acquire_owned().map_err(overloaded)?;
         if let Some(node) = drain::parse(&request.get_ref().id) {
             let drain = drain::Drain::new(&self.parts.observer, node);
-            let stream = futures::stream::unfold(Some((drain, true)), async |state| {
-                let (mut drain, first) = state?;
+            let stream = futures::stream::unfold(Some((drain, true, place)), async |state| {
+                let (mut drain, first, place) = state?;
                 let next = if first { drain.now().await } else { drain.next().await };
                 let next = next.map_err(|error| error::from_bus(&error));
                 let ended = next.as_ref().map_or(true, |operation| operation.done);
-                Some((next, (!ended).then_some((drain, false))))
+                Some((next, (!ended).then_some((drain, false, place))))
             });
             return Ok(Response::new(Box::pin(stream)));
         }
         let watched = self.watch(&request.into_inner().id).await?;
-        let stream = futures::stream::unfold(Some(watched), async |watched| {
-            let mut watched = watched?;
+        let stream = futures::stream::unfold(Some((watched, place)), async |state| {
+            let (mut watched, place) = state?;
             let next = watched.next().await.map_err(|error| error::from_bus(&error));
             let ended = next.as_ref().map_or(true, |operation| operation.done);
-            Some((next, (!ended).then_some(watched)))
+            Some((next, (!ended).then_some((watched, place))))
         });
         Ok(Response::new(Box::pin(stream)))
     }

@@ -106,6 +106,7 @@ pub(super) async fn run(actor: ActorName, mut orders: watch::Receiver<Option<Ass
         let report = |now: &Versions, finishing: &JoinSet<()>| {
             let since = Since { before: &before, not_started: &not_started };
             let running = running(wanted.as_ref(), now, problem.clone(), &since, !finishing.is_empty());
+            let running = running.map(|running| Running { app: app.clone(), ..running });
             tools.inventory.report(&actor, running);
         };
         report(&now, &finishing);
@@ -197,7 +198,7 @@ fn running(
             versions.entry(*version).or_default().crashes += failures;
         }
     }
-    Some(Running { versions, problem })
+    Some(Running { app: None, versions, problem })
 }
 
 fn backoff(failures: u32) -> Duration {

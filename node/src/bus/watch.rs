@@ -6,7 +6,7 @@
 //! Reset, Put…, Current   after a reconnection, a gap, or now and then: the whole space again
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, push::OrderedConfig};
@@ -45,8 +45,9 @@ impl Watch {
     pub(super) fn start(space: Space, filter: String) -> Self {
         let (sender, changes) = mpsc::channel(BACKLOG);
         let pump = tokio::spawn(async move {
+            let mut known = HashSet::new();
             loop {
-                match pump(&space, &filter, &sender).await {
+                match pump(&space, &filter, &sender, &mut known).await {
                     Ok(Ended::Closed) => return,
                     Ok(Ended::Again) => {}
                     Err(error) => {
@@ -75,7 +76,13 @@ enum Ended {
     Again,
 }
 
-async fn pump(space: &Space, filter: &str, changes: &mpsc::Sender<Change>) -> Result<Ended, Error> {
+/// `known` are the keys that had a value when they were last told.
+async fn pump(
+    space: &Space,
+    filter: &str,
+    changes: &mpsc::Sender<Change>,
+    known: &mut HashSet<String>,
+) -> Result<Ended, Error> {
     let mut link = space.connection().link();
     if link.wait_for(|link| link.up).await.is_err() {
         return Ok(Ended::Closed);
@@ -99,8 +106,12 @@ async fn pump(space: &Space, filter: &str, changes: &mpsc::Sender<Change>) -> Re
     if changes.send(Change::Reset).await.is_err() {
         return Ok(Ended::Closed);
     }
-    if current && changes.send(Change::Current).await.is_err() {
-        return Ok(Ended::Closed);
+    let mut unseen = known.clone();
+    if current {
+        confirm(space, std::mem::take(&mut unseen), changes, known).await?;
+        if changes.send(Change::Current).await.is_err() {
+            return Ok(Ended::Closed);
+        }
     }
     // Jitter keeps the nodes of a lattice from asking for everything in the same moment.
     let resync = tokio::time::sleep(RESYNC + Duration::from_millis(fastrand::u64(0..30_000)));
@@ -131,17 +142,43 @@ async fn pump(space: &Space, filter: &str, changes: &mpsc::Sender<Change>) -> Re
                 revision,
                 stored_ms: space::millis(stored),
             };
+            unseen.remove(&entry.key);
+            match entry.value {
+                Some(_) => known.insert(entry.key.clone()),
+                None => known.remove(&entry.key),
+            };
             if changes.send(Change::Put(entry)).await.is_err() {
                 return Ok(Ended::Closed);
             }
         }
         if !current && pending == 0 {
             current = true;
+            confirm(space, std::mem::take(&mut unseen), changes, known).await?;
             if changes.send(Change::Current).await.is_err() {
                 return Ok(Ended::Closed);
             }
         }
     }
+}
+
+/// Looks for keys that were there before, and were not among those that are there now.
+///
+/// The server may call a listing complete a moment before it gives out a key that is written while it is made. Whoever
+/// took such a key for gone would take a node that renews its lease for lost.
+async fn confirm(
+    space: &Space,
+    unseen: HashSet<String>,
+    changes: &mpsc::Sender<Change>,
+    known: &mut HashSet<String>,
+) -> Result<(), Error> {
+    for key in unseen {
+        match space.get(&key).await?.filter(|entry| entry.value.is_some()) {
+            // That nobody listens any more is found out right after this.
+            Some(entry) => drop(changes.send(Change::Put(entry)).await),
+            None => drop(known.remove(&key)),
+        }
+    }
+    Ok(())
 }
 
 /// Reads an entry; none leaves it out.

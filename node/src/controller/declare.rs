@@ -138,7 +138,7 @@ impl Declarations {
     /// When there never was such an app.
     pub async fn history(&self, app: &AppName) -> Result<(Vec<App>, Head), Error> {
         let snapshot = Snapshot::read(&self.bus, &self.subjects).await?;
-        let head = snapshot.catalog.apps.get(app).copied();
+        let head = snapshot.catalog.apps.get(app).cloned();
         let head = head.ok_or_else(|| Error::NotFound { what: "app", name: app.to_string() })?;
         Ok((snapshot.revisions(app), head))
     }
@@ -199,7 +199,7 @@ impl Declarations {
         for _ in 0..TRIES {
             let snapshot = Snapshot::read(&self.bus, &self.subjects).await?;
             let before = snapshot.apps.get(name);
-            let head = snapshot.catalog.apps.get(name).copied();
+            let head = snapshot.catalog.apps.get(name);
             let latest = head.map_or(0, |head| head.revision);
             // A request that was taken before is not taken twice, and whoever sent it again hears the same.
             if !terms.request_id.is_empty()
@@ -269,6 +269,8 @@ impl Declarations {
         let good = snapshot.catalog.apps.get(&latest.app).and_then(|head| head.good);
         let first = latest.revision.saturating_sub(HISTORY - 1);
         let is_kept = |app: &&App| app.revision >= first || Some(app.revision) == good;
+        // What a node was told to run may serve still, although no revision that is kept asks for it.
+        let ordered = snapshot.ordered(&latest.app);
         let needed: BTreeSet<u64> = revisions
             .iter()
             .filter(is_kept)
@@ -276,6 +278,7 @@ impl Declarations {
                 let versions = |actor: &Actor| [Some(actor.version), actor.beside].into_iter().flatten();
                 app.actors.values().flat_map(versions).chain([app.revision])
             })
+            .chain(ordered)
             .collect();
         for old in revisions.iter().filter(|app| !needed.contains(&app.revision)) {
             let key = self.subjects.control(&Control::Spec(old.app.clone(), old.revision));

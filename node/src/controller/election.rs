@@ -111,10 +111,11 @@ async fn begin_term(context: &Context) -> Result<(u64, u64), Error> {
         .as_ref()
         .and_then(|entry| entry.value.as_deref())
         .and_then(|bytes| record::decode::<Term>(bytes).ok());
-    // The first term of a lattice is the time. Should JetStream lose its data, the nodes that run on know the old terms,
-    // and would refuse what a leader says that counts from one again.
-    let before = before.map_or_else(|| u64::try_from(wall_ms()).unwrap_or(0), |before| before.term);
-    let term = Term { term: before + 1, leader: context.me.incarnation.clone() };
+    // A term is the time at least. Should JetStream lose its data, or an operator bring back an earlier copy of it, the
+    // nodes that run on know later terms, and would refuse what a leader says that counts on from what is stored.
+    let before = before.map_or(0, |before| before.term);
+    let now = u64::try_from(wall_ms()).unwrap_or(0);
+    let term = Term { term: now.max(before + 1), leader: context.me.incarnation.clone() };
     let over = entry.map_or(0, |entry| entry.revision);
     let revision = context.bus.decisions.put_if(&key, record::encode(&term), over).await?;
     Ok((term.term, revision))

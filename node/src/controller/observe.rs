@@ -1,12 +1,16 @@
 //! What the lattice looks like, read on demand by whoever is asked: nodes, actors, and how far a declaration has come.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_proto::record::{self, App, Catalog, Node, NodeOrder, NodeState, NodeStatus, Origin, Route};
+use lattice_proto::record::{
+    self, App, Assignment, Catalog, Node, NodeOrder, NodeState, NodeStatus, Origin, Route,
+};
 use lattice_proto::subject::{Control, Subjects};
 use lattice_proto::{ActorName, AppName, NodeName};
 use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::bus::{Bus, Change, Entry, Error, Mirror, Space, Watch};
 use crate::membership::{LEADER, state_key};
@@ -102,6 +106,12 @@ pub(super) fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<T, Error> {
     })
 }
 
+/// What a record says, if it can be read. What one node or one actor left there must not hide all others.
+fn readable<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
+    let read = decode(entry);
+    read.inspect_err(|error| tracing::warn!(%error, "a record is left out")).ok()
+}
+
 /// One node with what the leader makes of it.
 #[derive(Debug, Clone)]
 pub struct NodeView {
@@ -137,25 +147,47 @@ pub struct Progress {
     pub actors: Vec<ActorStatus>,
     /// Whether everything is as declared.
     pub reached: bool,
-    /// Set when a later declaration took its place: its revision, and why, where this one was taken back.
-    pub superseded: Option<(u64, Option<String>)>,
+    /// Set when a later declaration took its place.
+    pub superseded: Option<Superseded>,
 }
+
+/// What became of a declaration that is no longer the latest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Superseded {
+    /// The latest revision.
+    pub by: u64,
+    /// Why this one was taken back, where the lattice did so.
+    pub taken_back: Option<String>,
+    /// Whether the latest asks for the same.
+    pub same: bool,
+}
+
+/// Listings that one node reads at once; more wait. Each reads all that the server keeps of the kind.
+const READERS: usize = 16;
 
 /// Reads the lattice.
 #[derive(Clone)]
 pub struct Observer {
     bus: Bus,
     subjects: Subjects,
+    readers: Arc<Semaphore>,
 }
 
 impl Observer {
     /// Over this store.
     pub fn new(bus: Bus, subjects: Subjects) -> Self {
-        Self { bus, subjects }
+        Self { bus, subjects, readers: Arc::new(Semaphore::new(READERS)) }
+    }
+
+    /// Waits until there is room for one more reader.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
+        // It is never closed.
+        self.readers.acquire().await.map_err(|_| Error::Unreachable)
     }
 
     /// All nodes.
     pub async fn nodes(&self) -> Result<Vec<NodeView>, Error> {
+        let _turn = self.turn().await?;
         let filter = self.subjects.control_nodes_filter();
         let (entries, orders, leader) = tokio::try_join!(
             read_all(&self.bus.nodes, ">"),
@@ -165,7 +197,7 @@ impl Observer {
         let mut ordered: BTreeMap<NodeName, NodeOrder> = BTreeMap::new();
         for entry in &orders {
             if let Ok(Control::Node(node)) = self.subjects.parse_control(&entry.key) {
-                ordered.insert(node, decode(entry)?);
+                ordered.extend(readable(entry).map(|order| (node, order)));
             }
         }
         let leader = crate::membership::holder(leader.as_ref());
@@ -174,13 +206,15 @@ impl Observer {
         for entry in &entries {
             match entry.key.split_once('.') {
                 Some(("node", _)) => {
-                    let mut record: Node = decode(entry)?;
+                    let Some(mut record) = readable::<Node>(entry) else { continue };
                     if let Some(order) = ordered.get(&record.name) {
                         order.relabel(&mut record.labels);
                     }
                     records.insert(record.name.clone(), record);
                 }
-                Some(("state", _)) => drop(states.insert(entry.key.clone(), decode(entry)?)),
+                Some(("state", _)) => {
+                    states.extend(readable(entry).map(|status| (entry.key.clone(), status)));
+                }
                 _ => {}
             }
         }
@@ -197,10 +231,12 @@ impl Observer {
 
     /// All actors that are declared, with their routes where the leader has written one for them already.
     pub async fn actors(&self) -> Result<Vec<(App, ActorName, Option<Route>)>, Error> {
-        let (listing, routes) = tokio::try_join!(self.control(), read_all(&self.bus.routes, ">"))?;
+        let _turn = self.turn().await?;
+        let listing = read_control(&self.bus.decisions, &self.subjects);
+        let (listing, routes) = tokio::try_join!(listing, read_all(&self.bus.routes, ">"))?;
         let mut known: BTreeMap<String, Route> = BTreeMap::new();
         for entry in &routes {
-            known.insert(entry.key.clone(), decode(entry)?);
+            known.extend(readable(entry).map(|route| (entry.key.clone(), route)));
         }
         let mut actors = Vec::new();
         for app in listing.apps(&self.subjects)? {
@@ -214,6 +250,7 @@ impl Observer {
 
     /// All that is declared and decided.
     pub(super) async fn control(&self) -> Result<Listing, Error> {
+        let _turn = self.turn().await?;
         read_control(&self.bus.decisions, &self.subjects).await
     }
 
@@ -226,11 +263,21 @@ impl Observer {
     /// # Errors
     /// When the store cannot be read.
     pub async fn remaining(&self, node: &NodeName) -> Result<Option<(u32, NodeState)>, Error> {
+        // The order first: what it takes away may be gone from the node by then, and what it adds is not missed.
+        let ordered = self.bus.decisions.get(&self.subjects.control(&Control::Assign(node.clone()))).await?;
+        let ordered = ordered.as_ref().filter(|entry| entry.value.is_some()).and_then(readable::<Assignment>);
         let nodes = self.nodes().await?;
         let view = nodes.iter().find(|view| view.record.name == *node && view.state != NodeState::Gone);
-        // An actor that is listed with none ready still finishes what it has.
-        let left = |running: &record::Running| running.ready().max(1);
-        Ok(view.map(|view| (view.record.actors.values().map(left).sum(), view.state)))
+        let mut left: BTreeMap<&ActorName, u32> = BTreeMap::new();
+        // What is ordered may be on its way, and the node says nothing of it until it is there.
+        let orders = ordered.iter().flat_map(|assignment| &assignment.actors);
+        left.extend(orders.map(|(actor, assigned)| (actor, assigned.replicas())));
+        for (actor, running) in view.iter().flat_map(|view| &view.record.actors) {
+            let left = left.entry(actor).or_default();
+            // An actor that is listed with none ready still finishes what it has.
+            *left = (*left).max(running.ready()).max(1);
+        }
+        Ok(view.map(|view| (left.values().sum(), view.state)))
     }
 
     /// What a node says of itself, as it changes.
@@ -294,9 +341,10 @@ impl Following {
         let head = catalog.apps.get(&self.app);
         let latest = head.map(|head| head.revision).filter(|latest| *latest > self.revision);
         let superseded = match latest {
-            Some(latest) => Some((latest, self.taken_back(latest).await?)),
+            Some(latest) => Some(self.superseded(latest).await?),
             None => None,
         };
+        let came_true = head.is_some_and(|head| head.good_ones().any(|good| good == self.revision));
         let mut actors = Vec::new();
         for (name, actor) in &self.spec.actors {
             let route = self.known.get(name.as_str()).map(|known| &known.value);
@@ -330,22 +378,33 @@ impl Following {
                 route.app == self.app && route.revision >= self.revision && settled
             })
         };
-        let reached =
-            self.known.is_complete() && !leftovers && actors.iter().all(|status| met(status) && seen(status));
-        Ok(Progress { actors, reached, superseded })
+        // Routes speak of the latest revision. That they are as they should be says something of this one only if both
+        // ask for the same.
+        let speaks = superseded.as_ref().is_none_or(|later| later.same);
+        let now = self.known.is_complete()
+            && speaks
+            && !leftovers
+            && actors.iter().all(|status| met(status) && seen(status));
+        Ok(Progress { actors, reached: came_true || now, superseded })
     }
 
-    /// Why this revision was taken back, if the latest one says that it was.
-    async fn taken_back(&self, latest: u64) -> Result<Option<String>, Error> {
-        let key = self.observer.subjects.control(&Control::Spec(self.app.clone(), latest));
-        let entry = self.observer.bus.decisions.get(&key).await?.filter(|entry| entry.value.is_some());
-        let Some(entry) = entry else { return Ok(None) };
-        let latest: App = decode(&entry)?;
-        Ok(match latest.origin {
-            Origin::Rollback { from, to, reason: Some(reason) } if from == self.revision => {
-                Some(format!("it was taken back to what revision {to} says: {reason}"))
+    /// What the revisions after this one say of it.
+    async fn superseded(&self, latest: u64) -> Result<Superseded, Error> {
+        let mut superseded = Superseded { by: latest, taken_back: None, same: false };
+        for revision in self.revision + 1..=latest {
+            let key = self.observer.subjects.control(&Control::Spec(self.app.clone(), revision));
+            let entry = self.observer.bus.decisions.get(&key).await?.filter(|entry| entry.value.is_some());
+            // One in between may be forgotten by now.
+            let Some(spec) = entry.as_ref().and_then(readable::<App>) else { continue };
+            superseded.same = revision == latest && spec.says_the_same_as(&self.spec);
+            match spec.origin {
+                Origin::Rollback { from, to, reason: Some(reason) } if from == self.revision => {
+                    superseded.taken_back =
+                        Some(format!("it was taken back to what revision {to} says: {reason}"));
+                }
+                _ => {}
             }
-            _ => None,
-        })
+        }
+        Ok(superseded)
     }
 }

@@ -66,6 +66,8 @@ struct Office<'a> {
     stays: BTreeSet<(lattice_proto::AppName, u64)>,
     /// Nodes whose assignments were too large to be written; each is reported once in a term.
     oversized: BTreeSet<NodeName>,
+    /// Actors whose routes were too large to be written; each is reported once in a term.
+    oversized_routes: BTreeSet<ActorName>,
     /// How busy those actors are of which the lattice decides the number of replicas.
     scaling: Scaling,
     /// The control stream's prefix, by which its keys are parsed.
@@ -105,6 +107,7 @@ pub(super) async fn hold(
         complained: false,
         stays: BTreeSet::new(),
         oversized: BTreeSet::new(),
+        oversized_routes: BTreeSet::new(),
         scaling: Scaling::default(),
         subjects: context.subjects.clone(),
     };

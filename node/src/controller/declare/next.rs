@@ -60,7 +60,7 @@ pub(super) fn promoted(snapshot: &Snapshot, app: &AppName) -> Result<Next, Error
     Ok(Next { actors, origin: Origin::Promote })
 }
 
-/// The same without what is on trial. What else was changed meanwhile stays.
+/// The same without what is on trial. What else was changed meanwhile stays: a version is what replicas are made of.
 pub(super) fn aborted(snapshot: &Snapshot, app: &AppName) -> Result<Next, Error> {
     let mut actors = on_trial(snapshot, app)?.actors.clone();
     for (name, actor) in &mut actors {
@@ -68,6 +68,8 @@ pub(super) fn aborted(snapshot: &Snapshot, app: &AppName) -> Result<Next, Error>
         let kept = snapshot.revision(app, beside).and_then(|mut kept| kept.actors.remove(name));
         let mut kept = kept.ok_or_else(|| Error::NoRevision { app: app.clone(), revision: beside })?;
         kept.settings.replicas = actor.settings.replicas;
+        kept.settings.placement.clone_from(&actor.settings.placement);
+        kept.settings.update.clone_from(&actor.settings.update);
         *actor = Actor { version: beside, beside: None, ..kept };
     }
     Ok(Next { actors: Some(actors), origin: Origin::Abort })
@@ -80,7 +82,10 @@ pub(super) fn rolled_back(snapshot: &Snapshot, app: &AppName, to: Option<u64>) -
     let to = match to {
         Some(to) => to,
         None => snapshot.before(app, head).ok_or_else(|| {
-            Error::Invalid(format!("the app `{app}` has no earlier revision to go back to"))
+            Error::Invalid(format!(
+                "the app `{app}` has no other revision that ran as declared; `lattice history {app}` lists those that are \
+                 kept, and `--to` goes back to any of them"
+            ))
         })?,
     };
     if to == head.revision {

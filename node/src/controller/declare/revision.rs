@@ -1,9 +1,9 @@
 //! The revisions of apps: those that are kept, and the next one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use lattice_proto::record::{self, Actor, App, Catalog, Head, Origin};
+use lattice_proto::record::{self, Actor, App, Assignment, Catalog, Head, Origin};
 use lattice_proto::subject::{Control, Subjects};
 use lattice_proto::{ActorName, AppName};
 
@@ -47,14 +47,24 @@ impl Snapshot {
         revisions
     }
 
-    /// The revision that going back without saying where to means.
+    /// The versions of an app's actors that nodes were told to run.
+    pub fn ordered(&self, app: &AppName) -> BTreeSet<u64> {
+        let assignments = self.entries.iter().filter_map(|entry| {
+            let is_one = matches!(self.subjects.parse_control(&entry.key), Ok(Control::Assign(_)));
+            is_one.then(|| observe::decode::<Assignment>(entry).ok()).flatten()
+        });
+        let of_app = assignments.flat_map(|assignment| assignment.actors.into_values());
+        of_app.filter(|one| one.app == *app).flat_map(|one| one.versions.into_keys()).collect()
+    }
+
+    /// The revision that going back without saying where to means: the last one that ran as declared, and asks for
+    /// something else than the present one does.
     pub fn before(&self, app: &AppName, head: &Head) -> Option<u64> {
         let revisions = self.revisions(app);
-        if head.deleted {
-            return revisions.iter().rev().find(|app| !app.actors.is_empty()).map(|app| app.revision);
-        }
-        let earlier = revisions.iter().map(|app| app.revision).filter(|kept| *kept < head.revision);
-        head.good.filter(|good| *good < head.revision).or(earlier.max())
+        let kept = |revision: u64| revisions.iter().find(|kept| kept.revision == revision);
+        let current = kept(head.revision);
+        let differs = |spec: &App| current.is_none_or(|current| !current.says_the_same_as(spec));
+        head.good_ones().find(|good| *good != head.revision && kept(*good).is_some_and(differs))
     }
 }
 
@@ -97,9 +107,10 @@ pub fn with_versions(mut app: App, before: Option<&App>) -> App {
 /// What is written to make a revision the current one. All or none of it may be.
 pub fn writes(subjects: &Subjects, catalog: &Catalog, app: &App) -> [(String, Bytes); 2] {
     let mut catalog = catalog.clone();
-    let good = catalog.apps.get(&app.app).and_then(|head| head.good);
     let (revision, deleted) = (app.revision, app.origin == Origin::Delete);
-    catalog.apps.insert(app.app.clone(), Head { revision, deleted, good });
+    let before = catalog.apps.remove(&app.app);
+    let (good, earlier) = before.map_or((None, Vec::new()), |head| (head.good, head.earlier));
+    catalog.apps.insert(app.app.clone(), Head { revision, deleted, good, earlier });
     [
         (subjects.control(&Control::Spec(app.app.clone(), revision)), record::encode(app)),
         (subjects.control(&Control::Catalog), record::encode(&catalog)),

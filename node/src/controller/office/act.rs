@@ -20,7 +20,7 @@ impl Office<'_> {
                 self.context.counters.malformed_records();
                 tracing::error!(
                     ?unreadable,
-                    "records cannot be read, so nothing is planned; was this node updated last?"
+                    "records are missing or cannot be read, so nothing is planned; was this node updated last?"
                 );
             }
             self.complained = true;
@@ -31,6 +31,11 @@ impl Office<'_> {
         let seen = self.see(now);
         self.write_states(&seen, now).await?;
         self.chronicle.look(&seen);
+        // Where nothing was ever declared there is nothing to plan; where the store lost it, what runs is to run on until
+        // somebody says what there should be.
+        if self.catalog().is_none() {
+            return Ok(());
+        }
         let mut reconciler = self.take_reconciler(&seen, now);
         let plan = reconciler.plan(now);
         self.reconciler = Some(reconciler);
@@ -116,7 +121,7 @@ impl Office<'_> {
     /// Keys of what is declared or decided whose records cannot be read. While there are any nothing is planned: a plan
     /// over half of what is declared would stop the other half. Revisions that are no longer current do not count, and
     /// neither does what a single node says of itself.
-    fn unreadable(&self) -> Vec<&str> {
+    fn unreadable(&self) -> Vec<String> {
         let entries = || self.decisions.entries().iter();
         let catalog = self.catalog();
         let matters = |key: &str| match (self.subjects.parse_control(key), catalog) {
@@ -128,6 +133,11 @@ impl Office<'_> {
         };
         let unreadable =
             entries().filter(|(key, entry)| matches!(entry.value, Decision::Unreadable) && matters(key));
-        unreadable.map(|(key, _)| key.as_str()).collect()
+        // What the catalog names is there, unless it was lost or has not come yet.
+        let named = catalog.into_iter().flat_map(|catalog| &catalog.apps).filter(|(_, head)| !head.deleted);
+        let specs =
+            named.map(|(app, head)| self.subjects.control(&Control::Spec(app.clone(), head.revision)));
+        let missing = specs.filter(|key| self.decisions.get(key).is_none());
+        unreadable.map(|(key, _)| key.clone()).chain(missing).collect()
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use lattice_proto::AppName;
 use lattice_proto::record::{self, Origin};
 use lattice_proto::subject::Control;
+use lattice_proto::{ActorName, AppName};
 
 use super::Office;
 use super::entry::Decision;
@@ -23,7 +23,7 @@ impl Office<'_> {
         let before = catalog.clone();
         for (app, revision) in met {
             if let Some(head) = catalog.apps.get_mut(&app).filter(|head| head.revision == revision) {
-                head.good = Some(revision);
+                head.came_true();
                 tracing::info!(%app, revision, "everything runs as declared");
                 self.context.events.met(&app, revision);
             }
@@ -40,7 +40,8 @@ impl Office<'_> {
                     self.context.events.update_failed(&app, from, &reason, None);
                     let origin = Origin::Rollback { from, to: good.revision, reason: Some(reason) };
                     let id = format!("automatic-rollback-of-{app}-{from}");
-                    let next = revision::next(&catalog, &app, good.actors.clone(), origin, &id);
+                    let actors = self.taken_back(&app, from, good);
+                    let next = revision::next(&catalog, &app, actors, origin, &id);
                     let guard = Guard { key: &key, revision: stored };
                     let writes = revision::writes(&self.subjects, &catalog, &next);
                     // One at a time: each moves the guard.
@@ -57,6 +58,23 @@ impl Office<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What a good revision says, with as many replicas, and where, as the failed one asks for: what failed is what they
+    /// are made of, and going back to fewer would cost what serves.
+    fn taken_back(&self, app: &AppName, from: u64, good: &record::App) -> BTreeMap<ActorName, record::Actor> {
+        let key = self.subjects.control(&Control::Spec(app.clone(), from));
+        let failed = match self.decisions.get(&key).map(|stored| &stored.value) {
+            Some(Decision::App(failed)) => Some(failed),
+            _ => None,
+        };
+        let mut actors = good.actors.clone();
+        for (name, actor) in &mut actors {
+            let Some(failed) = failed.and_then(|failed| failed.actors.get(name)) else { continue };
+            actor.settings.replicas = failed.settings.replicas;
+            actor.settings.placement.clone_from(&failed.settings.placement);
+        }
+        actors
     }
 
     /// The revision that a failed one is taken back to, or why it is not.

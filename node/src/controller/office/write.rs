@@ -24,6 +24,21 @@ impl Office<'_> {
         &mut self,
         routes: BTreeMap<ActorName, Option<Route>>,
     ) -> Result<(), Error> {
+        let largest = self.context.bus.control.max_payload().saturating_sub(RECORD_HEADERS);
+        let (routes, oversized): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            routes.into_iter().partition(|(_, route)| {
+                route.as_ref().is_none_or(|route| record::encode(route).len() <= largest)
+            });
+        for actor in oversized.into_keys() {
+            if self.oversized_routes.insert(actor.clone()) {
+                tracing::error!(
+                    %actor,
+                    largest,
+                    "an actor's route is larger than a NATS message may be, and was not written: raise `max_payload` of the \
+                     NATS server, or let it run on fewer nodes"
+                );
+            }
+        }
         let known = |actor: &ActorName| {
             let stored = self.routes.get(actor.as_str()).map(|stored| stored.revision);
             self.written.get(actor).copied().max(stored)

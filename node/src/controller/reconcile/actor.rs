@@ -11,6 +11,9 @@ use super::{Plan, Reconciler, State, Update, is_alive};
 use crate::controller::rollout::{self, Orders, Standing, Trial};
 use crate::placement::Placed;
 
+/// Problems that are told of one actor.
+const PROBLEMS: usize = 10;
+
 /// How soon an update that fails and was not taken back is looked at again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -21,7 +24,7 @@ impl Reconciler {
         let placed = self.planner.placed(name).unwrap_or_default();
         let target: BTreeMap<NodeName, u32> =
             placed.nodes.iter().map(|(node, seat)| (node.clone(), seat.replicas)).collect();
-        let before = self.orders_of(name);
+        let before = self.orders_of(name, &state.app);
         let version = state.spec.version;
         let failing = self.observe(name, &mut state, &before, now);
         if let Some(reason) = &failing {
@@ -50,7 +53,7 @@ impl Reconciler {
             target: &target,
             before: &before,
             alive: &|node| self.is_alive(node),
-            ready: &|node, version| self.ready(node, name, version),
+            ready: &|node, version| self.ready(node, name, &state.app, version),
             update,
             observing,
             trial: canary
@@ -144,7 +147,8 @@ impl Reconciler {
         let update = state.update.as_mut()?;
         let there = self.running.get(name).into_iter().flatten();
         let (mut health, mut says) = (Vec::<Health>::new(), None);
-        for (node, running) in there.filter_map(|node| Some((node, self.running_on(node, name)?))) {
+        for (node, running) in there.filter_map(|node| Some((node, self.running_on(node, name, &state.app)?)))
+        {
             let Some(one) = running.versions.get(&version) else { continue };
             health.push(*one);
             if one.crashes > 0 && says.is_none() {
@@ -214,23 +218,26 @@ impl Reconciler {
         }
     }
 
-    fn orders_of(&self, actor: &ActorName) -> Orders {
+    /// What nodes were told to run of it, for this app: versions of another one only look like its own.
+    fn orders_of(&self, actor: &ActorName, app: &AppName) -> Orders {
         let nodes = self.ordered.get(actor).into_iter().flatten();
         let order = |node: &NodeName| {
             let assigned = self.orders.get(node)?.get(actor)?;
             // What a lost node had is not there any more.
             let known = self.nodes.get(node).is_some_and(|seen| seen.state != NodeState::Gone);
-            known.then(|| (node.clone(), assigned.versions.clone()))
+            (known && assigned.app == *app).then(|| (node.clone(), assigned.versions.clone()))
         };
         nodes.filter_map(order).collect()
     }
 
-    fn running_on(&self, node: &NodeName, actor: &ActorName) -> Option<&Running> {
-        self.nodes.get(node)?.record.actors.get(actor)
+    fn running_on(&self, node: &NodeName, actor: &ActorName, app: &AppName) -> Option<&Running> {
+        let running = self.nodes.get(node)?.record.actors.get(actor)?;
+        // A node of an earlier version does not say.
+        running.app.as_ref().is_none_or(|of| of == app).then_some(running)
     }
 
-    fn ready(&self, node: &NodeName, actor: &ActorName, version: u64) -> u32 {
-        self.running_on(node, actor)
+    fn ready(&self, node: &NodeName, actor: &ActorName, app: &AppName, version: u64) -> u32 {
+        self.running_on(node, actor, app)
             .and_then(|running| running.versions.get(&version))
             .map_or(0, |health| health.ready)
     }
@@ -253,7 +260,7 @@ impl Reconciler {
         problems.extend(failing.map(|reason| format!("the update fails: {reason}")));
         for node in self.running.get(name).into_iter().flatten() {
             let Some(seen) = self.nodes.get(node).filter(|seen| is_alive(seen)) else { continue };
-            let Some(running) = seen.record.actors.get(name) else { continue };
+            let Some(running) = self.running_on(node, name, &state.app) else { continue };
             problems.extend(running.problem.as_ref().map(|problem| format!("on {node}: {problem}")));
             let all = running.ready();
             let ready = running.versions.get(&version).map_or(0, |health| health.ready);
@@ -279,9 +286,17 @@ impl Reconciler {
             updating: state.update.is_some(),
             canary,
             on_demand: matches!(state.spec.settings.replicas, Replicas::Range(range) if range.min == 0),
-            problems: problems.into_iter().collect(),
+            problems: few(problems),
         }
     }
+}
+
+/// The first of them, and how many more there are: what goes wrong on every node of a large lattice is the same mostly, and
+/// a route is a record that must stay small.
+fn few(problems: BTreeSet<String>) -> Vec<String> {
+    let more = problems.len().saturating_sub(PROBLEMS);
+    let first = problems.into_iter().take(PROBLEMS);
+    first.chain((more > 0).then(|| format!("and {more} more of the kind"))).collect()
 }
 
 /// The trial that goes on, unless the new version was found to be broken.

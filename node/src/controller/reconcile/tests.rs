@@ -87,7 +87,10 @@ impl Simulation {
                     (*version, Health { ready: *replicas, ..health(*version) })
                 };
                 let versions = assigned.versions.iter().map(health).collect();
-                record.actors.insert(actor.clone(), Running { versions, problem: None });
+                record.actors.insert(
+                    actor.clone(),
+                    Running { app: Some(assigned.app.clone()), versions, problem: None },
+                );
             }
             self.nodes.insert(name.clone(), record.clone());
             self.tell(&record, NodeState::Ready);
@@ -112,6 +115,24 @@ impl Simulation {
     fn running(&self, actor: &str) -> u32 {
         self.nodes.values().filter_map(|node| node.actors.get(actor)).map(Running::ready).sum()
     }
+}
+
+#[test]
+fn what_another_app_runs_under_the_same_name_does_not_count() {
+    let mut simulation = Simulation::new(3);
+    let one = [("one".into(), 1, settings(6))];
+    simulation.reconciler.set_app(&app("a", 1, &one), None);
+    simulation.settle();
+    // Both have a version 1, and nothing tells them apart but the app.
+    simulation.reconciler.keep_apps(|app| app.as_str() != "a");
+    simulation.reconciler.set_app(&app("b", 1, &one), None);
+    let plan = simulation.reconciler.plan(simulation.now);
+    assert_eq!(plan.met, BTreeMap::new());
+    let route = plan.routes.values().flatten().next().unwrap();
+    assert_eq!((route.app.as_str(), route.targets.len()), ("b", 0));
+    simulation.obey(&plan, |_| Health::default());
+    let plans = simulation.settle();
+    assert_eq!(plans.iter().flat_map(|plan| plan.met.keys()).map(AppName::as_str).collect::<Vec<_>>(), ["b"]);
 }
 
 #[test]
