@@ -33,8 +33,8 @@ pub struct Planner {
     changed: BTreeSet<ActorName>,
     /// Whether a seat was given up, so that somebody else may have its room.
     freed: bool,
-    /// Actors that must be apart from others.
-    apart: BTreeSet<ActorId>,
+    /// For each name those actors that must be apart from it.
+    objectors: BTreeMap<ActorName, BTreeSet<ActorId>>,
 }
 
 #[derive(Debug, Clone)]
@@ -106,6 +106,10 @@ impl Planner {
         let old = self.actors[id as usize].take();
         let apart: BTreeSet<ActorName> =
             old.iter().flat_map(|old| old.demand.placement.apart.clone()).collect();
+        self.withdraw_objections(id, &apart);
+        for other in &demand.placement.apart {
+            self.objectors.entry(other.clone()).or_default().insert(id);
+        }
         let apart: BTreeSet<ActorName> = apart.union(&demand.placement.apart).cloned().collect();
         let mut actor = Actor {
             name: name.clone(),
@@ -126,10 +130,6 @@ impl Planner {
             self.freed = true;
         }
         self.actors[id as usize] = Some(actor);
-        match demand.placement.apart.is_empty() {
-            true => self.apart.remove(&id),
-            false => self.apart.insert(id),
-        };
         self.stale = true;
         let why: Arc<str> = why.into();
         self.soil(id, &why);
@@ -149,11 +149,22 @@ impl Planner {
             self.roster.seat(*node, id, &actor.demand, 0);
         }
         self.free.push(id);
-        self.apart.remove(&id);
+        self.withdraw_objections(id, &actor.demand.placement.apart);
         self.dirty.remove(name);
         self.uneasy.remove(name);
         self.changed.insert(name.clone());
         (self.freed, self.stale) = (true, true);
+    }
+
+    fn withdraw_objections(&mut self, id: ActorId, apart: &BTreeSet<ActorName>) {
+        for other in apart {
+            if let Some(objectors) = self.objectors.get_mut(other) {
+                objectors.remove(&id);
+                if objectors.is_empty() {
+                    self.objectors.remove(other);
+                }
+            }
+        }
     }
 
     /// What was decided before: known to a new leader from what is stored.
@@ -250,7 +261,7 @@ impl Planner {
         if before_replicas != replicas {
             self.changed.insert(actor.name.clone());
             // Where somebody must be apart, one that comes keeps others away as one that goes lets them in.
-            self.freed |= replicas < before_replicas || !self.apart.is_empty();
+            self.freed |= replicas < before_replicas || !self.objectors.is_empty();
             self.stale = true;
         }
         // Fewer replicas are there for the reason for which more were.
@@ -278,12 +289,9 @@ impl Planner {
         if let Some(other) = actor.demand.placement.apart.iter().find(|name| is_there(name)) {
             return Err(Misfit::Apart(other.clone()));
         }
-        let objects = node
-            .actors
-            .keys()
-            .filter_map(|id| self.actor(*id))
-            .find(|other| other.name != actor.name && other.demand.placement.apart.contains(&actor.name));
-        match objects {
+        let objectors = self.objectors.get(&actor.name).into_iter().flatten();
+        let mut there = objectors.filter(|id| node.replicas_of(**id) > 0).filter_map(|id| self.actor(*id));
+        match there.find(|other| other.name != actor.name) {
             Some(other) => Err(Misfit::Apart(other.name.clone())),
             None => Ok(()),
         }
