@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use lattice_proto::admin::{ApplyRequest, RollbackRequest};
-use lattice_tests::{Fault, Lattice, artifacts, manifests};
+use lattice_tests::{Fault, Lattice, artifacts, manifests, wait_until};
 use serde_json::json;
+
+const LATEST: Duration = Duration::from_secs(30);
 
 async fn apply_if(lattice: &Lattice, manifest: String, revision: u64) -> Result<u64, Fault> {
     let mut client = lattice.admin(0);
@@ -69,9 +72,10 @@ async fn going_back_skips_what_failed() {
     lattice.apply(&greeting("One")).await;
     let broken = manifests::greeter_with("limits = { memory = \"64KiB\" }");
     lattice.try_apply(0, &broken).await.unwrap_err();
-    lattice.wait_for_spread(0, "greeter", &[1], std::time::Duration::from_secs(30)).await;
-    let good: Vec<bool> = lattice.history(0, "greeter").await.iter().map(|revision| revision.good).collect();
-    assert_eq!(good, [true, false, true]);
+    let good =
+        async || lattice.history(0, "greeter").await.iter().map(|revision| revision.good).collect::<Vec<_>>();
+    wait_until("the third revision is known to be good", LATEST, good, |good| good == &[true, false, true])
+        .await;
     // All that ever ran as declared is what runs now.
     let fault = lattice.roll_back(0, "greeter", None).await.unwrap_err();
     assert_eq!(fault.kind(), "invalid-request", "{fault}");
