@@ -127,6 +127,10 @@ pub struct Health {
     /// Those of them that ended with their instance.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed: u64,
+    /// For how long its replicas have taken messages on this node, in milliseconds, while the leader wants to know: the
+    /// counts are as old as this at the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_ms: Option<u64>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this shape")]

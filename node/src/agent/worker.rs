@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lattice_proto::record::{Assigned, Health, Running};
 use lattice_proto::{ActorName, AppName};
@@ -32,6 +32,8 @@ const LOOK: Duration = Duration::from_secs(1);
 struct Deployed {
     local: Arc<LocalActor>,
     compiled: Compiled,
+    /// When its first replica began to take messages.
+    since: Option<Instant>,
 }
 
 /// What runs here, by version.
@@ -190,6 +192,8 @@ fn running(
             health.crashes = now.crashes.saturating_sub(before.crashes);
             health.handled = now.handled.saturating_sub(before.handled);
             health.failed = now.failed.saturating_sub(before.failed);
+            let since = deployed.since.map_or(Duration::ZERO, |since| since.elapsed());
+            health.observed_ms = Some(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         }
         versions.insert(*version, health);
     }
@@ -252,7 +256,7 @@ async fn raise(
     replicas: u32,
     tools: &Tools,
 ) -> Result<(), Problem> {
-    let Deployed { local, compiled } = match now.entry(version) {
+    let Deployed { local, compiled, since } = match now.entry(version) {
         Entry::Occupied(known) => known.into_mut(),
         Entry::Vacant(new) => {
             let spec = tools.specs.get(&wanted.app, version, actor).await.map_err(Problem::Fetch)?;
@@ -270,12 +274,13 @@ async fn raise(
             tools.local.insert(actor.clone(), version, local.clone());
             // Before it has its first replica, or it would get more calls than are its part.
             tools.local.set_canary(actor, wanted.canary);
-            new.insert(Deployed { local, compiled })
+            new.insert(Deployed { local, compiled, since: None })
         }
     };
     while local.count() < replicas as usize {
         let replica = Replica::start(compiled.clone(), local.home.clone()).await.map_err(Problem::Start)?;
         local.add(Arc::new(replica));
+        since.get_or_insert_with(Instant::now);
     }
     Ok(())
 }

@@ -385,7 +385,10 @@ impl Following {
             && speaks
             && !leftovers
             && actors.iter().all(|status| met(status) && seen(status));
-        Ok(Progress { actors, reached: came_true || now, superseded })
+        // The leader remembers what came true, so that it can be gone back to; a declaration is done with that and not
+        // before. It remembers neither trials nor deletions, nor what is no longer the latest.
+        let remembered = superseded.is_none() && !self.spec.actors.is_empty() && !self.spec.is_on_trial();
+        Ok(Progress { actors, reached: came_true || (now && !remembered), superseded })
     }
 
     /// What the revisions after this one say of it.

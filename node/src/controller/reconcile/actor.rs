@@ -36,9 +36,14 @@ impl Reconciler {
         let update = &state.spec.settings.update;
         let observe = Duration::from_millis(update.observe.0);
         // An update to nothing has nothing to wait for.
+        let observed = self.observed(name, &state.app, version);
+        // What a node says of the time goes with its counts. By the leader's own clock alone, counts that are late would
+        // pass for a version that does well.
+        let short = |observed: &Duration| *observed < observe;
         let observing = !target.is_empty()
             && state.update.is_some_and(|update| {
                 update.first_ready.is_none_or(|first| now.duration_since(first) < observe)
+                    || (!observed.is_empty() && observed.iter().all(short))
             });
         if let Some(Update { first_ready: Some(first) }) = state.update
             && observing
@@ -66,7 +71,7 @@ impl Reconciler {
             && after
                 .iter()
                 .all(|(node, versions)| versions.len() == 1 && versions.get(&version) == target.get(node));
-        if in_place && !observing {
+        if in_place && !observing && !observed.iter().any(short) {
             state.update = None;
         }
         let updating = state.update.is_some();
@@ -240,6 +245,14 @@ impl Reconciler {
         self.running_on(node, actor, app)
             .and_then(|running| running.versions.get(&version))
             .map_or(0, |health| health.ready)
+    }
+
+    /// For how long each node that has replicas of a version says to have observed it.
+    fn observed(&self, name: &ActorName, app: &AppName, version: u64) -> Vec<Duration> {
+        let nodes = self.running.get(name).into_iter().flatten().filter(|node| self.is_alive(node));
+        let health = nodes.filter_map(|node| self.running_on(node, name, app)?.versions.get(&version));
+        let ready = health.filter(|health| health.ready > 0);
+        ready.filter_map(|health| health.observed_ms.map(Duration::from_millis)).collect()
     }
 
     fn is_alive(&self, node: &NodeName) -> bool {

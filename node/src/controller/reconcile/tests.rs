@@ -118,6 +118,33 @@ impl Simulation {
 }
 
 #[test]
+fn counts_that_come_late_are_waited_for() {
+    let mut simulation = Simulation::new(3);
+    let one = |version: u64| [("one".into(), version, settings(6))];
+    simulation.reconciler.set_app(&app("a", 1, &one(1)), None);
+    simulation.settle();
+    simulation.reconciler.set_app(&app("a", 2, &one(2)), None);
+    // By the leader's clock all is well for an hour, and the nodes have looked for a moment only.
+    let late = |_: u64| Health { observed_ms: Some(200), ..Health::default() };
+    for _ in 0..50 {
+        simulation.step(late);
+        simulation.now += Duration::from_secs(60);
+    }
+    let there = |version: u64| {
+        let running = simulation.nodes.values().flat_map(|node| node.actors.values());
+        running.filter_map(|running| running.versions.get(&version)).map(|health| health.ready).sum::<u32>()
+    };
+    assert_eq!((there(1), there(2)), (6, 2), "no more than the first are made");
+    for mut record in simulation.nodes.clone().into_values() {
+        let health = record.actors.values_mut().filter_map(|running| running.versions.get_mut(&2));
+        health.for_each(|health| (health.observed_ms, health.crashes) = (Some(5_000), 3));
+        simulation.tell(&record, NodeState::Ready);
+    }
+    let plan = simulation.reconciler.plan(simulation.now);
+    assert!(plan.failed.contains_key("a"), "{:?}", plan.failed);
+}
+
+#[test]
 fn what_another_app_runs_under_the_same_name_does_not_count() {
     let mut simulation = Simulation::new(3);
     let one = [("one".into(), 1, settings(6))];
@@ -180,8 +207,12 @@ fn a_version_that_fails_is_reported_until_it_is_taken_back() {
     simulation.reconciler.set_app(&app("a", 1, &[("one".into(), 1, settings(6))]), None);
     simulation.settle();
     simulation.reconciler.set_app(&app("a", 2, &[("one".into(), 2, settings(6))]), Some(1));
-    let sick =
-        |version| Health { crashes: if version == 2 { 5 } else { 0 }, handled: 5, failed: 5, ready: 0 };
+    let sick = |version| Health {
+        crashes: if version == 2 { 5 } else { 0 },
+        handled: 5,
+        failed: 5,
+        ..Health::default()
+    };
     let mut failed = Vec::new();
     for _ in 0..10 {
         failed.extend(simulation.step(sick).failed.into_values());

@@ -150,7 +150,9 @@ fn replicas_move_only_when_others_are_there() {
 
 #[test]
 fn few_failures_are_an_accident_and_many_are_not() {
-    let health = |crashes, handled, failed| std::iter::once(Health { ready: 1, crashes, handled, failed });
+    let health = |crashes, handled, failed| {
+        std::iter::once(Health { ready: 1, crashes, handled, failed, ..Health::default() })
+    };
     assert_eq!(broken(health(0, 1_000, 0), Percent(5)), None);
     assert_eq!(broken(health(2, 2, 2), Percent(5)), None, "twice may be chance");
     assert_eq!(broken(health(3, 1_000, 3), Percent(5)), None, "three of a thousand are within the bound");
