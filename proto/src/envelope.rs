@@ -20,7 +20,7 @@ use prost::Message;
 use crate::id::Incarnation;
 
 #[allow(missing_docs, clippy::unwrap_used, reason = "generated; the .proto file carries the documentation")]
-mod wire {
+pub(crate) mod wire {
     include!(concat!(env!("OUT_DIR"), "/lattice.wire.v1.rs"));
 }
 

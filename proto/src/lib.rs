@@ -1,8 +1,8 @@
 //! Every byte that crosses a process or sandbox boundary in Lattice.
 //!
 //! In reading order: what things are called ([`id`], [`subject`]), what nodes say to each other ([`envelope`],
-//! [`fault`]), what is declared ([`manifest`]) and what is kept in the shared store ([`record`]), what happened
-//! ([`event`]), what an artifact says of itself ([`metadata`]), and the admin API ([`admin`], with the feature `grpc`).
+//! [`fault`]), what is declared ([`manifest`]) and what is kept in the shared store ([`record`], and for keyed actors [`shard`] and [`state`]),
+//! what happened ([`event`]), what an artifact says of itself ([`metadata`]), and the admin API ([`admin`], with the feature `grpc`).
 //!
 //! This crate does no I/O and knows neither NATS nor Wasmtime. Whatever it parses is hostile until it has been parsed.
 
@@ -17,6 +17,9 @@ pub mod fault;
 
 pub mod manifest;
 pub mod record;
+
+pub mod shard;
+pub mod state;
 
 pub mod event;
 

@@ -54,6 +54,9 @@ pub enum Artifact {
 /// All that a manifest sets for one actor, with the defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
+    /// Whether it has replicas that are all alike, or state under keys.
+    #[serde(default, skip_serializing_if = "Kind::is_replicated")]
+    pub kind: Kind,
     /// How many replicas run in the whole lattice.
     pub replicas: Replicas,
     /// Messages that one replica handles at once. More than 1 shares an instance, and its fate after a trap.
@@ -74,6 +77,51 @@ pub struct Settings {
     pub grants: Grants,
     /// Its environment variables, and all of them.
     pub env: BTreeMap<String, String>,
+}
+
+/// What an actor is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Stateless: any of its replicas takes any message.
+    #[default]
+    Replicated,
+    /// One activation for each key, which keeps state.
+    Keyed(Keyed),
+}
+
+impl Kind {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this shape")]
+    fn is_replicated(&self) -> bool {
+        *self == Kind::Replicated
+    }
+
+    /// What a keyed actor sets besides.
+    pub fn keyed(self) -> Option<Keyed> {
+        match self {
+            Kind::Keyed(keyed) => Some(keyed),
+            Kind::Replicated => None,
+        }
+    }
+}
+
+/// What only keyed actors set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyed {
+    /// How long an activation without messages stays in memory.
+    pub idle: Millis,
+    /// Whether an owner serves only while its lease is sure to be valid.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
+    /// The largest state of one key.
+    pub state: Bytes,
+}
+
+impl Default for Keyed {
+    fn default() -> Self {
+        // With the envelope it fits the 1 MiB that NATS takes unless it is told otherwise.
+        Self { idle: Millis(120_000), strict: false, state: Bytes(960 << 10) }
+    }
 }
 
 /// A way in from outside.
@@ -136,6 +184,7 @@ pub mod bound {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            kind: Kind::Replicated,
             replicas: Replicas::Count(1),
             concurrency: 1,
             mailbox: 1024,

@@ -6,7 +6,7 @@
 //! | [`Node`] | nodes bucket, `node.<name>` | the node itself, on change |
 //! | [`NodeStatus`] | nodes bucket, `state.<name>` | the leader |
 //! | [`Route`] | routes bucket, `<actor>` | the leader |
-//! | [`Term`], [`Assignment`] | control stream | the leader, guarded by its term |
+//! | [`Term`], [`Assignment`], [`Shards`] | control stream | the leader, guarded by its term |
 //! | [`NodeOrder`] | control stream | any node, for an operator |
 //! | [`Catalog`], [`App`] | control stream | any node, guarded by the catalog's sequence |
 //! | [`Event`](crate::event::Event) | events stream | whoever saw it happen |
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::id::{ActorName, AppName, Digest, Incarnation, NodeName, Operation};
 use crate::manifest::{Percent, Settings};
+use crate::shard::Shard;
 
 /// The format that this version writes and the newest that it reads.
 pub const FORMAT: u16 = 1;
@@ -96,6 +97,9 @@ pub struct Node {
     /// What runs there now.
     #[serde(default)]
     pub actors: BTreeMap<ActorName, Running>,
+    /// Shards that it let go of, with the epoch in which it owned them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub released: BTreeMap<Shard, u64>,
 }
 
 /// How one actor fares on one node.
@@ -234,6 +238,9 @@ pub struct Route {
     /// Whether plain NATS clients may call it.
     #[serde(default)]
     pub nats: bool,
+    /// Whether it is a keyed actor: each message goes to the owner of its key's shard.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keyed: bool,
     /// Whether another version is taking its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub updating: bool,
@@ -292,6 +299,57 @@ pub struct Assignment {
     pub term: u64,
     /// By actor.
     pub actors: BTreeMap<ActorName, Assigned>,
+}
+
+/// Who owns the shards of keyed actors.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shards {
+    /// The term of the leader that decided it; lower ones are refused.
+    pub term: u64,
+    /// The nodes that own any, or are to.
+    pub owners: Vec<Owner>,
+    /// By number. How many there are never changes.
+    pub shards: Vec<Owned>,
+}
+
+/// A node that owns shards.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Owner {
+    /// Its name.
+    pub name: NodeName,
+    /// The start of it that owns them; another start owns nothing yet.
+    pub incarnation: Incarnation,
+}
+
+/// Who owns one shard.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owned {
+    /// Grows with each change of the owner.
+    pub epoch: u64,
+    /// The owner, as its place among the owners; none while nobody could have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u16>,
+    /// Who is to have it as soon as the owner has let go of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u16>,
+}
+
+impl Shards {
+    /// The owner of a shard, with its epoch.
+    pub fn owner(&self, shard: Shard) -> Option<(&Owner, u64)> {
+        let owned = self.shards.get(usize::from(shard.0))?;
+        Some((self.owners.get(usize::from(owned.owner?))?, owned.epoch))
+    }
+
+    /// Who is to have a shard next.
+    pub fn next(&self, shard: Shard) -> Option<&Owner> {
+        self.owners.get(usize::from(self.shards.get(usize::from(shard.0))?.next?))
+    }
+
+    /// How many shards there are.
+    pub fn count(&self) -> u16 {
+        u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
+    }
 }
 
 /// What one node is to run of one actor. What a version is stands in the revision of the app with the same number.

@@ -6,12 +6,14 @@
 //! lat.<lattice>.control.<term|catalog|spec.…|assign.…>           what is declared and decided
 //! lat.<lattice>.route.<actor>                                    routes, republished as they change
 //! lat.<lattice>.event.<kind>                                     what happened
+//! lat.<lattice>.state.<partition>.<shard>.<actor>.<key>          what keyed actors keep
 //! ```
 
 use std::fmt::Write;
 
 use crate::envelope::MAX_TOGETHER;
 use crate::event::Kind;
+use crate::shard::Shard;
 use crate::id::{ActorId, ActorName, AppName, Incarnation, LatticeId, MAX_KEY_BYTES, NodeName, Operation};
 
 /// Why a subject could not be read.
@@ -64,6 +66,8 @@ pub enum Control {
     Assign(NodeName),
     /// What an operator wants of one node.
     Node(NodeName),
+    /// Who owns which shard.
+    Shards,
 }
 
 /// Builds and parses the names of one lattice.
@@ -188,6 +192,7 @@ impl Subjects {
             Control::Spec(app, revision) => format!("{prefix}control.spec.{app}.{revision}"),
             Control::Assign(node) => format!("{prefix}control.assign.{node}"),
             Control::Node(node) => format!("{prefix}control.node.{node}"),
+            Control::Shards => format!("{prefix}control.shards"),
         }
     }
 
@@ -214,6 +219,7 @@ impl Subjects {
         match tokens[..] {
             ["term"] => Ok(Control::Term),
             ["catalog"] => Ok(Control::Catalog),
+            ["shards"] => Ok(Control::Shards),
             ["spec", app, revision] => Ok(Control::Spec(
                 app.parse().map_err(|_| Malformed("invalid app name"))?,
                 revision.parse().map_err(|_| Malformed("invalid revision"))?,
@@ -254,6 +260,41 @@ impl Subjects {
         let word = subject.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix("event."));
         let word = word.ok_or(Malformed("not an event"))?;
         word.parse().map_err(|_| Malformed("unknown kind of event"))
+    }
+
+    /// Where the record of one key is kept.
+    pub fn state(&self, shard: Shard, actor: &ActorName, key: &str) -> String {
+        let (prefix, partition) = (&self.prefix, shard.partition());
+        format!("{prefix}state.{partition}.{shard}.{actor}.{}", encode_key(key))
+    }
+
+    /// All records of one partition.
+    pub fn state_filter(&self, partition: u16) -> String {
+        format!("{}state.{partition}.>", self.prefix)
+    }
+
+    /// Whose record a subject under [`Self::state_filter`] names.
+    ///
+    /// # Errors
+    /// When it has the wrong number of tokens or one of them is no valid name.
+    pub fn parse_state(&self, subject: &str) -> Result<(Shard, ActorId), Malformed> {
+        let rest = subject.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix("state."));
+        let tokens: Vec<&str> = rest.ok_or(Malformed("not a state record"))?.split('.').collect();
+        let [partition, shard, name, key] = tokens[..] else {
+            return Err(Malformed("expected `<partition>.<shard>.<actor>.<key>`"));
+        };
+        let number = |text: &str| text.parse::<u16>().map_err(|_| Malformed("invalid number"));
+        let shard = Shard(number(shard)?);
+        if number(partition)? != shard.partition() {
+            return Err(Malformed("a shard in the wrong partition"));
+        }
+        let name = name.parse().map_err(|_| Malformed("invalid actor name"))?;
+        Ok((shard, ActorId { name, key: Some(decode_key(key)?.into()) }))
+    }
+
+    /// The stream of the records of one partition.
+    pub fn state_stream(&self, partition: u16) -> String {
+        format!("lat_{}_state_{partition}", self.lattice)
     }
 
     /// The stream of what happened.

@@ -1,5 +1,6 @@
 //! The manifest as it is written: TOML with the place of every value kept, so that errors can name it.
 
+mod keyed;
 mod placement;
 mod replicas;
 mod update;
@@ -11,7 +12,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Actor, Artifact, Bytes, Grants, Ingress, Limits, Manifest, Millis, Placement, Settings, Update, bound,
+    Actor, Artifact, Bytes, Each, Grants, Ingress, Kind, Limits, Manifest, Millis, Placement, Replicas, Settings, Update,
+    bound,
 };
 use crate::id::{ActorName, Digest, EXTERNAL};
 
@@ -58,8 +60,8 @@ struct SourceActor {
     limits: Option<SourceLimits>,
     grants: Option<SourceGrants>,
     env: Option<BTreeMap<Spanned<String>, String>>,
-    idle: Option<Spanned<toml::Value>>,
-    mode: Option<Spanned<toml::Value>>,
+    idle: Option<Spanned<String>>,
+    mode: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +71,7 @@ struct SourceLimits {
     cpu: Option<Spanned<toml::Value>>,
     turn: Option<Spanned<String>>,
     payload: Option<Spanned<String>>,
+    state: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -158,13 +161,6 @@ impl Text<'_> {
     ) -> Result<T, Error> {
         value.get_ref().parse().map_err(|error: T::Err| self.error(field, value, error))
     }
-
-    fn not_served<T>(&self, field: &str, value: Option<&Spanned<T>>) -> Result<(), Error> {
-        match value {
-            Some(value) => Err(self.error(field, value, "not served by this version of Lattice; remove it")),
-            None => Ok(()),
-        }
-    }
 }
 
 pub(super) fn parse(text: &str, file: &str) -> Result<Manifest, Error> {
@@ -199,32 +195,20 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Manifest, Error> {
 
 fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor, Error> {
     let field = |name: &str| format!("{field}.{name}");
-    if let Some(kind) = &source.kind {
-        match kind.get_ref().as_str() {
-            "replicated" => {}
-            "keyed" => {
-                return Err(at.error(
-                    &field("kind"),
-                    kind,
-                    "keyed actors are not served by this version of Lattice",
-                ));
-            }
-            _ => return Err(at.error(&field("kind"), kind, "expected `replicated`")),
-        }
-    }
-    at.not_served(&field("idle"), source.idle.as_ref())?;
-    at.not_served(&field("mode"), source.mode.as_ref())?;
-
+    let kind = keyed::kind(at, &field, source)?;
     let defaults = Settings::default();
     let count = |name: &str, value: &Option<Spanned<i64>>, default: u32, highest: u32| match value {
         Some(value) => at.number(&field(name), value, 1, highest),
         None => Ok(default),
     };
     let settings = Settings {
-        replicas: source
-            .replicas
-            .as_ref()
-            .map_or(Ok(defaults.replicas), |value| replicas::parse(at, &field("replicas"), value))?,
+        kind,
+        replicas: match (kind, &source.replicas) {
+            // Each node that fits holds activations; how many there are is not for the manifest to say.
+            (Kind::Keyed(_), _) => Replicas::Each(Each::Each),
+            (Kind::Replicated, Some(value)) => replicas::parse(at, &field("replicas"), value)?,
+            (Kind::Replicated, None) => defaults.replicas,
+        },
         concurrency: count("concurrency", &source.concurrency, defaults.concurrency, bound::CONCURRENCY)?,
         mailbox: count("mailbox", &source.mailbox, defaults.mailbox, bound::MAILBOX)?,
         ingress: source
