@@ -16,6 +16,9 @@ pub struct Metadata {
     /// The version of the SDK that wrote it.
     #[serde(default)]
     pub sdk: String,
+    /// Whether it is a keyed actor.
+    #[serde(default)]
+    pub keyed: bool,
     /// The operations that the actor serves.
     #[serde(default)]
     pub operations: Vec<OperationMetadata>,
@@ -32,6 +35,9 @@ pub struct OperationMetadata {
     /// Whether running it twice does no more than running it once, so that a router may try again.
     #[serde(default)]
     pub idempotent: bool,
+    /// Whether it leaves the state of a keyed actor as it is, and neither sends nor reminds. Says nothing of other actors.
+    #[serde(default)]
+    pub read: bool,
 }
 
 impl Metadata {
@@ -44,6 +50,7 @@ impl Metadata {
         for line in section.split(|byte| *byte == b'\n' || *byte == 0).filter(|line| !line.is_empty()) {
             let one: Metadata = serde_json::from_slice(line)?;
             all.sdk = one.sdk;
+            all.keyed |= one.keyed;
             all.operations.extend(one.operations);
         }
         Ok(all)
@@ -61,5 +68,15 @@ mod tests {
         let names: Vec<_> = metadata.operations.iter().map(|o| (o.name.as_str(), o.idempotent)).collect();
         assert_eq!(names, [("a", true), ("b", false)]);
         assert!(Metadata::parse(b"garbage").is_err());
+    }
+
+    #[test]
+    fn a_keyed_actor_says_so_and_which_of_its_operations_only_read() {
+        let line = r#"{"keyed":true,"operations":[{"name":"lines","read":true},{"name":"add","read":false},{"name":"old"}]}"#;
+        let metadata = Metadata::parse(line.as_bytes()).unwrap();
+        assert!(metadata.keyed);
+        let reads: Vec<_> = metadata.operations.iter().map(|operation| operation.read).collect();
+        assert_eq!(reads, [true, false, false]);
+        assert!(!Metadata::parse(br#"{"sdk":"0.1.0"}"#).unwrap().keyed);
     }
 }
