@@ -33,6 +33,7 @@ pub use self::specs::Specs;
 use crate::artifact::Artifacts;
 use crate::bus::{Bus, Change, LEASE, Link};
 use crate::events::Events;
+use crate::keyed::Keyed;
 use crate::membership::{Identity, Inventory};
 use crate::replica::Local;
 use crate::router::Router;
@@ -50,6 +51,8 @@ pub struct Tools {
     pub artifacts: Artifacts,
     /// Where running actors are listed.
     pub local: Local,
+    /// For the keys of keyed actors.
+    pub keyed: Keyed,
     /// Through whom they call.
     pub router: Router,
     /// Where their state is reported.

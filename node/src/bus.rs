@@ -16,10 +16,12 @@ mod temporary;
 mod watch;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream;
 use bytes::Bytes;
+use lattice_proto::shard::PARTITIONS;
 use lattice_proto::subject::Subjects;
 
 use crate::causes::full;
@@ -28,7 +30,7 @@ pub use connection::{Connection, Link, RequestError, Subscription};
 pub use log::{Log, Logged, Place, ReadError, Reader, Until};
 pub use object::Objects;
 pub use opening::Opening;
-pub use space::{Entry, Guard, Space};
+pub use space::{Entry, Fate, Guard, Space};
 pub use watch::{Change, Mirror, Watch};
 
 /// How to reach NATS.
@@ -113,6 +115,8 @@ pub struct Bus {
     pub objects: Objects,
     /// What happened.
     pub events: Log,
+    /// What keyed actors keep, by partition.
+    pub states: Arc<[Space]>,
     /// How many servers of a cluster keep what is created.
     copies: usize,
 }
@@ -154,12 +158,37 @@ impl Bus {
             objects: Objects::new(calls.clone(), subjects.artifacts_bucket()),
             // Many may read them at once, which must not delay a renewal.
             events: Log::new(calls.clone(), subjects.events_stream()),
+            states: (0..PARTITIONS)
+                .map(|partition| Space::stream(calls.clone(), subjects.state_stream(partition)))
+                .collect(),
             calls,
             control,
             copies: options.copies.max(1),
         };
         let opening = Opening::new(options, bus.clone(), open_calls, open_control);
         (bus, opening)
+    }
+
+    /// Creates the streams of what keyed actors keep, where they are missing.
+    pub async fn ensure_states(&self, subjects: &Subjects) -> Result<(), Error> {
+        let context = self.control.jetstream()?;
+        for partition in 0..PARTITIONS {
+            let name = subjects.state_stream(partition);
+            if context.get_stream(&name).await.is_ok() {
+                continue;
+            }
+            let config = jetstream::stream::Config {
+                name,
+                subjects: vec![subjects.state_filter(partition)],
+                max_messages_per_subject: 1,
+                allow_direct: true,
+                num_replicas: self.copies,
+                ..Default::default()
+            };
+            let made = context.create_stream(config).await;
+            made.map_err(|error| Error::failed("creating a state stream", full(&error)))?;
+        }
+        Ok(())
     }
 
     /// Creates what is missing. Two nodes that do so at once ask for the same and both succeed.

@@ -11,6 +11,7 @@ mod compile;
 mod guest;
 mod inspect;
 mod instance;
+mod keyed;
 mod settle;
 
 use std::path::Path;
@@ -28,6 +29,7 @@ pub use guest::Home;
 pub(crate) use guest::{Guest, current_turn};
 pub use inspect::{MAX_ARTIFACT, Refused};
 pub use instance::{Exit, Instance};
+pub use keyed::{Asleep, Ended, KeyedInstance, Serving};
 
 /// How often running guests are asked to give way. Short enough that a spinning guest delays others little, long
 /// enough that the check costs nothing.

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::controller::{self, Declarations, NodeOrders, Observer};
 use crate::engine::Engine;
 use crate::events::{Archive, Events};
+use crate::keyed::{Handover, Keyed, Owners, Store};
 use crate::membership::{self, Identity, Inventory, Leader, ToLeader};
 use crate::nats_child::NatsChild;
 use crate::replica::Local;
@@ -125,6 +126,7 @@ async fn serve(
         Peers::new(bus.calls.clone(), subjects.clone(), me.incarnation.clone(), counters.clone());
     let table =
         Table::new(bus.clone(), subjects.clone(), me.incarnation.clone(), peers.clone(), counters.clone());
+    let (owners, ownership) = Owners::new(me.incarnation.clone());
     let router = Router::new(Parts {
         bus: bus.calls.clone(),
         subjects: subjects.clone(),
@@ -132,6 +134,7 @@ async fn serve(
         zone: config.labels.get("zone").cloned(),
         clock: clock.clone(),
         local: local.clone(),
+        owners: owners.clone(),
         table,
         peers: peers.clone(),
         leader: to_leader.clone(),
@@ -186,10 +189,14 @@ async fn serve(
     tasks.spawn(peers.watch());
     tasks.spawn(local.clone().watch());
     tasks.spawn(agent::report(local.clone(), me.incarnation.clone(), to_leader));
+    tasks.spawn(ownership.run(bus.clone(), subjects.clone(), counters.clone()));
+    let keyed = Keyed::new(owners, Store::new(bus.clone(), subjects.clone(), me.incarnation.clone()));
+    tasks.spawn(Handover::new(keyed.clone(), inventory.clone()).run());
     let tools = Tools {
         specs: Specs::new(bus.clone(), subjects.clone(), known.as_ref()),
         artifacts: artifacts.clone(),
         local,
+        keyed,
         router: router.clone(),
         inventory: inventory.clone(),
         events: events.clone(),

@@ -28,6 +28,7 @@ mod planner;
 mod rebalance;
 mod roster;
 mod seats;
+pub mod shards;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +39,11 @@ use lattice_proto::manifest::{Placement, Settings};
 pub use explain::{Explanation, Verdict};
 pub use fit::Misfit;
 pub use planner::Planner;
+
+/// Whether a node with these labels may run what is to be placed so.
+pub fn fits(placement: &Placement, labels: &BTreeMap<String, String>) -> bool {
+    fit::labels(placement, labels).is_ok()
+}
 
 /// What one actor asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,6 +19,7 @@ mod choice;
 mod handled;
 mod hold;
 mod inbox;
+mod keyed;
 mod ingress;
 mod peer;
 mod post;
@@ -39,6 +40,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::bus::Connection;
 use crate::clock::ServerClock;
+use crate::keyed::Owners;
 use crate::membership::ToLeader;
 use crate::replica::Local;
 use crate::telemetry::{Counters, Span, Subject};
@@ -84,6 +86,7 @@ struct Shared {
     zone: Option<String>,
     clock: Arc<ServerClock>,
     local: Local,
+    owners: Owners,
     table: Table,
     counters: Counters,
     /// For the payloads that wait on this node.
@@ -110,6 +113,8 @@ pub struct Parts {
     pub clock: Arc<ServerClock>,
     /// What runs here.
     pub local: Local,
+    /// Who owns the shards of keyed actors.
+    pub owners: Owners,
     /// What runs elsewhere.
     pub table: Table,
     /// The other nodes.
@@ -123,7 +128,7 @@ pub struct Parts {
 impl Router {
     /// A router over these parts.
     pub fn new(parts: Parts) -> Self {
-        let Parts { bus, subjects, incarnation, zone, clock, local, table, peers, leader, counters } = parts;
+        let Parts { bus, subjects, incarnation, zone, clock, local, owners, table, peers, leader, counters } = parts;
         let (messages, room) = (AtomicU64::new(0), Room::of_this_machine());
         let holding = Holding::new(leader, incarnation.clone());
         let shared = Shared {
@@ -133,6 +138,7 @@ impl Router {
             zone,
             clock,
             local,
+            owners,
             table,
             counters,
             room,

@@ -9,6 +9,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lattice_proto::manifest::Kind;
 use lattice_proto::record::{Assigned, Health, Running};
 use lattice_proto::{ActorName, AppName};
 use tokio::sync::watch;
@@ -232,7 +233,7 @@ async fn converge(
     if is_missing && serves.map(|deployed| deployed.local.count()).sum::<usize>() == 0 {
         return outcome;
     }
-    for (version, deployed) in now.iter() {
+    for (version, deployed) in now.iter().filter(|(_, deployed)| deployed.local.keys().is_none()) {
         let replicas = wanted.versions.get(version).copied().unwrap_or(0);
         while deployed.local.count() > replicas as usize {
             let Some(replica) = deployed.local.remove() else { break };
@@ -269,7 +270,15 @@ async fn raise(
                 tally: Tally::default(),
                 events: tools.events.clone(),
             });
-            let local = Arc::new(LocalActor::new(home));
+            let local = match home.settings.kind {
+                Kind::Replicated => LocalActor::new(home),
+                Kind::Keyed(_) => {
+                    tools.keyed.ensure().await.map_err(|error| Problem::Fetch(full(&error)))?;
+                    let keys = tools.keyed.keys(home.clone(), compiled.clone());
+                    LocalActor::keyed(home, keys)
+                }
+            };
+            let local = Arc::new(local);
             // The first of them serve while the others are made, and if not all can be made, some are better than none.
             tools.local.insert(actor.clone(), version, local.clone());
             // Before it has its first replica, or it would get more calls than are its part.
@@ -296,6 +305,10 @@ fn withdraw(
 ) {
     for (version, deployed) in now.extract_if(.., |version, _| !stays(*version)) {
         tools.local.remove(actor, version);
+        if let Some(keys) = deployed.local.keys().cloned() {
+            keys.close();
+            finishing.spawn(keys.stop());
+        }
         while let Some(replica) = deployed.local.remove() {
             finishing.spawn(async move { replica.stop().await });
         }

@@ -2,7 +2,7 @@
 //! per subject. Reads may be stale; only a compare-and-set tells the truth.
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
+use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -28,6 +28,21 @@ pub struct Entry {
     pub revision: u64,
     /// When the server stored it: milliseconds since 1970 by the server's clock.
     pub stored_ms: i64,
+}
+
+/// What became of a guarded write.
+#[derive(Debug)]
+pub enum Fate {
+    /// It is stored, at this revision.
+    Stored(u64),
+    /// Another write came before: the last revision of the key is not the expected one. It is not stored.
+    Refused,
+    /// Another write to the key is on its way. It is not stored, and may be tried again as it is.
+    Busy,
+    /// It was not sent.
+    Unsent,
+    /// Nobody knows; with the reason.
+    Unsure(String),
 }
 
 /// A cheap handle on one space.
@@ -92,6 +107,39 @@ impl Space {
             })),
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::failed("reading a record", full(&error))),
+        }
+    }
+
+    /// The last value of a key as the stream's own leader has it, which is slower than [`Self::get`] and less often stale.
+    pub async fn newest(&self, key: &str) -> Result<Option<Entry>, Error> {
+        if !self.connection.is_up() {
+            return Err(Error::Unreachable);
+        }
+        let read = self.handle().await?.get_last_raw_message_by_subject(&self.subject(key)).await;
+        match read {
+            Ok(message) => Ok(Some(Entry {
+                key: key.to_owned(),
+                expired: expired(&message.headers),
+                value: value(&message.headers, message.payload),
+                revision: message.sequence,
+                stored_ms: millis(message.time),
+            })),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(Error::failed("reading a record", full(&error))),
+        }
+    }
+
+    /// Writes if the last revision of the key is still `expected`, and tells exactly what became of it.
+    pub async fn write_if(&self, key: &str, value: Bytes, expected: u64) -> Fate {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string().as_str());
+        match self.exchange(key, headers, value).await {
+            Ok(Ok(sequence)) => Fate::Stored(sequence),
+            Ok(Err(AckError { err_code: WRONG_LAST_SEQUENCE, .. })) => Fate::Refused,
+            Ok(Err(AckError { err_code: IN_PROCESS, .. })) => Fate::Busy,
+            Ok(Err(AckError { description, .. })) => Fate::Unsure(description),
+            Err(Error::Unreachable) => Fate::Unsent,
+            Err(error) => Fate::Unsure(error.to_string()),
         }
     }
 
@@ -187,17 +235,25 @@ impl Space {
     }
 
     pub(super) async fn publish(&self, key: &str, headers: HeaderMap, value: Bytes) -> Result<u64, Error> {
+        match self.exchange(key, headers, value).await? {
+            Ok(sequence) => Ok(sequence),
+            Err(AckError { err_code: WRONG_LAST_SEQUENCE | IN_PROCESS, .. }) => Err(Error::Conflict),
+            Err(AckError { description, .. }) => Err(Error::failed(WRITE, description)),
+        }
+    }
+
+    /// Writes, and gives the sequence or what the server says against it.
+    async fn exchange(
+        &self,
+        key: &str,
+        headers: HeaderMap,
+        value: Bytes,
+    ) -> Result<Result<u64, AckError>, Error> {
         #[derive(serde::Deserialize)]
         struct Ack {
             seq: Option<u64>,
             error: Option<AckError>,
         }
-        #[derive(serde::Deserialize)]
-        struct AckError {
-            err_code: u64,
-            description: String,
-        }
-        const WHAT: &str = "writing a record";
         if !self.connection.is_up() {
             return Err(Error::Unreachable);
         }
@@ -205,18 +261,27 @@ impl Space {
         let exchange = self.connection.client()?.send_request(self.subject(key), request);
         let message = tokio::time::timeout(WRITE_TIMEOUT, exchange)
             .await
-            .map_err(|_| Error::failed(WHAT, "no acknowledgement in time"))?
-            .map_err(|error| Error::failed(WHAT, full(&error)))?;
+            .map_err(|_| Error::failed(WRITE, "no acknowledgement in time"))?
+            .map_err(|error| Error::failed(WRITE, full(&error)))?;
         let ack: Ack =
-            serde_json::from_slice(&message.payload).map_err(|error| Error::failed(WHAT, error))?;
+            serde_json::from_slice(&message.payload).map_err(|error| Error::failed(WRITE, error))?;
         match (ack.seq, ack.error) {
-            (_, Some(AckError { err_code: WRONG_LAST_SEQUENCE | IN_PROCESS, .. })) => Err(Error::Conflict),
-            (_, Some(error)) => Err(Error::failed(WHAT, error.description)),
-            (Some(sequence), None) => Ok(sequence),
-            (None, None) => Err(Error::failed(WHAT, "an acknowledgement without a sequence")),
+            (_, Some(error)) => Ok(Err(error)),
+            (Some(sequence), None) => Ok(Ok(sequence)),
+            (None, None) => Err(Error::failed(WRITE, "an acknowledgement without a sequence")),
         }
     }
 }
+
+/// What the server says against a write.
+#[derive(serde::Deserialize)]
+struct AckError {
+    err_code: u64,
+    description: String,
+}
+
+/// What failed, in errors.
+const WRITE: &str = "writing a record";
 
 /// The most messages that the server takes in one atomic batch.
 const MAX_BATCH: usize = 1_000;

@@ -33,7 +33,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         })
     })?;
     mesh.func_wrap("self-id", |store: StoreContextMut<'_, Guest>, (): ()| {
-        Ok((store.data().home.actor.to_string(),))
+        Ok((store.data().actor.to_string(),))
     })?;
 
     let mut mesh = linker.instance("lattice:actor/blocking-mesh@0.1.0")?;
@@ -52,7 +52,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         })
     })?;
     mesh.func_wrap("self-id", |store: StoreContextMut<'_, Guest>, (): ()| {
-        Ok((store.data().home.actor.to_string(),))
+        Ok((store.data().actor.to_string(),))
     })
 }
 
@@ -74,7 +74,7 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
         ContentType::parse(&options.content_type).map_err(|error| Fault::Malformed(error.to_string()))?;
     let turn = engine::current_turn(store.as_context_mut())
         .ok_or_else(|| Fault::Denied("an actor calls others only while it handles a message".to_owned()))?;
-    let home = store.data().home.clone();
+    let (home, me) = (store.data().home.clone(), store.data().actor.clone());
     if !home.settings.grants.call.contains(&target.name) {
         let (caller, name) = (&home.actor, &target.name);
         let hint = format!(
@@ -98,11 +98,20 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
         payload: payload.into(),
         content_type,
         deadline: wanted.map_or(turn.deadline, |wanted| wanted.min(turn.deadline)),
-        caller: Some(home.actor.shared()),
+        caller: Some(me.shared()),
         chain: turn.chain.clone(),
         trace: turn.trace.clone(),
     };
-    Ok(Prepared { call: Box::pin(home.router.call(ask)), cancelled: turn.cancelled.clone(), permit })
+    let call = home.router.call(ask);
+    // What a turn saw and is not committed yet may still be undone, and a call cannot.
+    let gate = turn.gate();
+    let call = async move {
+        if let Some(gate) = gate {
+            gate.open().await?;
+        }
+        call.await
+    };
+    Ok(Prepared { call: Box::pin(call), cancelled: turn.cancelled.clone(), permit })
 }
 
 /// Longer timeouts mean the same, and an `Instant` cannot hold every number.

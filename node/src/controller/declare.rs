@@ -177,6 +177,30 @@ impl Declarations {
                 artifact: shown,
                 source,
             })?;
+            let is_keyed = actor.settings.kind.keyed();
+            if compiled.is_keyed() != is_keyed.is_some() {
+                let (is, say) = match compiled.is_keyed() {
+                    true => ("a keyed", "keyed"),
+                    false => ("a replicated", "replicated"),
+                };
+                return Err(Error::Invalid(format!(
+                    "the artifact of `{name}` is {is} actor; say `kind = \"{say}\"` in its manifest"
+                )));
+            }
+            if let Some(keyed) = is_keyed {
+                if keyed.state.0 > room {
+                    return Err(Error::Invalid(format!(
+                        "actor `{name}`: limits.state is {}, and this NATS server carries at most {room} bytes besides \
+                         the envelope; lower it, or raise `max_payload` of the server",
+                        keyed.state
+                    )));
+                }
+                if keyed.strict {
+                    return Err(Error::Invalid(format!(
+                        "actor `{name}`: `mode = \"strict\"` is not served by this version of Lattice; remove it"
+                    )));
+                }
+            }
             let operations = &compiled.metadata().operations;
             let idempotent = operations
                 .iter()

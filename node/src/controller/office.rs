@@ -5,6 +5,7 @@ mod chronicle;
 mod entry;
 mod held;
 mod revisions;
+mod shards;
 mod states;
 mod take_in;
 mod write;
@@ -68,6 +69,8 @@ struct Office<'a> {
     oversized: BTreeSet<NodeName>,
     /// Actors whose routes were too large to be written; each is reported once in a term.
     oversized_routes: BTreeSet<ActorName>,
+    /// Who owns which shard, as this leader wrote it last.
+    shards: Option<record::Shards>,
     /// How busy those actors are of which the lattice decides the number of replicas.
     scaling: Scaling,
     /// The control stream's prefix, by which its keys are parsed.
@@ -108,6 +111,7 @@ pub(super) async fn hold(
         stays: BTreeSet::new(),
         oversized: BTreeSet::new(),
         oversized_routes: BTreeSet::new(),
+        shards: None,
         scaling: Scaling::default(),
         subjects: context.subjects.clone(),
     };

@@ -9,6 +9,10 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 pub(crate) const HANDLER: &str = "lattice:actor/handler@0.1.0";
 pub(crate) const BLOCKING_HANDLER: &str = "lattice:actor/blocking-handler@0.1.0";
 pub(crate) const HANDLE: &str = "handle";
+pub(crate) const KEYED_HANDLER: &str = "lattice:actor/keyed-handler@0.1.0";
+pub(crate) const BLOCKING_KEYED_HANDLER: &str = "lattice:actor/blocking-keyed-handler@0.1.0";
+pub(crate) const ACTIVATE: &str = "activate";
+pub(crate) const TURN: &str = "turn";
 pub(crate) const CHECK: &str = "lattice:actor/check@0.1.0";
 pub(crate) const BLOCKING_CHECK: &str = "lattice:actor/blocking-check@0.1.0";
 pub(crate) const CHECK_FUNCTION: &str = "check";
@@ -87,6 +91,92 @@ pub(crate) struct Message {
     pub remaining_ms: u64,
     pub traceparent: Option<String>,
     pub attempt: u32,
+}
+
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct Occurrence {
+    pub id: String,
+    pub due: u64,
+}
+
+#[derive(ComponentType, Lower)]
+#[component(variant)]
+#[allow(dead_code, reason = "the WIT has all of them, and the type must say so")]
+pub(crate) enum Cause {
+    #[component(name = "call")]
+    Call(Option<Arc<str>>),
+    #[component(name = "send")]
+    Send(Option<Arc<str>>),
+    #[component(name = "reminder")]
+    Reminder(Occurrence),
+}
+
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct KeyedMessage {
+    pub id: Arc<str>,
+    pub operation: Arc<str>,
+    pub payload: Vec<u8>,
+    #[component(name = "content-type")]
+    pub content_type: String,
+    pub cause: Cause,
+    #[component(name = "remaining-ms")]
+    pub remaining_ms: u64,
+    pub traceparent: String,
+    pub attempt: u32,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct Outgoing {
+    pub to: String,
+    pub operation: String,
+    pub payload: Vec<u8>,
+    #[component(name = "content-type")]
+    pub content_type: String,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub(crate) enum Schedule {
+    #[component(name = "at")]
+    At(u64),
+    #[component(name = "after")]
+    After(u64),
+    #[component(name = "every")]
+    Every(u64),
+    #[component(name = "cron")]
+    Cron(String),
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct Reminder {
+    pub id: String,
+    pub schedule: Schedule,
+    pub operation: String,
+    pub payload: Vec<u8>,
+    #[component(name = "content-type")]
+    pub content_type: String,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub(crate) enum ReminderChange {
+    #[component(name = "set")]
+    Set(Reminder),
+    #[component(name = "cancel")]
+    Cancel(String),
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WitOutcome {
+    pub reply: Result<Vec<u8>, Failure>,
+    pub state: Option<Vec<u8>>,
+    pub sends: Vec<Outgoing>,
+    pub reminders: Vec<ReminderChange>,
 }
 
 #[derive(ComponentType, Lift, Lower)]

@@ -18,11 +18,22 @@ pub struct Compiled {
 pub(super) struct Inner {
     pub(super) engine: Engine,
     pub(super) pre: InstancePre<Guest>,
-    pub(super) handle: ComponentExportIndex,
+    pub(super) entry: Entry,
     pub(super) shape: Shape,
     /// Asked once of each instance, where the artifact has one.
     pub(super) check: Option<ComponentExportIndex>,
     pub(super) metadata: Metadata,
+}
+
+/// Where a guest is entered.
+pub(super) enum Entry {
+    /// For each message.
+    Handle(ComponentExportIndex),
+    /// Once for a key, and then for each message.
+    Keyed {
+        activate: ComponentExportIndex,
+        turn: ComponentExportIndex,
+    },
 }
 
 impl Engine {
@@ -51,18 +62,21 @@ impl Engine {
         };
         let shape = inspect::check(self, &component)?;
         let check = check::find(self, &component)?;
-        let interface = match shape {
-            Shape::Async => abi::HANDLER,
-            Shape::Blocking => abi::BLOCKING_HANDLER,
+        let interface = shape.interface();
+        let function = |name: &str| {
+            let parent = component.get_export_index(None, interface);
+            let function = parent.and_then(|parent| component.get_export_index(Some(&parent), name));
+            function.ok_or_else(|| Refused::NoHandler { found: format!("`{interface}` without `{name}`") })
         };
-        let wrong = || Refused::NoHandler { found: format!("`{interface}` without `{}`", abi::HANDLE) };
-        let parent = component.get_export_index(None, interface).ok_or_else(wrong)?;
-        let handle = component.get_export_index(Some(&parent), abi::HANDLE).ok_or_else(wrong)?;
+        let entry = match shape.is_keyed() {
+            false => Entry::Handle(function(abi::HANDLE)?),
+            true => Entry::Keyed { activate: function(abi::ACTIVATE)?, turn: function(abi::TURN)? },
+        };
         let pre = shared.linker.instantiate_pre(&component).map_err(|error| Refused::Import {
             import: "an import".to_owned(),
             reason: format!("does not fit what Lattice provides: {error:#}"),
         })?;
-        let inner = Inner { engine: self.clone(), pre, handle, shape, check, metadata };
+        let inner = Inner { engine: self.clone(), pre, entry, shape, check, metadata };
         Ok(Compiled { inner: Arc::new(inner) })
     }
 }
@@ -71,5 +85,10 @@ impl Compiled {
     /// What the artifact says of itself.
     pub fn metadata(&self) -> &Metadata {
         &self.inner.metadata
+    }
+
+    /// Whether it is a keyed actor.
+    pub fn is_keyed(&self) -> bool {
+        self.inner.shape.is_keyed()
     }
 }

@@ -48,6 +48,8 @@ pub struct Home {
 /// The data of one store.
 pub(crate) struct Guest {
     pub(crate) home: Arc<Home>,
+    /// Who it is: the actor, and for a keyed one also the key.
+    pub(crate) actor: ActorId,
     wasi: WasiCtx,
     table: ResourceTable,
     pub(super) limiter: Limiter,
@@ -63,12 +65,12 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(home: Arc<Home>) -> Self {
+    pub(super) fn new(home: Arc<Home>, actor: ActorId) -> Self {
         let mut wasi = WasiCtx::builder();
         for (name, value) in &home.settings.env {
             wasi.env(name, value);
         }
-        let lines = capability::GuestOutput::new(home.actor.to_string(), home.settings.grants.log);
+        let lines = capability::GuestOutput::new(actor.to_string(), home.settings.grants.log);
         wasi.stdout(lines.clone()).stderr(lines);
         // Nothing is reachable from a guest, so not even the attempt is allowed.
         wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
@@ -84,6 +86,7 @@ impl Guest {
             born: Instant::now(),
             resumed: Arc::default(),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
+            actor,
             home,
         }
     }

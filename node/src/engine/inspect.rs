@@ -23,16 +23,17 @@ pub enum Refused {
     )]
     Module,
     /// The exports are not those of an actor.
-    #[error("it exports no actor: expected `{}` or `{}`, found {found}", abi::HANDLER, abi::BLOCKING_HANDLER)]
+    #[error(
+        "it exports no actor: expected `{}`, `{}`, `{}` or `{}`, found {found}",
+        abi::HANDLER, abi::BLOCKING_HANDLER, abi::KEYED_HANDLER, abi::BLOCKING_KEYED_HANDLER
+    )]
     NoHandler {
         /// What it does export.
         found: String,
     },
-    /// A keyed actor.
-    #[error(
-        "it is a keyed actor (it exports `{0}`), and this version of Lattice does not serve keyed actors"
-    )]
-    Keyed(String),
+    /// It handles messages in two ways.
+    #[error("it exports both `{0}` and `{1}`; an actor is either replicated or keyed")]
+    TwoHandlers(String, String),
     /// Its check cannot be asked.
     #[error("its export `{export}` {problem}")]
     Check {
@@ -69,6 +70,29 @@ pub(super) enum Shape {
     Async,
     /// World `blocking-actor`: one after the other.
     Blocking,
+    /// World `keyed-actor`: one instance for each key.
+    Keyed,
+    /// World `blocking-keyed-actor`.
+    BlockingKeyed,
+}
+
+impl Shape {
+    /// In the order in which they are looked for.
+    const ALL: [Self; 4] = [Self::Async, Self::Blocking, Self::Keyed, Self::BlockingKeyed];
+
+    /// The interface that it exports.
+    pub(super) fn interface(self) -> &'static str {
+        match self {
+            Shape::Async => abi::HANDLER,
+            Shape::Blocking => abi::BLOCKING_HANDLER,
+            Shape::Keyed => abi::KEYED_HANDLER,
+            Shape::BlockingKeyed => abi::BLOCKING_KEYED_HANDLER,
+        }
+    }
+
+    pub(super) fn is_keyed(self) -> bool {
+        matches!(self, Shape::Keyed | Shape::BlockingKeyed)
+    }
 }
 
 /// Tells what the bytes are, without compiling them.
@@ -103,20 +127,17 @@ pub(super) fn check(engine: &Engine, component: &Component) -> Result<Shape, Ref
     let shared = &engine.shared;
     let kind = component.component_type();
     let exports: Vec<String> = kind.exports(&shared.engine).map(|(name, _)| name.to_owned()).collect();
-    if let Some(keyed) = exports.iter().find(|name| name.contains("keyed-handler")) {
-        return Err(Refused::Keyed(keyed.clone()));
-    }
-    let shape = if exports.iter().any(|name| name == abi::HANDLER) {
-        Shape::Async
-    } else if exports.iter().any(|name| name == abi::BLOCKING_HANDLER) {
-        Shape::Blocking
-    } else {
+    let mut shapes = Shape::ALL.into_iter().filter(|shape| exports.iter().any(|name| name == shape.interface()));
+    let Some(shape) = shapes.next() else {
         let found = match exports.is_empty() {
             true => "nothing".to_owned(),
             false => exports.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
         };
         return Err(Refused::NoHandler { found });
     };
+    if let Some(other) = shapes.find(|other| other.is_keyed() != shape.is_keyed()) {
+        return Err(Refused::TwoHandlers(shape.interface().to_owned(), other.interface().to_owned()));
+    }
     // The linker holds everything that can be granted, so what it cannot resolve cannot be granted.
     for (name, _) in kind.imports(&shared.engine) {
         if !name.starts_with("wasi:") && !name.starts_with("lattice:actor/") {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use lattice_proto::{Fault, Ran};
+use lattice_proto::{ActorId, Fault, Ran};
 use tokio::sync::mpsc;
 use wasmtime::component::{Accessor, TypedFunc};
 use wasmtime::{AsContextMut, Store};
@@ -18,6 +18,7 @@ use wasmtime::{AsContextMut, Store};
 use super::guest::{self, Guest};
 use super::inspect::Shape;
 use super::settle::settle;
+use super::compile::Entry;
 use super::{Compiled, Failure, Home, abi, check};
 use crate::replica::{InFlight, Message, Turn};
 
@@ -25,11 +26,11 @@ use crate::replica::{InFlight, Message, Turn};
 const MAX_HANDLES: usize = 20_000;
 
 /// An instance that takes longer than this to make hangs in its own start function.
-const START: Duration = Duration::from_secs(10);
+pub(super) const START: Duration = Duration::from_secs(10);
 
 /// After a turn of this length the next one waits until others had the thread: whoever sends the answer may wait for just
 /// this thread. It is long enough that the pause costs little beside the turn.
-const LONG: Duration = Duration::from_micros(500);
+pub(super) const LONG: Duration = Duration::from_micros(500);
 
 type Handle = TypedFunc<(abi::Message,), (Result<Vec<u8>, Failure>,)>;
 
@@ -66,7 +67,31 @@ impl Compiled {
     /// One sentence, when memory runs out, the guest traps while it starts, or its own check does not say that it is ready.
     pub async fn instantiate(&self, home: &Arc<Home>) -> Result<Instance, String> {
         let inner = &self.inner;
-        let mut store = Store::new(&inner.engine.shared.engine, Guest::new(home.clone()));
+        let Entry::Handle(handle) = inner.entry else {
+            return Err("it is a keyed actor, and its manifest does not say so".to_owned());
+        };
+        let (mut store, instance) = self.make(home, home.actor.clone()).await?;
+        let handle =
+            instance.get_func(&mut store, handle).ok_or("its handler is gone")?.typed(&store).map_err(
+                |error| format!("its handler has another type than lattice:actor@0.1.0: {error:#}"),
+            )?;
+        let concurrency = match inner.shape {
+            Shape::Async => home.settings.concurrency as usize,
+            // A guest without async cannot hold two messages at once.
+            Shape::Blocking | Shape::Keyed | Shape::BlockingKeyed => 1,
+        };
+        let payload_limit = usize::try_from(home.settings.limits.payload.0).unwrap_or(usize::MAX);
+        Ok(Instance { store, handle, concurrency, payload_limit })
+    }
+
+    /// Makes one guest that stands for this actor, and asks its own check where it has one.
+    pub(super) async fn make(
+        &self,
+        home: &Arc<Home>,
+        actor: ActorId,
+    ) -> Result<(Store<Guest>, wasmtime::component::Instance), String> {
+        let inner = &self.inner;
+        let mut store = Store::new(&inner.engine.shared.engine, Guest::new(home.clone(), actor));
         store.limiter(|guest| &mut guest.limiter);
         store.set_epoch_deadline(1);
         store.set_max_component_handles(MAX_HANDLES);
@@ -76,20 +101,10 @@ impl Compiled {
             Ok(instance) => instance.map_err(|error| explain(&error, &store))?,
             Err(_) => return Err(format!("it did not start within {} seconds", START.as_secs())),
         };
-        let handle =
-            instance.get_func(&mut store, inner.handle).ok_or("its handler is gone")?.typed(&store).map_err(
-                |error| format!("its handler has another type than lattice:actor@0.1.0: {error:#}"),
-            )?;
         if let Some(index) = inner.check {
             check::ask(&mut store, &instance, index).await?;
         }
-        let concurrency = match inner.shape {
-            Shape::Async => home.settings.concurrency as usize,
-            // A guest without async cannot hold two messages at once.
-            Shape::Blocking => 1,
-        };
-        let payload_limit = usize::try_from(home.settings.limits.payload.0).unwrap_or(usize::MAX);
-        Ok(Instance { store, handle, concurrency, payload_limit })
+        Ok((store, instance))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_proto::record::{self, Node, Running};
+use lattice_proto::shard::Shard;
 use lattice_proto::{ActorName, NodeName};
 use tokio::sync::watch;
 
@@ -35,6 +36,15 @@ impl Inventory {
         self.record.send_if_modified(|record| match running {
             Some(running) => record.actors.insert(actor.clone(), running.clone()).as_ref() != Some(&running),
             None => record.actors.remove(actor).is_some(),
+        });
+    }
+
+    /// Says which shards it has let go of, each with the epoch in which it owned them.
+    pub fn release(&self, shards: BTreeMap<Shard, u64>) {
+        self.record.send_if_modified(|record| {
+            let changed = record.released != shards;
+            record.released = shards;
+            changed
         });
     }
 
@@ -99,5 +109,6 @@ pub fn describe(me: &super::Identity, labels: BTreeMap<String, String>, admin: S
         admin,
         draining: false,
         actors: BTreeMap::new(),
+        released: BTreeMap::new(),
     }
 }

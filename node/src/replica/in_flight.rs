@@ -40,6 +40,13 @@ impl InFlight {
         }
     }
 
+    /// The guest has answered, and what it says is to be kept back for now.
+    pub fn take(&self, slot: u64) -> Option<Waiting> {
+        let turn = self.turns().remove(&slot);
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        turn.map(|(_, waiting)| waiting)
+    }
+
     /// How many turns were answered by the guest itself.
     pub fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)

@@ -11,6 +11,7 @@ use lattice_proto::record::Canary;
 
 use super::{Count, Replica, Turn, WATCH};
 use crate::engine::Home;
+use crate::keyed::Keys;
 
 /// Why a turn was not taken. All of them mean that it surely did not run.
 pub enum Refusal {
@@ -26,6 +27,8 @@ pub struct LocalActor {
     pub home: Arc<Home>,
     /// Read by every call and written when the number changes, so readers must not wait for each other.
     replicas: RwLock<Vec<Arc<Replica>>>,
+    /// What takes messages in the place of replicas, where it is a keyed actor.
+    keys: Option<Arc<Keys>>,
     /// Whether the leader decides how many there are, and wants to know how busy they are.
     measured: AtomicBool,
 }
@@ -61,6 +64,11 @@ impl Versions {
     fn on(&self, side: Side) -> Option<Arc<LocalActor>> {
         match self.running.as_slice() {
             [(version, only)] => side.has(*version).then(|| only.clone()),
+            // Of a keyed actor the latest one has all keys: two cannot share one.
+            several if several.iter().any(|(_, local)| local.keys.is_some()) => {
+                let serving = several.iter().filter(|(_, local)| local.count() > 0);
+                serving.max_by_key(|(version, _)| *version).map(|(_, local)| local.clone())
+            }
             several => {
                 let serving =
                     several.iter().filter(|(version, local)| side.has(*version) && local.count() > 0);
@@ -81,7 +89,17 @@ pub fn draw(canary: &Canary) -> Side {
 impl LocalActor {
     /// An actor without replicas.
     pub fn new(home: Arc<Home>) -> Self {
-        Self { home, replicas: RwLock::default(), measured: AtomicBool::new(false) }
+        Self { home, replicas: RwLock::default(), keys: None, measured: AtomicBool::new(false) }
+    }
+
+    /// A keyed actor, none of whose keys is awake.
+    pub fn keyed(home: Arc<Home>, keys: Arc<Keys>) -> Self {
+        Self { keys: Some(keys), ..Self::new(home) }
+    }
+
+    /// The keys of a keyed actor.
+    pub fn keys(&self) -> Option<&Arc<Keys>> {
+        self.keys.as_ref()
     }
 
     /// Opens one more replica to messages.
@@ -107,6 +125,9 @@ impl LocalActor {
 
     /// How many take messages.
     pub fn count(&self) -> usize {
+        if let Some(keys) = &self.keys {
+            return usize::from(keys.is_open());
+        }
         self.replicas.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
@@ -153,6 +174,9 @@ impl LocalActor {
         reason = "what is given back is what was given, and boxing it would cost every call"
     )]
     pub fn admit(&self, turn: Turn) -> Result<(), Refusal> {
+        if let Some(keys) = &self.keys {
+            return keys.admit(turn);
+        }
         let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
         let count = replicas.len();
         if count == 0 {
@@ -249,6 +273,9 @@ impl Local {
             let now = tick.tick().await.into_std();
             for local in self.actors.iter().flat_map(|entry| entry.value().running.clone()) {
                 let (_, local) = local;
+                if let Some(keys) = &local.keys {
+                    keys.watch(now.max(Instant::now()));
+                }
                 for replica in local.replicas.read().unwrap_or_else(PoisonError::into_inner).iter() {
                     replica.watch(now.max(Instant::now()));
                 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lattice_proto::envelope::{ContentType, Hop, TraceContext};
 use lattice_proto::{ActorId, Fault, MessageId, Operation, Ran};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Span;
@@ -38,6 +38,31 @@ pub struct TurnContext {
     called: AtomicBool,
     /// When the watchdog first saw that the caller had given up.
     seen_cancelled: OnceLock<Instant>,
+    /// What its calls to others wait for.
+    gate: OnceLock<Gate>,
+}
+
+/// Opens when the state that a turn saw is committed.
+#[derive(Clone)]
+pub struct Gate {
+    committed: watch::Receiver<u64>,
+    needs: u64,
+}
+
+impl Gate {
+    /// Opens when so many states are committed.
+    pub fn new(committed: watch::Receiver<u64>, needs: u64) -> Self {
+        Self { committed, needs }
+    }
+
+    /// Waits until it is open.
+    ///
+    /// # Errors
+    /// When it never will be: what the turn saw is undone.
+    pub async fn open(mut self) -> Result<(), Fault> {
+        let opened = self.committed.wait_for(|committed| *committed >= self.needs).await;
+        opened.map(|_| ()).map_err(|_| Fault::Cancelled(Ran::No))
+    }
 }
 
 impl TurnContext {
@@ -49,6 +74,17 @@ impl TurnContext {
     /// Whether it called anybody.
     pub fn has_called(&self) -> bool {
         self.called.load(Ordering::Relaxed)
+    }
+
+    /// The guest's calls in this turn wait for this.
+    pub fn wait_for(&self, gate: Gate) {
+        // A turn begins once.
+        let _ = self.gate.set(gate);
+    }
+
+    /// What its calls wait for.
+    pub fn gate(&self) -> Option<Gate> {
+        self.gate.get().cloned()
     }
 
     /// Gives up on the caller's behalf, and tells whether the turn had begun.
@@ -146,6 +182,7 @@ impl Turn {
             phase: AtomicU8::new(QUEUED),
             called: AtomicBool::new(false),
             seen_cancelled: OnceLock::new(),
+            gate: OnceLock::new(),
         });
         Self { context, message, waiting: Waiting { reply: Some(reply), span, load: None } }
     }

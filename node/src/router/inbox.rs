@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 use super::Router;
 use super::handled::Handled;
 use super::peer::{Peer, Peers};
-use super::search::refuse_key;
+use super::keyed::check_key;
 use crate::bus::{Error, ReplyTo, Subscription};
 use crate::replica::{Message, Respond};
 
@@ -151,9 +151,9 @@ impl Inboxes {
             shared.counters.expired();
             Fault::Deadline(Ran::No)
         })?;
-        refuse_key(&call.target)?;
         let local = shared.local.on(&call.target.name, call.side);
         let local = local.ok_or_else(|| self.router.not_here(&call.target))?;
+        check_key(&call.target, &call.chain, local.keys().is_some())?;
         let message = Message {
             operation: call.operation,
             payload: call.payload,

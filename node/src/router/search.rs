@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lattice_proto::envelope::{MAX_CHAIN, Side};
 use lattice_proto::record::Route;
-use lattice_proto::{ActorId, Fault, Incarnation, MessageId, Ran};
+use lattice_proto::{Fault, Incarnation, MessageId, Ran};
 
 use super::attempt::{Attempt, Tried};
 use super::hold::ASK;
+use super::keyed::check_key;
 use super::table::Known;
 use super::{Ask, Router, choice};
 use crate::replica::{LocalActor, draw};
@@ -26,17 +27,6 @@ const LAST_LOOK: Duration = Duration::from_millis(50);
 
 /// How often a call that is held asks for the route itself, in rounds of [`ASK`]: what was announced may be lost.
 const DOUBT: u32 = 5;
-
-/// A key that is not looked at would be a promise that is not kept.
-pub(super) fn refuse_key(target: &ActorId) -> Result<(), Fault> {
-    match &target.key {
-        None => Ok(()),
-        Some(_) => {
-            let name = &target.name;
-            Err(Fault::Malformed(format!("`{name}` is no keyed actor, so it is called by its name alone")))
-        }
-    }
-}
 
 /// What a call has been through so far.
 pub(super) struct Search {
@@ -58,8 +48,13 @@ pub(super) struct Search {
 }
 
 impl Search {
+    /// The last fault, if it says that there was too much to do.
+    pub(super) fn overloaded(&self) -> Option<Fault> {
+        self.last.clone().filter(|fault| matches!(fault, Fault::Overloaded(_)))
+    }
+
     /// Whether the call was not at this node yet; it has been then.
-    fn visit(&mut self, node: &Incarnation) -> bool {
+    pub(super) fn visit(&mut self, node: &Incarnation) -> bool {
         let is_new = !self.tried.contains(node);
         if is_new {
             self.tried.push(node.clone());
@@ -68,7 +63,7 @@ impl Search {
     }
 
     /// Routes have changed: all may be tried again.
-    fn begin_anew(&mut self) {
+    pub(super) fn begin_anew(&mut self) {
         self.moved = false;
         self.spent = 1;
         self.tried.clear();
@@ -121,7 +116,6 @@ impl Router {
         if ask.chain.len() >= MAX_CHAIN {
             return Err(Fault::Deadlock(format!("{} (after {MAX_CHAIN} calls in one chain)", ask.target)));
         }
-        refuse_key(&ask.target)?;
         let mut search = Search {
             attempt: 0,
             spent: 0,
@@ -149,16 +143,17 @@ impl Router {
             if search.attempt > 1 {
                 self.shared.counters.retries();
             }
-            let found = match self.find_at_once(ask, search) {
-                Some(found) => found,
+            let found = match (&ask.target.key, self.find_at_once(ask, search)) {
+                (Some(key), _) => Box::pin(self.find_owner(ask, key, search)).await?,
+                (None, Some(found)) => found,
                 // Seldom, and large: it should not weigh on every call.
-                None => Box::pin(self.find(ask, search)).await?,
+                (None, None) => Box::pin(self.find(ask, search)).await?,
             };
             let attempt = Attempt { id, number: search.attempt, side: search.side.unwrap_or_default(), span };
             let tried = match found {
                 Found::Here(local) => self.attempt_here(&local, ask, &attempt).await,
                 Found::There(known, index) => {
-                    search.tried.push(known.targets[index].peer.incarnation().clone());
+                    search.visit(known.targets[index].peer.incarnation());
                     self.attempt_there(&known, index, ask, &attempt).await
                 }
             };
@@ -178,6 +173,9 @@ impl Router {
 
     /// Where the next attempt goes, when that is known; a first look that waits for nothing.
     fn find_at_once(&self, ask: &Ask, search: &mut Search) -> Option<Found> {
+        if ask.target.key.is_some() {
+            return None;
+        }
         let shared = &*self.shared;
         // This node first. It is tried once in a call, unless routes changed.
         if let Some(here) = self.find_here(ask, search) {
@@ -208,6 +206,7 @@ impl Router {
                 }
                 Err(_) => return Err(Fault::Deadline(Ran::No)),
             };
+            check_key(&ask.target, &ask.chain, known.route.keyed)?;
             if let Some(index) = search.pick(&known, shared.zone.as_deref()) {
                 return Ok(Found::There(known, index));
             }
@@ -259,7 +258,8 @@ impl Router {
     /// This node, if it has the actor and was not tried yet.
     fn find_here(&self, ask: &Ask, search: &mut Search) -> Option<Found> {
         let local = self.shared.local.drawn(&ask.target.name, &mut search.side);
-        let local = local.filter(|local| local.count() > 0)?;
+        // A keyed actor is found by its key only.
+        let local = local.filter(|local| local.count() > 0 && local.keys().is_none())?;
         search.visit(&self.shared.incarnation).then_some(Found::Here(local))
     }
 

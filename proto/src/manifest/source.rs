@@ -12,7 +12,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Actor, Artifact, Bytes, Each, Grants, Ingress, Kind, Limits, Manifest, Millis, Placement, Replicas, Settings, Update,
+    Actor, Artifact, Bytes, Grants, Ingress, Kind, Limits, Manifest, Millis, Placement, Replicas, Settings, Update,
     bound,
 };
 use crate::id::{ActorName, Digest, EXTERNAL};
@@ -205,7 +205,7 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
         kind,
         replicas: match (kind, &source.replicas) {
             // Each node that fits holds activations; how many there are is not for the manifest to say.
-            (Kind::Keyed(_), _) => Replicas::Each(Each::Each),
+            (Kind::Keyed(_), _) => Replicas::EACH,
             (Kind::Replicated, Some(value)) => replicas::parse(at, &field("replicas"), value)?,
             (Kind::Replicated, None) => defaults.replicas,
         },

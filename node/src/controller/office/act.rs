@@ -36,6 +36,8 @@ impl Office<'_> {
         if self.catalog().is_none() {
             return Ok(());
         }
+        // Whoever calls a key waits for its owner, so owners come first.
+        self.write_shards(&seen).await?;
         let mut reconciler = self.take_reconciler(&seen, now);
         let plan = reconciler.plan(now);
         self.reconciler = Some(reconciler);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lattice_proto::NodeName;
-use lattice_proto::record::{self, App, Assignment, Catalog, Node, NodeOrder, NodeStatus};
+use lattice_proto::record::{self, App, Assignment, Catalog, Node, NodeOrder, NodeStatus, Shards};
 use lattice_proto::subject::{Control, Subjects};
 
 use crate::bus::Entry;
@@ -14,6 +14,7 @@ pub(super) enum Decision {
     App(App),
     Assignment(NodeName, Assignment),
     Node(NodeOrder),
+    Shards(Shards),
     Other,
     /// Damaged, or written by a later version. It must not be taken for deleted.
     Unreadable,
@@ -37,6 +38,7 @@ pub(super) fn parse_decision(subjects: &Subjects, entry: &Entry) -> Option<Decis
             record::decode(bytes).map(|record| Decision::Assignment(node, record)).ok()
         }
         Ok(Control::Node(_)) => record::decode(bytes).map(Decision::Node).ok(),
+        Ok(Control::Shards) => record::decode(bytes).map(Decision::Shards).ok(),
         Ok(Control::Term) | Err(_) => Some(Decision::Other),
     };
     Some(parsed.unwrap_or(Decision::Unreadable))

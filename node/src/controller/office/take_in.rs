@@ -91,5 +91,6 @@ impl Office<'_> {
             self.earlier = Some(reconciler);
         }
         self.written.clear();
+        self.shards = None;
     }
 }

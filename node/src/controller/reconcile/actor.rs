@@ -296,6 +296,7 @@ impl Reconciler {
             targets,
             idempotent: state.spec.idempotent.clone(),
             nats: state.spec.settings.ingress.contains(&Ingress::Nats),
+            keyed: state.spec.settings.kind.keyed().is_some(),
             updating: state.update.is_some(),
             canary,
             on_demand: matches!(state.spec.settings.replicas, Replicas::Range(range) if range.min == 0),

@@ -57,6 +57,7 @@ impl Simulation {
             admin: String::new(),
             draining: false,
             actors: BTreeMap::new(),
+            released: BTreeMap::new(),
         };
         self.nodes.insert(record.name.clone(), record.clone());
         self.tell(&record, NodeState::Ready);

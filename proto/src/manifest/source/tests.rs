@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::manifest::{Percent, Replicas, Share};
+use crate::manifest::{Keyed, Percent, Replicas, Share};
 
 fn with(lines: &str) -> String {
     format!("[app]\nname = \"shop\"\n\n[actors.cart]\nartifact = \"cart.wasm\"\n{lines}\n")
@@ -62,9 +62,16 @@ fn mistakes_are_named_with_line_field_and_what_is_allowed() {
         ),
         ("concurrency = 0", 6, "actors.cart.concurrency", "1 to"),
         ("mailbox = \"big\"", 6, "actors.cart.mailbox", "expected"),
-        ("kind = \"keyed\"", 6, "actors.cart.kind", "not served"),
-        ("kind = \"singleton\"", 6, "actors.cart.kind", "expected `replicated`"),
-        ("idle = \"2m\"", 6, "actors.cart.idle", "not served"),
+        ("kind = \"singleton\"", 6, "actors.cart.kind", "expected `replicated` or `keyed`"),
+        ("idle = \"2m\"", 6, "actors.cart.idle", "only keyed actors"),
+        ("mode = \"strict\"", 6, "actors.cart.mode", "only keyed actors"),
+        ("limits = { state = \"1MiB\" }", 6, "actors.cart.limits.state", "only keyed actors"),
+        ("kind = \"keyed\"\nreplicas = 3", 7, "actors.cart.replicas", "one activation for each key"),
+        ("kind = \"keyed\"\nconcurrency = 1", 7, "actors.cart.concurrency", "one message at a time"),
+        ("kind = \"keyed\"\nupdate = { canary = \"5%\" }", 7, "actors.cart.update.canary", "cannot share"),
+        ("kind = \"keyed\"\nidle = \"0s\"", 7, "actors.cart.idle", "100ms"),
+        ("kind = \"keyed\"\nmode = \"lax\"", 7, "actors.cart.mode", "`strict`"),
+        ("kind = \"keyed\"\nlimits = { state = \"1GiB\" }", 7, "actors.cart.limits.state", "64MiB"),
         ("ingress = [\"http\"]", 6, "actors.cart.ingress", "expected `nats`"),
         ("placement = { require = [\"tier\"] }", 6, "actors.cart.placement.require", "key=value"),
         ("placement = { require = [\"a=b\", \"a=c\"] }", 6, "actors.cart.placement.require", "no node"),
@@ -142,4 +149,17 @@ fn placement_and_updates_are_read_as_they_are_written() {
     assert_eq!(settings.limits.cpu_millis, 250);
     assert_eq!((settings.update.surge, settings.update.unavailable.of(30)), (Share::Count(2), 3));
     assert_eq!((settings.update.observe, settings.update.failures), (Millis(5_000), Percent(1)));
+}
+
+#[test]
+fn keyed_actors_say_how_long_they_stay_and_how_sure_they_want_to_be() {
+    let text = with("kind = \"keyed\"\nidle = \"30s\"\nmode = \"strict\"\nlimits = { state = \"2MiB\" }");
+    let settings = &Manifest::parse(&text, "lattice.toml").unwrap().actors["cart"].settings;
+    let keyed = settings.kind.keyed().unwrap();
+    assert_eq!((keyed.idle, keyed.strict, keyed.state), (Millis(30_000), true, Bytes(2 << 20)));
+    assert_eq!((settings.replicas, settings.concurrency), (Replicas::EACH, 1));
+    let settings = &Manifest::parse(&with("kind = \"keyed\""), "lattice.toml").unwrap().actors["cart"].settings;
+    assert_eq!(settings.kind, Kind::Keyed(Keyed::default()));
+    let stored = serde_json::to_string(settings).unwrap();
+    assert_eq!(&serde_json::from_str::<Settings>(&stored).unwrap(), settings);
 }

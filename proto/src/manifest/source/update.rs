@@ -13,7 +13,7 @@ pub(super) struct Source {
     unavailable: Option<Spanned<toml::Value>>,
     observe: Option<Spanned<String>>,
     failures: Option<Spanned<String>>,
-    canary: Option<Spanned<String>>,
+    pub(super) canary: Option<Spanned<String>>,
 }
 
 pub(super) fn parse(at: &Text<'_>, field: &str, source: &Source) -> Result<Update, Error> {

@@ -1,0 +1,29 @@
+//! Keyed actors on this node: one activation for each key whose shard this node owns.
+//!
+//! ```text
+//! owners (watched) ─▶ is the key's shard ours? ── no ─▶ not here
+//!                              │ yes
+//!                              ▼
+//!                    activation of the key ── claim ─▶ its record, by compare-and-set
+//!                              │ turns, one at a time
+//!                              ▼
+//!                    committer ── commit ─▶ its record, by compare-and-set ─▶ replies go out
+//! ```
+//!
+//! Rules:
+//! 1. Nothing that a turn gives leaves before the state that it saw is committed. No acknowledgement is guessed.
+//! 2. A key is safe because its record is written by compare-and-set only. That one node owns a shard keeps two from
+//!    contending for a key; it never decides what counts.
+//! 3. A read of the store may be stale. What a claim is built on counts only if the claim is stored.
+
+mod activation;
+mod commit;
+mod handover;
+mod keys;
+mod owners;
+mod store;
+
+pub use handover::Handover;
+pub use keys::{Keyed, Keys};
+pub use owners::Owners;
+pub use store::Store;

@@ -1,0 +1,236 @@
+//! One key, awake: claimed, woken with its state, and served until it is idle, or belongs to somebody else.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use lattice_proto::shard::Shard;
+use lattice_proto::{ActorId, Fault};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::commit;
+use super::store::{Lost, Store, Unclaimed};
+use crate::engine::{Asleep, Compiled, Exit, Home, Serving};
+use crate::replica::{InFlight, Refusal, Turn};
+
+/// Turns that have ended and wait for their commit. When it is full the guest waits.
+const UNCOMMITTED: usize = 1_024;
+
+/// How often an instance that traps is made again before what waits is told so, and the key goes to sleep.
+const TRAPS: u32 = 3;
+
+/// One key of a keyed actor on this node.
+pub(super) struct Activation {
+    /// In which epoch of its shard it was made.
+    pub epoch: u64,
+    pub shard: Shard,
+    /// Taken when it is to end: a closed mailbox is drained first.
+    mailbox: Mutex<Option<mpsc::Sender<Turn>>>,
+    load: Arc<AtomicU32>,
+    in_flight: Arc<Mutex<Arc<InFlight>>>,
+    /// When it last got a message, in milliseconds since `born`.
+    used: AtomicU64,
+    born: Instant,
+    ended: watch::Receiver<bool>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// What an activation is made of.
+pub(super) struct Parts {
+    pub actor: ActorId,
+    pub shard: Shard,
+    pub epoch: u64,
+    pub compiled: Compiled,
+    pub home: Arc<Home>,
+    pub store: Store,
+    /// Earlier activations of the key on this node, which must have ended first.
+    pub earlier: Vec<Arc<Activation>>,
+}
+
+impl Activation {
+    /// Begins one. Messages are taken at once, and wait until it is awake.
+    pub fn start(parts: Parts) -> Self {
+        let (mailbox, turns) = mpsc::channel(parts.home.settings.mailbox as usize);
+        let in_flight = Arc::new(Mutex::new(Arc::<InFlight>::default()));
+        let (over, ended) = watch::channel(false);
+        let (epoch, shard) = (parts.epoch, parts.shard);
+        let serve = serve(parts, turns, in_flight.clone());
+        let task = tokio::spawn(async move {
+            serve.await;
+            over.send_replace(true);
+        });
+        Self {
+            epoch,
+            shard,
+            mailbox: Mutex::new(Some(mailbox)),
+            load: Arc::default(),
+            in_flight,
+            used: AtomicU64::new(0),
+            born: Instant::now(),
+            ended,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    /// Takes a turn, or gives it back at once.
+    #[allow(
+        clippy::result_large_err,
+        reason = "what is given back is what was given, and boxing it would cost every call"
+    )]
+    pub fn admit(&self, mut turn: Turn) -> Result<(), Refusal> {
+        turn.count_in(&self.load);
+        let since = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used.store(since, Ordering::Relaxed);
+        let mailbox = self.mailbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mailbox) = mailbox.as_ref() else { return Err(Refusal::NotHere(turn)) };
+        mailbox.try_send(turn).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(turn) => Refusal::Overloaded(turn),
+            mpsc::error::TrySendError::Closed(turn) => Refusal::NotHere(turn),
+        })
+    }
+
+    /// Takes nothing more; what it has is served.
+    pub fn close(&self) {
+        drop(self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // The sender goes with the task, which is over then as well.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        *self.ended.borrow() || self.ended.has_changed().is_err()
+    }
+
+    /// Messages that wait or run.
+    pub fn load(&self) -> u32 {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// When it last got a message.
+    pub fn used(&self) -> Instant {
+        self.born + std::time::Duration::from_millis(self.used.load(Ordering::Relaxed))
+    }
+
+    /// Ends an instance whose turn overran.
+    pub fn watch(&self, now: Instant) {
+        let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        in_flight.check(now);
+    }
+}
+
+async fn serve(parts: Parts, mut turns: mpsc::Receiver<Turn>, current: Arc<Mutex<Arc<InFlight>>>) {
+    let Parts { actor, shard, epoch, compiled, home, store, earlier } = parts;
+    for one in earlier {
+        one.close();
+        one.ended().await;
+    }
+    let Some(keyed) = home.settings.kind.keyed() else { return };
+    let claimed = match store.claim(shard, &actor, epoch).await {
+        Ok(claimed) => claimed,
+        Err(unclaimed) => {
+            if let Unclaimed::Damaged(reason) = &unclaimed {
+                tracing::error!(%actor, reason, "a key cannot be served; its record is left as it is");
+            }
+            refuse_all(turns, || match &unclaimed {
+                Unclaimed::Damaged(reason) => {
+                    Fault::Unknown(format!("{actor} (its record in the store cannot be read: {reason})"))
+                }
+                Unclaimed::Taken | Unclaimed::Bus(_) => not_here(&actor),
+            });
+            return;
+        }
+    };
+    let mut last = claimed.state();
+    let (ended, to_commit) = mpsc::channel(UNCOMMITTED);
+    let (count, committed) = watch::channel(0);
+    let committer = tokio::spawn(commit::run(actor.clone(), claimed, to_commit, count));
+    let mut committer = AbortOnDropHandle::new(committer);
+    let (mut made, mut traps) = (0, 0);
+    loop {
+        let woken = compiled.wake(&home, &actor, last.clone(), keyed.state.0).await;
+        let instance = match woken {
+            Ok(instance) => instance,
+            Err(asleep) => {
+                let fault = match asleep {
+                    Asleep::Broken(reason) => {
+                        home.tally.did_not_start();
+                        home.events.crashed(&home.actor.name, &format!("a key does not wake: {reason}"));
+                        Fault::Trapped(reason)
+                    }
+                    Asleep::Refused(fault) => fault,
+                };
+                refuse_all(turns, || fault.clone());
+                break;
+            }
+        };
+        let in_flight = Arc::<InFlight>::default();
+        current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&in_flight);
+        let serving = Serving {
+            mailbox: &mut turns,
+            in_flight: &in_flight,
+            ended: &ended,
+            made: &mut made,
+            committed: &committed,
+            last: &mut last,
+            idle: keyed.idle.duration(),
+        };
+        let exit = tokio::select! {
+            exit = instance.serve(serving) => Some(exit),
+            _ = &mut committer => None,
+        };
+        let trapped = matches!(exit, Some(Exit::Trapped { .. } | Exit::Overran));
+        home.tally.ended(in_flight.answered(), in_flight.failed(), trapped);
+        current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&Arc::default());
+        match exit {
+            // Another owner has the key, so what waits is for that one.
+            None => {
+                refuse_all(turns, || not_here(&actor));
+                return;
+            }
+            Some(Exit::Closed) => {
+                // What came in while the mailbox was closed has been served. Whoever commits may have ended, too.
+                refuse_all(turns, || not_here(&actor));
+                break;
+            }
+            Some(Exit::Retired) => {}
+            Some(Exit::Overran) => {
+                tracing::warn!(%actor, "a turn ran on after its deadline; its instance was ended");
+                home.events.crashed(&home.actor.name, "a turn ran on after its deadline");
+            }
+            Some(Exit::Trapped { reason, detail }) => {
+                tracing::warn!(%actor, reason, detail, "a keyed actor trapped and is woken again");
+                home.events.crashed(&home.actor.name, &reason);
+                traps += 1;
+                if traps >= TRAPS && in_flight.answered() == 0 {
+                    refuse_all(turns, || Fault::Trapped(reason.clone()));
+                    break;
+                }
+            }
+        }
+    }
+    // What was answered is committed before the key is let go of.
+    drop(ended);
+    if let Ok(Err(Lost::Unknown)) = committer.await {
+        tracing::warn!(%actor, "nobody knows what became of its last commit");
+    }
+}
+
+fn not_here(actor: &ActorId) -> Fault {
+    Fault::NotHere { actor: actor.to_string(), revision: 0 }
+}
+
+/// Nothing is served any more.
+fn refuse_all(mut turns: mpsc::Receiver<Turn>, fault: impl Fn() -> Fault) {
+    turns.close();
+    while let Ok(turn) = turns.try_recv() {
+        turn.waiting.answer(Err(fault()));
+    }
+}
+

@@ -1,0 +1,54 @@
+//! Lets go of shards that are to be somebody else's, and says so.
+
+use std::collections::BTreeMap;
+
+use lattice_proto::record::Shards;
+use lattice_proto::shard::Shard;
+
+use super::Keyed;
+use crate::membership::Inventory;
+
+/// What hands shards over.
+pub struct Handover {
+    keyed: Keyed,
+    inventory: Inventory,
+}
+
+impl Handover {
+    /// For what is awake on this node.
+    pub fn new(keyed: Keyed, inventory: Inventory) -> Self {
+        Self { keyed, inventory }
+    }
+
+    /// Follows the table for as long as the node runs.
+    pub async fn run(self) {
+        let mut table = self.keyed.owners.follow();
+        let mut before = BTreeMap::new();
+        loop {
+            let now = table.borrow_and_update().clone();
+            let (mine, leaving) = self.of_mine(&now);
+            // From the moment that the table says so nothing more is admitted, so what is awake only has to end.
+            let lost = before.keys().filter(|shard| !mine.contains_key(*shard) && !leaving.contains_key(*shard));
+            let ending: Vec<Shard> = lost.chain(leaving.keys()).copied().collect();
+            self.keyed.let_go(&ending).await;
+            self.inventory.release(leaving.clone());
+            before = mine;
+            if table.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What this node owns and is to keep, and what it owns and is to let go of, each with its epoch.
+    fn of_mine(&self, table: &Shards) -> (BTreeMap<Shard, u64>, BTreeMap<Shard, u64>) {
+        let (mut mine, mut leaving) = (BTreeMap::new(), BTreeMap::new());
+        for shard in (0..table.count()).map(Shard) {
+            let Some((owner, epoch)) = table.owner(shard) else { continue };
+            if owner.incarnation == *self.keyed.owners.me() {
+                let place = if table.next(shard).is_some() { &mut leaving } else { &mut mine };
+                place.insert(shard, epoch);
+            }
+        }
+        (mine, leaving)
+    }
+}

@@ -1,0 +1,220 @@
+//! The keys of one keyed actor on this node, by their activations.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use dashmap::{DashMap, Entry};
+use lattice_proto::ActorId;
+use lattice_proto::shard::Shard;
+
+use super::activation::{Activation, Parts};
+use super::{Owners, Store};
+use crate::engine::{Compiled, Home};
+use crate::replica::{Refusal, Turn};
+
+/// Activations that one node has in memory, of all actors.
+const MOST: usize = 10_000;
+
+/// How many are looked at to find one that was not used for long.
+const LOOK_AT: usize = 64;
+
+/// What all keyed actors of this node share. A cheap handle.
+#[derive(Clone)]
+pub struct Keyed {
+    pub(super) owners: Owners,
+    pub(super) store: Store,
+    count: Arc<AtomicUsize>,
+    pub(super) all: Arc<DashMap<usize, Arc<Keys>>>,
+}
+
+/// One version of one keyed actor.
+pub struct Keys {
+    home: Arc<Home>,
+    compiled: Compiled,
+    keyed: Keyed,
+    open: AtomicBool,
+    activations: DashMap<Arc<str>, Arc<Activation>>,
+}
+
+impl Keyed {
+    /// Nothing is awake yet.
+    pub fn new(owners: Owners, store: Store) -> Self {
+        Self { owners, store, count: Arc::default(), all: Arc::default() }
+    }
+
+    /// Who owns what.
+    pub fn owners(&self) -> &Owners {
+        &self.owners
+    }
+
+    /// Makes sure that there is somewhere to keep records.
+    pub async fn ensure(&self) -> Result<(), crate::bus::Error> {
+        self.store.ensure().await
+    }
+
+    /// The keys of one version of an actor, none of them awake.
+    pub fn keys(&self, home: Arc<Home>, compiled: Compiled) -> Arc<Keys> {
+        let keys = Arc::new(Keys {
+            home,
+            compiled,
+            keyed: self.clone(),
+            open: AtomicBool::new(true),
+            activations: DashMap::new(),
+        });
+        self.all.insert(Arc::as_ptr(&keys) as usize, keys.clone());
+        keys
+    }
+
+    /// Everything of these shards that is awake is told to end; returns when it has.
+    pub(super) async fn let_go(&self, shards: &[Shard]) {
+        let of_them = |activation: &Activation| shards.contains(&activation.shard);
+        let mut leaving = Vec::new();
+        for keys in self.all.iter() {
+            let there = keys.activations.iter().map(|entry| entry.value().clone());
+            leaving.extend(there.filter(|activation| of_them(activation)));
+        }
+        for activation in &leaving {
+            activation.close();
+        }
+        for activation in leaving {
+            activation.ended().await;
+        }
+    }
+
+    /// Activations that are awake.
+    pub fn awake(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+impl Keys {
+    /// Takes a turn for its key, or gives it back at once.
+    ///
+    /// # Errors
+    /// Why not, with the turn.
+    #[allow(
+        clippy::result_large_err,
+        reason = "what is given back is what was given, and boxing it would cost every call"
+    )]
+    pub fn admit(&self, turn: Turn) -> Result<(), Refusal> {
+        let owners = &self.keyed.owners;
+        let actor = turn.context.actor.clone();
+        let Some(key) = actor.key.clone() else { return Err(Refusal::NotHere(turn)) };
+        let shard = owners.shard(&actor.name, &key);
+        let Some((shard, epoch)) = shard.and_then(|shard| Some((shard, owners.mine(shard)?))) else {
+            return Err(Refusal::NotHere(turn));
+        };
+        if !self.open.load(Ordering::Acquire) {
+            return Err(Refusal::NotHere(turn));
+        }
+        // Whatever looks at other maps, or at all of this one, must not hold an entry of it meanwhile.
+        let mut earlier = Vec::new();
+        if !self.activations.contains_key(&key) {
+            if self.keyed.awake() >= MOST && !self.keyed.make_room() {
+                return Err(Refusal::Overloaded(turn));
+            }
+            earlier = self.keyed.elsewhere(self, &actor, &key);
+        }
+        match self.activations.entry(key) {
+            Entry::Occupied(mut known) => {
+                let activation = known.get().clone();
+                let turn = match activation.epoch == epoch {
+                    true => match activation.admit(turn) {
+                        // It goes to sleep this very moment.
+                        Err(Refusal::NotHere(turn)) => turn,
+                        taken => return taken,
+                    },
+                    false => turn,
+                };
+                let next = self.wake(actor, shard, epoch, vec![activation]);
+                known.insert(next.clone());
+                next.admit(turn)
+            }
+            Entry::Vacant(free) => {
+                self.keyed.count.fetch_add(1, Ordering::Relaxed);
+                let next = self.wake(actor, shard, epoch, earlier);
+                free.insert(next.clone());
+                next.admit(turn)
+            }
+        }
+    }
+
+    fn wake(&self, actor: ActorId, shard: Shard, epoch: u64, earlier: Vec<Arc<Activation>>) -> Arc<Activation> {
+        Arc::new(Activation::start(Parts {
+            actor,
+            shard,
+            epoch,
+            compiled: self.compiled.clone(),
+            home: self.home.clone(),
+            store: self.keyed.store.clone(),
+            earlier,
+        }))
+    }
+
+    /// Whether it takes messages.
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Takes nothing more.
+    pub fn close(&self) {
+        self.open.store(false, Ordering::Release);
+    }
+
+    /// Takes nothing more, and returns when everything that it took has been answered.
+    pub async fn stop(self: Arc<Self>) {
+        self.close();
+        let all: Vec<Arc<Activation>> = self.activations.iter().map(|entry| entry.value().clone()).collect();
+        for activation in &all {
+            activation.close();
+        }
+        for activation in all {
+            activation.ended().await;
+        }
+        self.sweep();
+        self.keyed.all.remove(&(Arc::as_ptr(&self) as usize));
+    }
+
+    /// Looks after turns that never end, and forgets what has gone to sleep.
+    pub fn watch(&self, now: Instant) {
+        for entry in &self.activations {
+            entry.value().watch(now);
+        }
+        self.sweep();
+    }
+
+    fn sweep(&self) {
+        let mut gone = 0;
+        self.activations.retain(|_, activation| {
+            let ended = activation.has_ended();
+            gone += usize::from(ended);
+            !ended
+        });
+        self.keyed.count.fetch_sub(gone, Ordering::Relaxed);
+    }
+}
+
+impl Keyed {
+    /// The activations of a key in other versions of the actor, which have to end before another one claims it.
+    fn elsewhere(&self, keys: &Keys, actor: &ActorId, key: &str) -> Vec<Arc<Activation>> {
+        let others = self.all.iter().map(|entry| entry.value().clone());
+        let others = others.filter(|other| !std::ptr::eq(&**other, keys) && other.home.actor.name == actor.name);
+        others.filter_map(|other| other.activations.get(key).map(|entry| entry.value().clone())).collect()
+    }
+
+    /// Sends one to sleep that was not used for long. False when everything that was looked at is busy.
+    fn make_room(&self) -> bool {
+        let mut looked_at = Vec::with_capacity(LOOK_AT);
+        for keys in self.all.iter() {
+            let idle = keys.activations.iter().map(|entry| entry.value().clone());
+            let idle = idle.filter(|activation| activation.load() == 0);
+            looked_at.extend(idle.take(LOOK_AT - looked_at.len()));
+            if looked_at.len() == LOOK_AT {
+                break;
+            }
+        }
+        let longest = looked_at.into_iter().min_by_key(|activation| activation.used());
+        longest.inspect(|activation| activation.close()).is_some()
+    }
+}
