@@ -19,8 +19,8 @@ mod choice;
 mod handled;
 mod hold;
 mod inbox;
-mod keyed;
 mod ingress;
+mod keyed;
 mod peer;
 mod post;
 mod room;
@@ -128,7 +128,8 @@ pub struct Parts {
 impl Router {
     /// A router over these parts.
     pub fn new(parts: Parts) -> Self {
-        let Parts { bus, subjects, incarnation, zone, clock, local, owners, table, peers, leader, counters } = parts;
+        let Parts { bus, subjects, incarnation, zone, clock, local, owners, table, peers, leader, counters } =
+            parts;
         let (messages, room) = (AtomicU64::new(0), Room::of_this_machine());
         let holding = Holding::new(leader, incarnation.clone());
         let shared = Shared {

@@ -97,6 +97,9 @@ pub struct Node {
     /// What runs there now.
     #[serde(default)]
     pub actors: BTreeMap<ActorName, Running>,
+    /// Keys that are awake there, as of a few moments ago.
+    #[serde(default)]
+    pub activations: u32,
     /// Shards that it let go of, with the epoch in which it owned them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub released: BTreeMap<Shard, u64>,

@@ -28,7 +28,8 @@ impl Shard {
     pub fn of(actor: &ActorName, key: &str, shards: u16) -> Self {
         // Names have no `/`, so no two IDs are hashed alike.
         let hash = Sha256::new().chain_update(actor.as_str()).chain_update("/").chain_update(key).finalize();
-        let number = u64::from_be_bytes([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]]);
+        let number =
+            u64::from_be_bytes([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]]);
         // The remainder is below a u16.
         Self(u16::try_from(number % u64::from(shards.max(1))).unwrap_or(0))
     }

@@ -85,7 +85,8 @@ impl State {
             later => return Err(Malformed::Version(later)),
         }
         let owner = owner.parse().map_err(|_| Malformed::Field("owner"))?;
-        let write = |id: Bytes| <[u8; 16]>::try_from(&*id).map(WriteId).map_err(|_| Malformed::Field("writes"));
+        let write =
+            |id: Bytes| <[u8; 16]>::try_from(&*id).map(WriteId).map_err(|_| Malformed::Field("writes"));
         if writes.len() > REMEMBERED {
             return Err(Malformed::Field("writes"));
         }
@@ -128,14 +129,18 @@ mod tests {
 
     #[test]
     fn garbage_and_later_versions_are_refused() {
-        let good = wire::State { version: 1, owner: Incarnation::generate().to_string(), ..wire::State::default() };
+        let good =
+            wire::State { version: 1, owner: Incarnation::generate().to_string(), ..wire::State::default() };
         assert!(State::decode(good.encode_to_vec().into()).is_ok());
         for (wrong, why) in [
             (wire::State { version: 2, ..good.clone() }, Malformed::Version(2)),
             (wire::State { version: 0, ..good.clone() }, Malformed::Field("version")),
             (wire::State { owner: "no one".into(), ..good.clone() }, Malformed::Field("owner")),
             (wire::State { writes: vec![Bytes::new()], ..good.clone() }, Malformed::Field("writes")),
-            (wire::State { writes: vec![Bytes::from_static(&[0; 16]); 9], ..good }, Malformed::Field("writes")),
+            (
+                wire::State { writes: vec![Bytes::from_static(&[0; 16]); 9], ..good },
+                Malformed::Field("writes"),
+            ),
         ] {
             assert_eq!(State::decode(wrong.encode_to_vec().into()), Err(why));
         }

@@ -13,8 +13,8 @@ use std::fmt::Write;
 
 use crate::envelope::MAX_TOGETHER;
 use crate::event::Kind;
-use crate::shard::Shard;
 use crate::id::{ActorId, ActorName, AppName, Incarnation, LatticeId, MAX_KEY_BYTES, NodeName, Operation};
+use crate::shard::Shard;
 
 /// Why a subject could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

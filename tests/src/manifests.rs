@@ -40,6 +40,13 @@ pub fn shop(replicas: u32, storefront: &str) -> String {
     )
 }
 
+/// The keyed actor that keeps a list under each key, with these lines in its table.
+pub fn ledger_with(lines: &str) -> String {
+    format!(
+        "[app]\nname = \"ledger\"\n\n[actors.ledger]\nkind = \"keyed\"\nartifact = \"ledger.wasm\"\n{lines}\n"
+    )
+}
+
 /// The actor that misbehaves on request, with these lines in its table.
 pub fn misfit_with(lines: &str) -> String {
     format!("[app]\nname = \"misfit\"\n\n[actors.misfit]\nartifact = \"misfit.wasm\"\n{lines}\n")

@@ -88,7 +88,8 @@ pub fn programs(profile: Profile) -> Result<PathBuf> {
 pub fn actors(wasm: &WasmToolchain) -> Result<PathBuf> {
     let examples = examples()?;
     let built = lattice_setup::build_actors(&examples, wasm, &say)?;
-    let guests = lattice_setup::build_components(&[workspace::root().join("tests/guests")], wasm, &say)?;
+    let guests = ["tests/guests", "tests/guests/ledger"].map(|folder| workspace::root().join(folder));
+    let guests = lattice_setup::build_components(&guests, wasm, &say)?;
     let folder = workspace::target()?.join("artifacts");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let artifacts = built.into_iter().map(|actor| actor.artifact);

@@ -115,7 +115,7 @@ impl admin_server::Admin for Service {
                 NodeState::Gone => 0,
                 _ => view.record.actors.values().map(Running::ready).sum(),
             },
-            activations: 0,
+            activations: view.record.activations,
             cpus: view.record.cpus,
             memory_bytes: view.record.memory_bytes,
             version: view.record.version,
@@ -139,7 +139,10 @@ impl admin_server::Admin for Service {
             Actor {
                 actor: name.to_string(),
                 app: app.app.to_string(),
-                kind: "replicated".to_owned(),
+                kind: match app.actors.get(&name).and_then(|actor| actor.settings.kind.keyed()) {
+                    Some(_) => "keyed".to_owned(),
+                    None => "replicated".to_owned(),
+                },
                 desired: route.as_ref().map_or(0, |route| route.desired),
                 ready: targets.iter().map(running).sum(),
                 revision: app.revision,

@@ -30,10 +30,7 @@ pub(super) enum Entry {
     /// For each message.
     Handle(ComponentExportIndex),
     /// Once for a key, and then for each message.
-    Keyed {
-        activate: ComponentExportIndex,
-        turn: ComponentExportIndex,
-    },
+    Keyed { activate: ComponentExportIndex, turn: ComponentExportIndex },
 }
 
 impl Engine {

@@ -25,7 +25,10 @@ pub enum Refused {
     /// The exports are not those of an actor.
     #[error(
         "it exports no actor: expected `{}`, `{}`, `{}` or `{}`, found {found}",
-        abi::HANDLER, abi::BLOCKING_HANDLER, abi::KEYED_HANDLER, abi::BLOCKING_KEYED_HANDLER
+        abi::HANDLER,
+        abi::BLOCKING_HANDLER,
+        abi::KEYED_HANDLER,
+        abi::BLOCKING_KEYED_HANDLER
     )]
     NoHandler {
         /// What it does export.
@@ -127,7 +130,8 @@ pub(super) fn check(engine: &Engine, component: &Component) -> Result<Shape, Ref
     let shared = &engine.shared;
     let kind = component.component_type();
     let exports: Vec<String> = kind.exports(&shared.engine).map(|(name, _)| name.to_owned()).collect();
-    let mut shapes = Shape::ALL.into_iter().filter(|shape| exports.iter().any(|name| name == shape.interface()));
+    let mut shapes =
+        Shape::ALL.into_iter().filter(|shape| exports.iter().any(|name| name == shape.interface()));
     let Some(shape) = shapes.next() else {
         let found = match exports.is_empty() {
             true => "nothing".to_owned(),

@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 use wasmtime::component::{Accessor, TypedFunc};
 use wasmtime::{AsContextMut, Store};
 
+use super::compile::Entry;
 use super::guest::{self, Guest};
 use super::inspect::Shape;
 use super::settle::settle;
-use super::compile::Entry;
 use super::{Compiled, Failure, Home, abi, check};
 use crate::replica::{InFlight, Message, Turn};
 

@@ -81,7 +81,9 @@ impl Compiled {
         state_limit: u64,
     ) -> Result<KeyedInstance, Asleep> {
         let Entry::Keyed { activate, turn } = self.inner.entry else {
-            return Err(Asleep::Broken("it is a replicated actor, and its manifest does not say so".to_owned()));
+            return Err(Asleep::Broken(
+                "it is a replicated actor, and its manifest does not say so".to_owned(),
+            ));
         };
         let (mut store, instance) = self.make(home, actor.clone()).await.map_err(Asleep::Broken)?;
         let missing = |what: &str| Asleep::Broken(format!("its `{what}` is gone or has another type"));

@@ -233,4 +233,3 @@ fn refuse_all(mut turns: mpsc::Receiver<Turn>, fault: impl Fn() -> Fault) {
         turn.waiting.answer(Err(fault()));
     }
 }
-

@@ -1,12 +1,16 @@
 //! Lets go of shards that are to be somebody else's, and says so.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lattice_proto::record::Shards;
 use lattice_proto::shard::Shard;
 
 use super::Keyed;
 use crate::membership::Inventory;
+
+/// How often it is told how many keys are awake.
+const COUNT: Duration = Duration::from_secs(1);
 
 /// What hands shards over.
 pub struct Handover {
@@ -28,13 +32,20 @@ impl Handover {
             let now = table.borrow_and_update().clone();
             let (mine, leaving) = self.of_mine(&now);
             // From the moment that the table says so nothing more is admitted, so what is awake only has to end.
-            let lost = before.keys().filter(|shard| !mine.contains_key(*shard) && !leaving.contains_key(*shard));
+            let lost =
+                before.keys().filter(|shard| !mine.contains_key(*shard) && !leaving.contains_key(*shard));
             let ending: Vec<Shard> = lost.chain(leaving.keys()).copied().collect();
             self.keyed.let_go(&ending).await;
             self.inventory.release(leaving.clone());
             before = mine;
-            if table.changed().await.is_err() {
-                return;
+            loop {
+                match tokio::time::timeout(COUNT, table.changed()).await {
+                    Ok(Ok(())) => break,
+                    Ok(Err(_)) => return,
+                    Err(_) => {
+                        self.inventory.awake(u32::try_from(self.keyed.awake()).unwrap_or(u32::MAX));
+                    }
+                }
             }
         }
     }

@@ -140,7 +140,13 @@ impl Keys {
         }
     }
 
-    fn wake(&self, actor: ActorId, shard: Shard, epoch: u64, earlier: Vec<Arc<Activation>>) -> Arc<Activation> {
+    fn wake(
+        &self,
+        actor: ActorId,
+        shard: Shard,
+        epoch: u64,
+        earlier: Vec<Arc<Activation>>,
+    ) -> Arc<Activation> {
         Arc::new(Activation::start(Parts {
             actor,
             shard,
@@ -199,7 +205,8 @@ impl Keyed {
     /// The activations of a key in other versions of the actor, which have to end before another one claims it.
     fn elsewhere(&self, keys: &Keys, actor: &ActorId, key: &str) -> Vec<Arc<Activation>> {
         let others = self.all.iter().map(|entry| entry.value().clone());
-        let others = others.filter(|other| !std::ptr::eq(&**other, keys) && other.home.actor.name == actor.name);
+        let others =
+            others.filter(|other| !std::ptr::eq(&**other, keys) && other.home.actor.name == actor.name);
         others.filter_map(|other| other.activations.get(key).map(|entry| entry.value().clone())).collect()
     }
 

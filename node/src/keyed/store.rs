@@ -89,8 +89,12 @@ impl Store {
             }
             let write = write_id();
             let record = match before {
-                Some(before) => State { epoch, owner: self.me.clone(), writes: before.writes_with(write), ..before },
-                None => State { epoch, revision: 0, owner: self.me.clone(), state: None, writes: vec![write] },
+                Some(before) => {
+                    State { epoch, owner: self.me.clone(), writes: before.writes_with(write), ..before }
+                }
+                None => {
+                    State { epoch, revision: 0, owner: self.me.clone(), state: None, writes: vec![write] }
+                }
             };
             let claimed = |sequence, record| {
                 let (space, key, me) = (space.clone(), key.clone(), self.me.clone());
@@ -156,7 +160,11 @@ impl Claimed {
                 Fate::Refused => return Err(Lost::Taken),
                 Fate::Busy | Fate::Unsent => pause.wait().await,
                 Fate::Unsure(reason) => {
-                    tracing::debug!(key = self.key, reason, "nobody knows whether a commit is stored; it is found out");
+                    tracing::debug!(
+                        key = self.key,
+                        reason,
+                        "nobody knows whether a commit is stored; it is found out"
+                    );
                     if self.resolve(write, &record).await? {
                         return Ok(());
                     }

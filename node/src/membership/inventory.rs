@@ -39,6 +39,15 @@ impl Inventory {
         });
     }
 
+    /// Says how many keys are awake.
+    pub fn awake(&self, activations: u32) {
+        self.record.send_if_modified(|record| {
+            let changed = record.activations != activations;
+            record.activations = activations;
+            changed
+        });
+    }
+
     /// Says which shards it has let go of, each with the epoch in which it owned them.
     pub fn release(&self, shards: BTreeMap<Shard, u64>) {
         self.record.send_if_modified(|record| {
@@ -109,6 +118,7 @@ pub fn describe(me: &super::Identity, labels: BTreeMap<String, String>, admin: S
         admin,
         draining: false,
         actors: BTreeMap::new(),
+        activations: 0,
         released: BTreeMap::new(),
     }
 }

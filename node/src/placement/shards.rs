@@ -71,9 +71,8 @@ struct Table<'a> {
 impl<'a> Table<'a> {
     fn new(known: &Shards, candidates: &'a BTreeMap<NodeName, Candidate>) -> Self {
         // Another start of a node owns nothing of what this one did.
-        let alive = |owner: &Owner| {
-            candidates.get(&owner.name).is_some_and(|candidate| candidate.owner == *owner)
-        };
+        let alive =
+            |owner: &Owner| candidates.get(&owner.name).is_some_and(|candidate| candidate.owner == *owner);
         let name = |index: Option<u16>| {
             let owner = known.owners.get(usize::from(index?))?;
             alive(owner).then(|| owner.name.clone())
@@ -98,7 +97,9 @@ impl<'a> Table<'a> {
     fn count(&mut self) {
         let mut held: BTreeMap<&NodeName, usize> = self.candidates.keys().map(|name| (name, 0)).collect();
         for place in &self.shards {
-            if let Some(count) = place.next.as_ref().or(place.owner.as_ref()).and_then(|name| held.get_mut(name)) {
+            if let Some(count) =
+                place.next.as_ref().or(place.owner.as_ref()).and_then(|name| held.get_mut(name))
+            {
                 *count += 1;
             }
         }
@@ -173,7 +174,8 @@ impl<'a> Table<'a> {
                 return;
             }
             let place = &self.shards[number];
-            let Some((owner, _)) = place.owner.as_ref().and_then(|name| self.candidates.get_key_value(name)) else {
+            let Some((owner, _)) = place.owner.as_ref().and_then(|name| self.candidates.get_key_value(name))
+            else {
                 continue;
             };
             let has_more = self.due.get(owner).is_some_and(|due| self.held[owner] > *due);

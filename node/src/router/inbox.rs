@@ -12,8 +12,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::Router;
 use super::handled::Handled;
-use super::peer::{Peer, Peers};
 use super::keyed::check_key;
+use super::peer::{Peer, Peers};
 use crate::bus::{Error, ReplyTo, Subscription};
 use crate::replica::{Message, Respond};
 

@@ -56,20 +56,29 @@ impl Router {
                 }
                 (Some(owner), _) if shared.owners.is_me(owner) => {}
                 (owner, _) => {
-                    let known = match tokio::time::timeout_at(ask.deadline.into(), shared.table.get(name)).await {
-                        Ok(Ok(Some(known))) => known,
-                        Ok(Ok(None)) => return Err(Fault::NoSuchActor(name.to_string())),
-                        Ok(Err(reason)) => {
-                            return Err(Fault::NoReplica(format!("`{}` is not on this node, and {reason}", ask.target)));
-                        }
-                        Err(_) => return Err(Fault::Deadline(Ran::No)),
-                    };
+                    let known =
+                        match tokio::time::timeout_at(ask.deadline.into(), shared.table.get(name)).await {
+                            Ok(Ok(Some(known))) => known,
+                            Ok(Ok(None)) => return Err(Fault::NoSuchActor(name.to_string())),
+                            Ok(Err(reason)) => {
+                                return Err(Fault::NoReplica(format!(
+                                    "`{}` is not on this node, and {reason}",
+                                    ask.target
+                                )));
+                            }
+                            Err(_) => return Err(Fault::Deadline(Ran::No)),
+                        };
                     check_key(&ask.target, &ask.chain, known.route.keyed)?;
                     let Some(owner) = owner else {
-                        let problem = known.route.problems.first().map_or("no node may own it", String::as_str);
-                        return Err(Fault::NoReplica(format!("nobody owns `{}` at the moment: {problem}", ask.target)));
+                        let problem =
+                            known.route.problems.first().map_or("no node may own it", String::as_str);
+                        return Err(Fault::NoReplica(format!(
+                            "nobody owns `{}` at the moment: {problem}",
+                            ask.target
+                        )));
                     };
-                    let there = known.targets.iter().position(|to| *to.peer.incarnation() == owner.incarnation);
+                    let there =
+                        known.targets.iter().position(|to| *to.peer.incarnation() == owner.incarnation);
                     if let Some(index) = there
                         && search.visit(&owner.incarnation)
                     {

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Actor, Artifact, Bytes, Grants, Ingress, Kind, Limits, Manifest, Millis, Placement, Replicas, Settings, Update,
-    bound,
+    Actor, Artifact, Bytes, Grants, Ingress, Kind, Limits, Manifest, Millis, Placement, Replicas, Settings,
+    Update, bound,
 };
 use crate::id::{ActorName, Digest, EXTERNAL};
 

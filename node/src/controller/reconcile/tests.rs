@@ -57,6 +57,7 @@ impl Simulation {
             admin: String::new(),
             draining: false,
             actors: BTreeMap::new(),
+            activations: 0,
             released: BTreeMap::new(),
         };
         self.nodes.insert(record.name.clone(), record.clone());

@@ -158,7 +158,8 @@ fn keyed_actors_say_how_long_they_stay_and_how_sure_they_want_to_be() {
     let keyed = settings.kind.keyed().unwrap();
     assert_eq!((keyed.idle, keyed.strict, keyed.state), (Millis(30_000), true, Bytes(2 << 20)));
     assert_eq!((settings.replicas, settings.concurrency), (Replicas::EACH, 1));
-    let settings = &Manifest::parse(&with("kind = \"keyed\""), "lattice.toml").unwrap().actors["cart"].settings;
+    let settings =
+        &Manifest::parse(&with("kind = \"keyed\""), "lattice.toml").unwrap().actors["cart"].settings;
     assert_eq!(settings.kind, Kind::Keyed(Keyed::default()));
     let stored = serde_json::to_string(settings).unwrap();
     assert_eq!(&serde_json::from_str::<Settings>(&stored).unwrap(), settings);
