@@ -3,7 +3,7 @@
 //! In reading order: how a process is started so that nothing outlives its test ([`process`]), a [`NatsServer`] and a [`Relay`] to it, a
 //! [`Lattice`] of nodes and what a [`Fault`] from one of them looks like, [`wait_until`] a condition holds, a
 //! [`load`] generator, an OpenTelemetry receiver ([`otlp`]), clients in Python, and the programs of the command line.
-//! What keyed actors did is judged afterwards: the [`history`] of their clients, and the raw records of
+//! What keyed actors did is judged afterwards: the [`history`] of their clients ([`linearize`]), and the raw records of
 //! their state ([`chain`]).
 //!
 //! A promise of the contract is a file under `tests/`, whose tests call one helper from here and then assert. Nothing
@@ -39,6 +39,7 @@ pub use wait::wait_until;
 pub mod load;
 
 pub mod history;
+pub mod linearize;
 
 pub mod chain;
 
