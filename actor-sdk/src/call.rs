@@ -60,6 +60,16 @@ impl<T> Call<T> {
         Call { state: State::Made(callee.mesh.clone(), outgoing), decode, result: PhantomData }
     }
 
+    /// What the call would ask, for whoever sends it in another way.
+    pub(crate) fn into_outgoing(self) -> Result<Outgoing> {
+        match self.state {
+            State::Made(_, outgoing) => outgoing,
+            State::Sent(_) | State::Done => {
+                Err(CallError::Malformed("this call was awaited before, so it is under way already".into()))
+            }
+        }
+    }
+
     /// Lets this call last so long at most. It never outlives the deadline of the turn that makes it.
     ///
     /// Without effect once the call was polled.

@@ -3,12 +3,13 @@
 //! It reads the clock, and keeps nothing from one message to the next.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call::Call;
+use crate::cause::Cause;
 use crate::interface::{Callee, Interface};
 use crate::json;
 use crate::mesh::Mesh;
@@ -56,6 +57,9 @@ pub(crate) struct Origin {
     pub deadline: Instant,
     pub traceparent: Option<String>,
     pub attempt: u32,
+    pub cause: Cause,
+    /// Of a keyed actor.
+    pub key: Option<Rc<str>>,
 }
 
 impl Context {
@@ -63,12 +67,23 @@ impl Context {
         Context { mesh, origin }
     }
 
-    /// This actor's own ID.
+    /// This actor's own ID; with its key, for a keyed one: `cart/alice`.
     pub fn self_id(&self) -> &str {
         self.mesh.self_id()
     }
 
-    /// Who calls: an actor's ID, `external` for a plain NATS client, or none for a call through the admin API.
+    /// The key of a keyed actor: `alice` for `cart/alice`.
+    pub fn key(&self) -> Option<&str> {
+        self.origin.key.as_deref()
+    }
+
+    /// Whether this is a call, a send, or a reminder of the actor's own. A replicated actor is only ever called.
+    pub fn cause(&self) -> &Cause {
+        &self.origin.cause
+    }
+
+    /// Who calls or sends: an actor's ID, `external` for a plain NATS client, or none when it came through the admin API.
+    /// For a reminder it is the actor itself.
     pub fn caller(&self) -> Option<&str> {
         self.origin.caller.as_deref()
     }
@@ -83,12 +98,18 @@ impl Context {
         self.origin.deadline.saturating_duration_since(Instant::now())
     }
 
+    /// What time it is, by the clock of this machine; in a unit test, by the clock of the test.
+    pub fn now(&self) -> SystemTime {
+        self.mesh.now()
+    }
+
     /// The W3C trace context of this turn. Calls carry it along by themselves.
     pub fn traceparent(&self) -> Option<&str> {
         self.origin.traceparent.as_deref()
     }
 
-    /// Unique in the lattice; the same over retries of one call.
+    /// Unique in the lattice; the same over retries of one call, and over all deliveries of one send or of one occurrence
+    /// of a reminder.
     pub fn message_id(&self) -> &str {
         &self.origin.message_id
     }

@@ -36,7 +36,53 @@
 //! assert_eq!(quote, Ok(Quote { sku: "tea".into(), available: true }));
 //! ```
 //!
-//! # State
+//! # Keyed actors
+//! Some services must remember. A *keyed* actor has an ID with a key, such as `cart/alice`; in the whole lattice there is one
+//! for each key, which handles one message at a time. Its struct is its state, and is saved by itself:
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use std::time::Duration;
+//! use lattice_actor::{Context, Result, Schedule, Turn, keyed};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Default, Serialize, Deserialize)]
+//! pub struct Cart { lines: BTreeMap<String, u32> }
+//!
+//! #[keyed]
+//! impl Cart {
+//!     // `&mut self` may change the state, send, and be reminded: all of it happens, or nothing.
+//!     async fn add(&mut self, ctx: &Turn, sku: String, quantity: u32) -> Result<u32> {
+//!         ctx.remind("expire", Schedule::after(Duration::from_secs(86_400)), ctx.myself::<Self>().clear())?;
+//!         let line = self.lines.entry(sku).or_default();
+//!         *line += quantity;
+//!         Ok(*line)
+//!     }
+//!
+//!     async fn clear(&mut self, _ctx: &Context) -> Result<()> {
+//!         self.lines.clear();
+//!         Ok(())
+//!     }
+//!
+//!     // `&self` reads.
+//!     async fn lines(&self, _ctx: &Context) -> Result<BTreeMap<String, u32>> {
+//!         Ok(self.lines.clone())
+//!     }
+//! }
+//!
+//! use lattice_actor::testing::{Mesh, block_on};
+//! let mesh = Mesh::new().keyed::<Cart>("cart");
+//! let alice = mesh.context().actor::<Cart>("cart/alice");
+//! assert_eq!(block_on(alice.add("tea", 2)), Ok(2));
+//! mesh.key("cart/alice").restart();
+//! assert_eq!(block_on(alice.add("tea", 1)), Ok(3));
+//! ```
+//!
+//! An operation that fails leaves the state as it was. Reads may see a state that is old by a moment while the actor moves
+//! from a lost node to another; an operation with `&mut self` never does. See [`keyed`](macro@crate::keyed) for versions of
+//! the state, [`Turn`] for what leaves with it, and [`testing`] for tests.
+//!
+//! # State of replicated actors
 //! The actor's struct is made with `Default` when its check is asked or the first message arrives, and lives as long as
 //! its instance. A
 //! replicated actor has many instances, so the struct may cache but must not remember: the next message may be
@@ -76,15 +122,19 @@ extern crate self as lattice_actor;
 
 mod actor;
 mod call;
+mod cause;
 mod context;
 mod error;
 mod interface;
 mod json;
+mod keyed;
 mod macros;
 mod metadata;
 #[cfg(feature = "protobuf")]
 mod protobuf;
 mod rejection;
+mod reminder;
+mod turn;
 
 #[cfg(target_family = "wasm")]
 mod logging;
@@ -104,12 +154,16 @@ pub use {log, serde, serde_json};
 
 pub use self::actor::{Actor, Message};
 pub use self::call::Call;
+pub use self::cause::{Cause, Occurrence};
 pub use self::context::Context;
 pub use self::error::{CallError, Ran, Result};
 pub use self::interface::{Callee, Interface};
-pub use self::macros::{ActorError, actor, interface};
+pub use self::keyed::Keyed;
+pub use self::macros::{ActorError, actor, interface, keyed};
 pub use self::metadata::Operation;
 pub use self::rejection::{ActorError, Rejection};
+pub use self::reminder::Schedule;
+pub use self::turn::Turn;
 
 /// What generated code calls. No part of the interface: it changes without notice.
 #[doc(hidden)]
@@ -117,6 +171,8 @@ pub mod __private {
     pub use crate::actor::Checked;
     #[cfg(target_family = "wasm")]
     pub use crate::wasm::check::bindings as check_bindings;
+    #[cfg(target_family = "wasm")]
+    pub use crate::wasm::keyed::{ExportedKeyed, bindings as keyed_bindings};
     #[cfg(target_family = "wasm")]
     pub use crate::wasm::{Exported, bindings};
     #[cfg(target_family = "wasm")]

@@ -1,8 +1,9 @@
 //! The way to other actors in the Wasm build: the functions that the node gives.
 //!
-//! Natively, `testing::mesh` stands in its place with the same two methods.
+//! Natively, `testing::mesh` stands in its place with the same methods.
 
 use std::cell::OnceCell;
+use std::time::SystemTime;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -23,6 +24,10 @@ impl Mesh {
         }
         // An instance keeps its ID for life, so it is asked for once and leaked.
         SELF_ID.with(|id| *id.get_or_init(|| mesh::self_id().leak()))
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        SystemTime::now()
     }
 
     pub(crate) fn call(&self, outgoing: Outgoing) -> LocalBoxFuture<'static, Result<Vec<u8>>> {

@@ -7,6 +7,7 @@
 
 pub mod check;
 mod failure;
+pub mod keyed;
 
 use std::any::Any;
 use std::cell::Cell;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use self::bindings::exports::lattice::actor::handler::Guest;
 use self::bindings::lattice::actor::types;
+use crate::cause::Cause;
 use crate::context::Origin;
 use crate::mesh::Mesh;
 use crate::{Actor, Context, Message, actor, logging};
@@ -29,6 +31,8 @@ pub mod bindings {
         export_macro_name: "__export_handler",
         default_bindings_module: "lattice_actor::__private::bindings",
         runtime_path: "::lattice_actor::__private::wit_bindgen::rt",
+        // The world of keyed actors takes its types from here.
+        generate_unused_types: true,
     });
 }
 
@@ -49,13 +53,27 @@ impl<A: Actor + Default + 'static> Guest for Exported<A> {
             attempt,
             ..
         } = message;
-        let now = Instant::now();
-        // A deadline too far to be told is as good as one in a year.
-        let deadline = now.checked_add(Duration::from_millis(remaining_ms)).unwrap_or(now + YEAR);
-        let context = Context::new(Mesh, Origin { message_id: id, caller, deadline, traceparent, attempt });
+        let context = Context::new(
+            Mesh,
+            Origin {
+                message_id: id,
+                caller,
+                deadline: deadline(remaining_ms),
+                traceparent,
+                attempt,
+                cause: Cause::Call,
+                key: None,
+            },
+        );
         let message = Message { operation, content_type, payload };
         actor::answer(actor, &context, message).await.map_err(Into::into)
     }
+}
+
+/// A deadline too far to be told is as good as one in a year.
+fn deadline(remaining_ms: u64) -> Instant {
+    let now = Instant::now();
+    now.checked_add(Duration::from_millis(remaining_ms)).unwrap_or(now + YEAR)
 }
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);

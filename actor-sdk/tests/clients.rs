@@ -147,10 +147,13 @@ fn what_an_actor_does_not_have_is_no_operation() {
 #[test]
 fn an_actor_tells_its_operations() {
     let [own, interface] = Whole::OPERATIONS else { panic!("one group for each block") };
-    let even = Operation { name: "even", parameters: &["number", "unused"], idempotent: true };
+    let even = Operation { name: "even", parameters: &["number", "unused"], idempotent: true, read: true };
     assert_eq!(*own, [even]);
     assert_eq!(*interface, <dyn Everything as Interface>::OPERATIONS);
-    assert_eq!(interface[1], Operation { name: "lengths", parameters: &["text", "list"], idempotent: true });
+    assert_eq!(
+        interface[1],
+        Operation { name: "lengths", parameters: &["text", "list"], idempotent: true, read: true }
+    );
     assert_eq!(interface[6].name, "type");
 }
 

@@ -14,3 +14,8 @@ fn what_cannot_travel_is_refused_where_it_stands() {
 fn a_check_that_cannot_be_asked_is_refused_where_it_stands() {
     trybuild::TestCases::new().compile_fail("tests/ui/check_*.rs");
 }
+
+#[test]
+fn a_keyed_actor_that_cannot_be_served_or_saved_is_refused_where_it_stands() {
+    trybuild::TestCases::new().compile_fail("tests/ui/keyed_*.rs");
+}

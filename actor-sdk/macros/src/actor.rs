@@ -2,17 +2,17 @@
 //!
 //! The block is either inherent (its `async fn`s are operations of the actor's own) or of an interface.
 
-mod check;
+pub mod check;
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, ImplItem, ImplItemFn, ItemImpl, Path, Receiver, Result, Token, Type};
+use syn::{Error, FnArg, ImplItem, ImplItemFn, ItemImpl, Path, Result, Token, Type};
 
 use self::check::Check;
-use crate::operation::{Operation, is_context};
+use crate::operation::{Operation, is_context, is_shared};
 
 pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let item: ItemImpl = syn::parse2(item)?;
@@ -130,11 +130,7 @@ fn own_operation(function: &ImplItemFn) -> Result<Operation> {
             ));
         }
     }
-    Operation::parse(signature, &function.attrs, inputs)
-}
-
-fn is_shared(receiver: &Receiver) -> bool {
-    receiver.reference.is_some() && receiver.mutability.is_none() && receiver.colon_token.is_none()
+    Operation::parse(signature, &function.attrs, false, inputs)
 }
 
 fn actor(actor: &Type, operations: &[Operation], interfaces: &[Path]) -> TokenStream {
@@ -145,7 +141,7 @@ fn actor(actor: &Type, operations: &[Operation], interfaces: &[Path]) -> TokenSt
     // Checked natively too, so that the Wasm build has no surprises.
     let checks = quote_spanned! { actor.span() =>
         const _: () = {
-            ::lattice_actor::__private::metadata::check::<#actor>();
+            ::lattice_actor::__private::metadata::check(<#actor as ::lattice_actor::Actor>::OPERATIONS);
             ::lattice_actor::__private::must_be_default::<#actor>();
         };
     };
@@ -183,6 +179,7 @@ fn actor(actor: &Type, operations: &[Operation], interfaces: &[Path]) -> TokenSt
 /// What only the Wasm build has: elsewhere the exported symbols would break the native link of the same crate.
 fn export(actor: &Type, check: Option<&Check>) -> TokenStream {
     let check = check.map(Check::export);
+    let metadata = metadata(false, &quote!(<#actor as ::lattice_actor::Actor>::OPERATIONS));
     quote! {
         #[cfg(target_family = "wasm")]
         #[allow(unsafe_code, reason = "exported symbols and link sections are unsafe attributes")]
@@ -191,9 +188,16 @@ fn export(actor: &Type, check: Option<&Check>) -> TokenStream {
             ::lattice_actor::__private::bindings::__export_handler!(__Exported with_types_in ::lattice_actor::__private::bindings);
             #check
 
-            #[unsafe(link_section = "lattice:actor")]
-            static __METADATA: [u8; ::lattice_actor::__private::metadata::length::<#actor>()] =
-                ::lattice_actor::__private::metadata::line::<#actor, _>();
+            #metadata
         };
+    }
+}
+
+/// What the artifact says of itself, in the section that nodes read.
+pub fn metadata(keyed: bool, operations: &TokenStream) -> TokenStream {
+    quote! {
+        #[unsafe(link_section = "lattice:actor")]
+        static __METADATA: [u8; ::lattice_actor::__private::metadata::length(#keyed, #operations)] =
+            ::lattice_actor::__private::metadata::line(#keyed, #operations);
     }
 }

@@ -1,17 +1,17 @@
 //! `#[interface]`: from a trait to the trait that actors implement, the client that callers use, and the dispatch
 //! between them.
 //!
-//! The trait keeps its name. Each method gets `&self` and the context, so that `impl Inventory for Stock` is checked by
-//! the compiler like any other trait, and `where Self: Sized`, so that `dyn Inventory` can name the interface.
+//! The trait keeps its name. Each method gets its receiver and the context, so that `impl Inventory for Stock` is checked
+//! by the compiler like any other trait, and `where Self: Sized`, so that `dyn Inventory` can name the interface.
 
-mod client;
+pub mod client;
 
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::parse::Parser;
-use syn::{Error, ItemTrait, Result, TraitItem};
+use syn::{Error, FnArg, ItemTrait, Result, TraitItem};
 
-use crate::operation::{Operation, Parameter};
+use crate::operation::{Operation, Parameter, is_exclusive, is_shared};
 
 /// Names that the client has already.
 const RESERVED: [&str; 1] = ["timeout"];
@@ -25,7 +25,7 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
     }
     let codec = codec.module();
     let definition = definition(&item, &operations);
-    let client = client::expand(&item, &operations, &codec);
+    let client = client::of_interface(&item, &operations, &codec);
     let dispatch = dispatch(&item, &operations, &codec);
     Ok(quote! { #definition #client #dispatch })
 }
@@ -98,7 +98,18 @@ fn operation(item: &TraitItem) -> Result<Operation> {
             "an operation has no body here: the actor that implements it has",
         ));
     }
-    let operation = Operation::parse(&function.sig, &function.attrs, function.sig.inputs.iter())?;
+    let mut inputs = function.sig.inputs.iter().peekable();
+    let receiver = inputs.next_if(|input| matches!(input, FnArg::Receiver(_)));
+    let writes = match receiver {
+        Some(FnArg::Receiver(receiver)) if is_exclusive(receiver) => true,
+        Some(FnArg::Receiver(receiver)) if !is_shared(receiver) => {
+            let message =
+                "write `&mut self` where the operation changes the state of a keyed actor, else nothing";
+            return Err(Error::new_spanned(receiver, message));
+        }
+        _ => false,
+    };
+    let operation = Operation::parse(&function.sig, &function.attrs, writes, inputs)?;
     if RESERVED.contains(&operation.wire_name().as_str()) {
         return Err(Error::new_spanned(
             &operation.name,
@@ -110,17 +121,28 @@ fn operation(item: &TraitItem) -> Result<Operation> {
 
 fn definition(item: &ItemTrait, operations: &[Operation]) -> TokenStream {
     let ItemTrait { attrs, vis, ident, .. } = item;
-    let methods = operations.iter().map(|Operation { name, parameters, output, attributes, .. }| {
-        let inputs = parameters.iter().map(|Parameter { name, ty }| quote!(#name: #ty));
-        quote! {
-            #(#attributes)*
-            fn #name(&self, ctx: &::lattice_actor::Context, #(#inputs),*)
-                -> impl ::core::future::Future<Output = #output>
-            where
-                Self: ::core::marker::Sized;
-        }
-    });
+    let methods =
+        operations.iter().map(|Operation { name, parameters, output, attributes, writes, .. }| {
+            let inputs = parameters.iter().map(|Parameter { name, ty }| quote!(#name: #ty));
+            let (receiver, context) = around(*writes);
+            quote! {
+                #(#attributes)*
+                fn #name(#receiver, ctx: &#context, #(#inputs),*)
+                    -> impl ::core::future::Future<Output = #output>
+                where
+                    Self: ::core::marker::Sized;
+            }
+        });
     quote! { #(#attrs)* #vis trait #ident { #(#methods)* } }
+}
+
+/// The receiver and the type of the context, of an operation or of an interface that has one such operation.
+fn around(writes: bool) -> (TokenStream, TokenStream) {
+    if writes {
+        (quote!(&mut self), quote!(::lattice_actor::Turn))
+    } else {
+        (quote!(&self), quote!(::lattice_actor::Context))
+    }
 }
 
 /// Stands on `dyn Trait`, because a trait of the SDK could not ask for "any actor that implements *this* trait".
@@ -128,12 +150,15 @@ fn dispatch(item: &ItemTrait, operations: &[Operation], codec: &TokenStream) -> 
     let ident = &item.ident;
     let target = quote!(<__Actor as #ident>);
     let arms = operations.iter().map(|operation| operation.arm(&target, codec));
+    let writes = operations.iter().any(|operation| operation.writes);
+    let exclusive = writes.then(|| quote!(mut));
+    let (_, context) = around(writes);
     quote! {
         impl dyn #ident {
             #[doc(hidden)]
             pub async fn __lattice_handle<__Actor: #ident>(
-                __actor: &__Actor,
-                __context: &::lattice_actor::Context,
+                __actor: &#exclusive __Actor,
+                __context: &#context,
                 __message: &::lattice_actor::Message,
             ) -> ::lattice_actor::Result<::core::option::Option<::std::vec::Vec<u8>>> {
                 match ::lattice_actor::Message::operation(__message) {

@@ -6,6 +6,7 @@
 mod actor;
 mod actor_error;
 mod interface;
+mod keyed;
 mod operation;
 
 use proc_macro::TokenStream;
@@ -20,6 +21,12 @@ pub fn interface(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn actor(arguments: TokenStream, item: TokenStream) -> TokenStream {
     finish(actor::expand(arguments.into(), item.into()))
+}
+
+/// Makes an `impl` block the keyed actor of this crate. Use it as `lattice_actor::keyed`.
+#[proc_macro_attribute]
+pub fn keyed(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    finish(keyed::expand(arguments.into(), item.into()))
 }
 
 /// Lets an enum or struct travel as an actor's own error. Use it as `lattice_actor::ActorError`.

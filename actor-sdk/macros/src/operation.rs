@@ -7,7 +7,9 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, FnArg, Ident, Pat, PathArguments, Result, ReturnType, Signature, Type};
+use syn::{
+    Attribute, Error, FnArg, Ident, Pat, PathArguments, Receiver, Result, ReturnType, Signature, Type,
+};
 
 /// An operation that can travel.
 pub struct Operation {
@@ -18,6 +20,8 @@ pub struct Operation {
     /// The `T` of it.
     pub value: Type,
     pub idempotent: bool,
+    /// Whether it may change the state of a keyed actor: it takes `&mut self`.
+    pub writes: bool,
     /// What the user wrote above it, less `#[idempotent]`.
     pub attributes: Vec<Attribute>,
 }
@@ -29,10 +33,11 @@ pub struct Parameter {
 }
 
 impl Operation {
-    /// Reads what stands after the receiver and the context, or in an interface all of it.
+    /// Reads what stands after the receiver and the context, which say whether it writes.
     pub fn parse<'a>(
         signature: &Signature,
         attributes: &[Attribute],
+        writes: bool,
         inputs: impl Iterator<Item = &'a FnArg>,
     ) -> Result<Self> {
         check_shape(signature)?;
@@ -51,6 +56,7 @@ impl Operation {
             output: (**output).clone(),
             value,
             idempotent: !marks.is_empty(),
+            writes,
             attributes,
         })
     }
@@ -69,9 +75,14 @@ impl Operation {
     pub fn description(&self) -> TokenStream {
         let name = self.wire_name();
         let parameters = self.parameters.iter().map(Parameter::wire_name);
-        let idempotent = self.idempotent;
+        let (idempotent, read) = (self.idempotent, !self.writes);
         quote! {
-            ::lattice_actor::Operation { name: #name, parameters: &[#(#parameters),*], idempotent: #idempotent }
+            ::lattice_actor::Operation {
+                name: #name,
+                parameters: &[#(#parameters),*],
+                idempotent: #idempotent,
+                read: #read,
+            }
         }
     }
 
@@ -111,10 +122,7 @@ impl Operation {
 impl Parameter {
     fn parse(input: &FnArg) -> Result<Self> {
         let FnArg::Typed(typed) = input else {
-            return Err(Error::new_spanned(
-                input,
-                "an operation of an interface has no `self`: callers only see what travels",
-            ));
+            return Err(Error::new_spanned(input, "`self` stands before all parameters"));
         };
         let Pat::Ident(pattern) = &*typed.pat else {
             return Err(Error::new_spanned(
@@ -123,10 +131,12 @@ impl Parameter {
             ));
         };
         match &*typed.ty {
-            Type::Reference(reference) if is_context(&reference.elem) => Err(Error::new_spanned(
-                &typed.ty,
-                "the context is no part of an interface: the actor gets it by itself",
-            )),
+            Type::Reference(reference) if is_context(&reference.elem) || is_turn(&reference.elem) => {
+                Err(Error::new_spanned(
+                    &typed.ty,
+                    "the context is no part of an interface: the actor gets it by itself",
+                ))
+            }
             Type::Reference(_) => Err(Error::new_spanned(
                 &typed.ty,
                 "take this parameter by value: it arrives decoded and is yours",
@@ -191,5 +201,24 @@ fn is_idempotent(attribute: &Attribute) -> bool {
 
 /// Whether the type is called `Context`, which is how users meet the SDK's own.
 pub fn is_context(ty: &Type) -> bool {
-    matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Context"))
+    is_called(ty, "Context")
+}
+
+/// Whether the type is called `Turn`, the context of an operation that writes.
+pub fn is_turn(ty: &Type) -> bool {
+    is_called(ty, "Turn")
+}
+
+fn is_called(ty: &Type, name: &str) -> bool {
+    matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == name))
+}
+
+/// Whether it is `&self`.
+pub fn is_shared(receiver: &Receiver) -> bool {
+    receiver.reference.is_some() && receiver.mutability.is_none() && receiver.colon_token.is_none()
+}
+
+/// Whether it is `&mut self`.
+pub fn is_exclusive(receiver: &Receiver) -> bool {
+    receiver.reference.is_some() && receiver.mutability.is_some() && receiver.colon_token.is_none()
 }

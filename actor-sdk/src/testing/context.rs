@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
+use crate::cause::Cause;
 use crate::context::{Context, Origin};
 use crate::testing::Mesh;
 
@@ -34,6 +35,8 @@ impl TestContext {
             deadline: Instant::now() + Duration::from_secs(30),
             traceparent: None,
             attempt: 1,
+            cause: Cause::Call,
+            key: None,
         };
         TestContext(Context::new(mesh, origin))
     }
@@ -50,6 +53,12 @@ impl TestContext {
     #[must_use]
     pub fn with_caller(mut self, caller: impl Into<String>) -> Self {
         self.0.origin.caller = Some(caller.into());
+        self
+    }
+
+    /// Sets why there is a turn. Only a turn of a keyed actor has another cause than a call, and a test has those made.
+    pub(super) fn with_cause(mut self, cause: Cause) -> Self {
+        self.0.origin.cause = cause;
         self
     }
 
@@ -73,6 +82,12 @@ impl TestContext {
         self.0.origin.message_id = id.into();
         self.0.origin.attempt = attempt;
         self
+    }
+}
+
+impl TestContext {
+    pub(super) fn into_context(self) -> Context {
+        self.0
     }
 }
 

@@ -6,16 +6,19 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
+use futures::executor::block_on;
 use futures::future::LocalBoxFuture;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::TestContext;
+use super::keys::{Due, Key, Keys, Letter, Reminder, Sent};
 use crate::call::Outgoing;
-use crate::{Actor, CallError, Message, Result, actor, json};
+use crate::cause::Cause;
+use crate::{Actor, CallError, Keyed, Message, Result, actor, json};
 
 /// The actors that a test knows; a cheap handle, of which all clones share one record.
 ///
@@ -23,14 +26,17 @@ use crate::{Actor, CallError, Message, Result, actor, json};
 #[derive(Clone, Default)]
 pub struct Mesh {
     self_id: Option<Rc<str>>,
+    /// The actors that wait for each other here, outermost first.
+    chain: Vec<Rc<str>>,
     shared: Rc<Shared>,
 }
 
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     // Filled before the first call and looked up without a borrow held over an answer: answers may call again.
     actors: RefCell<HashMap<String, Handler>>,
     answers: RefCell<HashMap<(String, String), Handler>>,
+    keys: Keys,
     calls: RefCell<Vec<Recorded>>,
     under_way: Cell<usize>,
     most_under_way: Cell<usize>,
@@ -66,6 +72,13 @@ impl Mesh {
             async move { actor::answer(&*actor, &context, message).await }.boxed_local()
         });
         self.shared.actors.borrow_mut().insert(id.to_owned(), handler);
+        self
+    }
+
+    /// Adds a keyed actor by its name; any key of it wakes with its first message.
+    #[must_use]
+    pub fn keyed<S: Keyed>(self, name: &str) -> Self {
+        self.shared.keys.add::<S>(name);
         self
     }
 
@@ -111,12 +124,78 @@ impl Mesh {
         self.shared.most_under_way.get()
     }
 
+    /// One key of a keyed actor, such as `cart/alice`: its state, its reminders, and a way to put it to sleep.
+    ///
+    /// # Panics
+    /// When no [keyed](Mesh::keyed) actor of that name was added.
+    pub fn key(&self, id: &str) -> Key {
+        match self.shared.keys.record(id) {
+            Some(record) => Key(record),
+            None => panic!("`{id}` is no key of a keyed actor in this mesh: add the actor with `keyed`"),
+        }
+    }
+
+    /// All messages that turns sent so far, in that order, delivered or not.
+    pub fn sent(&self) -> Vec<Sent> {
+        self.shared.keys.sent()
+    }
+
+    /// Delivers what is on its way, and what that sends, until nothing is left. Gives what failed and why; it is not tried
+    /// again.
+    #[must_use = "what failed is not tried again"]
+    pub fn deliver(&self) -> Vec<(Sent, CallError)> {
+        let mut failed = Vec::new();
+        while let Some(Letter { id, sent, message }) = self.shared.keys.next_letter() {
+            let context = self.turn(&sent.to, Cause::Send).with_caller(&sent.from).with_message(id, 1);
+            let reply = match self.find(&sent.to, message.operation()) {
+                Some(handler) => block_on(handler(context, message)),
+                None => Err(CallError::NoSuchActor(sent.to.clone())),
+            };
+            failed.extend(reply.err().map(|error| (sent, error)));
+        }
+        failed
+    }
+
+    /// What time it is in this test. Time passes only by [`advance`](Mesh::advance).
+    pub fn now(&self) -> SystemTime {
+        self.shared.keys.now()
+    }
+
+    /// Lets so much time pass. Each reminder that is due meanwhile is delivered at its time, in the order of their times.
+    /// Gives what failed and why; it is not tried again.
+    #[must_use = "what failed is not tried again"]
+    pub fn advance(&self, by: Duration) -> Vec<(Reminder, CallError)> {
+        let keys = &self.shared.keys;
+        let (mut failed, until) = (Vec::new(), keys.later(by));
+        while let Some(Due { record, occurrence, id, reminder, message }) = keys.next_due(until) {
+            let cause = Cause::Reminder(occurrence);
+            let context = self.turn(&record.id, cause).with_caller(&record.id).with_message(id, 1);
+            let reply = block_on(keys.turn(&record, context.into_context(), message));
+            failed.extend(reply.err().map(|error| (reminder, error)));
+        }
+        keys.set_clock(until);
+        failed
+    }
+
+    /// A turn that nobody waits for.
+    fn turn(&self, id: &str, cause: Cause) -> TestContext {
+        let mesh = Mesh { self_id: None, chain: Vec::new(), shared: self.shared.clone() };
+        mesh.waited_for(id).context().with_cause(cause)
+    }
+
     pub(crate) fn self_id(&self) -> &str {
         self.self_id.as_deref().unwrap_or("under-test")
     }
 
     pub(super) fn named(&self, id: String) -> Self {
-        Mesh { self_id: Some(id.into()), shared: self.shared.clone() }
+        Mesh { self_id: Some(id.into()), ..self.clone() }
+    }
+
+    /// The mesh around an actor that the actor of this one waits for.
+    fn waited_for(&self, id: &str) -> Self {
+        let id: Rc<str> = id.into();
+        let chain = self.chain.iter().cloned().chain([id.clone()]).collect();
+        Mesh { self_id: Some(id), chain, shared: self.shared.clone() }
     }
 
     pub(crate) fn call(&self, outgoing: Outgoing) -> LocalBoxFuture<'static, Result<Vec<u8>>> {
@@ -128,27 +207,42 @@ impl Mesh {
             timeout,
         };
         self.shared.calls.borrow_mut().push(recorded);
-        let mut context = self.named(to.clone()).context().with_caller(self.self_id());
+        let mut context = self.waited_for(&to).context().with_caller(self.self_id());
         if let Some(limit) = timeout {
             context = context.with_remaining(limit);
         }
-        let handler = self.find(&to, &operation);
+        let handler = match self.find(&to, &operation) {
+            Some(_) if self.is_deadlock(&to) => Err(CallError::Deadlock(to)),
+            Some(handler) => Ok(handler),
+            None => Err(CallError::NoSuchActor(to)),
+        };
         let message = Message { operation, content_type: content_type.to_owned(), payload };
         let shared = self.shared.clone();
         async move {
             let _under_way = UnderWay::begin(shared);
             yield_once().await;
-            match handler {
-                Some(handler) => handler(context, message).await,
-                None => Err(CallError::NoSuchActor(to)),
-            }
+            handler?(context, message).await
         }
         .boxed_local()
     }
 
     fn find(&self, to: &str, operation: &str) -> Option<Handler> {
         let answer = self.shared.answers.borrow().get(&(to.to_owned(), operation.to_owned())).cloned();
-        answer.or_else(|| self.shared.actors.borrow().get(to).cloned())
+        answer.or_else(|| self.shared.actors.borrow().get(to).cloned()).or_else(|| self.find_key(to))
+    }
+
+    fn find_key(&self, to: &str) -> Option<Handler> {
+        let record = self.shared.keys.record(to)?;
+        let shared = self.shared.clone();
+        Some(Rc::new(move |context, message| {
+            let (shared, record) = (shared.clone(), record.clone());
+            async move { shared.keys.turn(&record, context.into_context(), message).await }.boxed_local()
+        }))
+    }
+
+    /// Whether the call would come back to an activation that waits for it.
+    fn is_deadlock(&self, to: &str) -> bool {
+        self.chain.iter().any(|id| **id == *to) && self.shared.keys.record(to).is_some()
     }
 }
 
@@ -158,7 +252,7 @@ impl fmt::Debug for Mesh {
     }
 }
 
-fn arguments(payload: &[u8]) -> Value {
+pub(super) fn arguments(payload: &[u8]) -> Value {
     serde_json::from_slice(payload).unwrap_or_default()
 }
 

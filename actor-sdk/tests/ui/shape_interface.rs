@@ -8,7 +8,7 @@ pub trait NotAsync {
 
 #[interface]
 pub trait WithSelf {
-    async fn stock(&self, sku: String) -> Result<u32>;
+    async fn stock(self, sku: String) -> Result<u32>;
 }
 
 #[interface]

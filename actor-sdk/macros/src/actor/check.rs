@@ -5,8 +5,7 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, FnArg, ImplItem, ImplItemFn, Result, ReturnType, Type};
 
-use super::is_shared;
-use crate::operation::result_value;
+use crate::operation::{is_shared, result_value};
 
 /// A check that can be asked.
 pub struct Check {

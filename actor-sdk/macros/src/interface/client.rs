@@ -1,4 +1,4 @@
-//! The typed client of an interface: what a caller may give, and how it becomes a request.
+//! The typed client of an interface or of a keyed actor: what a caller may give, and how it becomes a request.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -6,12 +6,12 @@ use syn::{GenericArgument, Ident, ItemTrait, PathArguments, Type};
 
 use crate::operation::{Operation, Parameter};
 
-pub fn expand(item: &ItemTrait, operations: &[Operation], codec: &TokenStream) -> TokenStream {
+/// The client of an interface, of which `dyn Trait` is the type.
+pub fn of_interface(item: &ItemTrait, operations: &[Operation], codec: &TokenStream) -> TokenStream {
     let ItemTrait { vis, ident, .. } = item;
     let client = format_ident!("{ident}Client");
     let summary = format!("Calls an actor that implements [`{ident}`].");
-    let methods = operations.iter().map(|operation| client_method(operation, codec));
-    let descriptions = operations.iter().map(Operation::description);
+    let (implementation, methods) = parts(&client, &quote!(dyn #ident), operations, codec);
     quote! {
         #[doc = #summary]
         #[derive(Clone, Debug)]
@@ -24,10 +24,43 @@ pub fn expand(item: &ItemTrait, operations: &[Operation], codec: &TokenStream) -
                 Self(self.0.timeout(limit))
             }
 
-            #(#methods)*
+            #methods
         }
 
-        impl ::lattice_actor::Interface for dyn #ident {
+        #implementation
+    }
+}
+
+/// The client of a keyed actor's own operations, of which the actor's struct is the type. It has no name outside.
+pub fn of_actor(actor: &Type, operations: &[Operation], codec: &TokenStream) -> TokenStream {
+    let client = format_ident!("__Client");
+    let (implementation, methods) = parts(&client, &quote!(#actor), operations, codec);
+    quote! {
+        const _: () = {
+            #[doc(hidden)]
+            #[derive(Clone, Debug)]
+            pub struct #client(::lattice_actor::Callee);
+
+            #[allow(dead_code, private_interfaces, reason = "not every actor calls itself")]
+            impl #client {
+                #methods
+            }
+
+            #implementation
+        };
+    }
+}
+
+fn parts(
+    client: &Ident,
+    target: &TokenStream,
+    operations: &[Operation],
+    codec: &TokenStream,
+) -> (TokenStream, TokenStream) {
+    let methods = operations.iter().map(|operation| client_method(operation, codec));
+    let descriptions = operations.iter().map(Operation::description);
+    let implementation = quote! {
+        impl ::lattice_actor::Interface for #target {
             type Client = #client;
             const OPERATIONS: &'static [::lattice_actor::Operation] = &[#(#descriptions),*];
 
@@ -35,7 +68,8 @@ pub fn expand(item: &ItemTrait, operations: &[Operation], codec: &TokenStream) -
                 #client(callee)
             }
         }
-    }
+    };
+    (implementation, quote!(#(#methods)*))
 }
 
 /// Arguments are encoded before the method returns, so the call borrows none of them and can be joined with others.
