@@ -138,6 +138,7 @@ fn actor(actor: &Type, operations: &[Operation], interfaces: &[Path]) -> TokenSt
     let target = quote!(<#actor>);
     let arms = operations.iter().map(|operation| operation.arm(&target, &codec));
     let descriptions = operations.iter().map(Operation::description);
+    let asked = interfaces.iter().map(ask);
     // Checked natively too, so that the Wasm build has no surprises.
     let checks = quote_spanned! { actor.span() =>
         const _: () = {
@@ -159,9 +160,7 @@ fn actor(actor: &Type, operations: &[Operation], interfaces: &[Path]) -> TokenSt
             ) -> ::lattice_actor::Result<::core::option::Option<::std::vec::Vec<u8>>> {
                 let __actor = self;
                 #(
-                    if let ::core::option::Option::Some(__reply) =
-                        <dyn #interfaces>::__lattice_handle(__actor, __context, __message).await?
-                    {
+                    if let ::core::option::Option::Some(__reply) = #asked {
                         return ::core::result::Result::Ok(::core::option::Option::Some(__reply));
                     }
                 )*
@@ -174,6 +173,12 @@ fn actor(actor: &Type, operations: &[Operation], interfaces: &[Path]) -> TokenSt
 
         #checks
     }
+}
+
+/// Lets an interface handle the message, if it has such an operation.
+pub fn ask(interface: &Path) -> TokenStream {
+    // The span makes an interface that does not fit the actor show up where the user named it.
+    quote_spanned! { interface.span() => <dyn #interface>::__lattice_handle(__actor, __context, __message).await? }
 }
 
 /// What only the Wasm build has: elsewhere the exported symbols would break the native link of the same crate.

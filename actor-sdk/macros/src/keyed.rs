@@ -13,7 +13,7 @@ use syn::{Attribute, Error, FnArg, ImplItem, ImplItemFn, ItemImpl, Result, Signa
 
 use self::options::Options;
 use self::woken::Woken;
-use crate::actor::{check, metadata};
+use crate::actor::{ask, check, metadata};
 use crate::interface::client;
 use crate::operation::{Operation, is_context, is_exclusive, is_shared, is_turn};
 
@@ -170,6 +170,7 @@ fn keyed(actor: &Type, operations: &[Operation], options: &Options, woken: Optio
             #(<dyn #interfaces as ::lattice_actor::Interface>::OPERATIONS,)*
         ]
     };
+    let asked = interfaces.iter().map(ask);
     // Checked natively too, so that the Wasm build has no surprises. It does not ask the implementation, so that a missing
     // derive is told once.
     let check = quote_spanned! { actor.span() =>
@@ -191,9 +192,7 @@ fn keyed(actor: &Type, operations: &[Operation], options: &Options, woken: Optio
             ) -> ::lattice_actor::Result<::core::option::Option<::std::vec::Vec<u8>>> {
                 let __actor = self;
                 #(
-                    if let ::core::option::Option::Some(__reply) =
-                        <dyn #interfaces>::__lattice_handle(__actor, __context, __message).await?
-                    {
+                    if let ::core::option::Option::Some(__reply) = #asked {
                         return ::core::result::Result::Ok(::core::option::Option::Some(__reply));
                     }
                 )*
