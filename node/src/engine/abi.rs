@@ -129,6 +129,7 @@ pub(crate) struct KeyedMessage {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
+#[allow(dead_code, reason = "read when sends and reminders are served")]
 pub(crate) struct Outgoing {
     pub to: String,
     pub operation: String,
@@ -139,6 +140,7 @@ pub(crate) struct Outgoing {
 
 #[derive(ComponentType, Lift)]
 #[component(variant)]
+#[allow(dead_code, reason = "read when sends and reminders are served")]
 pub(crate) enum Schedule {
     #[component(name = "at")]
     At(u64),
@@ -152,6 +154,7 @@ pub(crate) enum Schedule {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
+#[allow(dead_code, reason = "read when sends and reminders are served")]
 pub(crate) struct Reminder {
     pub id: String,
     pub schedule: Schedule,
@@ -163,6 +166,7 @@ pub(crate) struct Reminder {
 
 #[derive(ComponentType, Lift)]
 #[component(variant)]
+#[allow(dead_code, reason = "read when sends and reminders are served")]
 pub(crate) enum ReminderChange {
     #[component(name = "set")]
     Set(Reminder),

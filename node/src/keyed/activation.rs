@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use bytes::Bytes;
 use lattice_proto::shard::Shard;
 use lattice_proto::{ActorId, Fault};
 use tokio::sync::{mpsc, watch};

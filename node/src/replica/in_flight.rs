@@ -90,7 +90,7 @@ impl InFlight {
     }
 
     /// Gives the instance up when nothing but overrun turns is left in it, and retires it when some are.
-    pub(super) fn check(&self, now: Instant) {
+    pub(crate) fn check(&self, now: Instant) {
         let turns = self.turns();
         let overrun = turns.values().filter(|(context, _)| context.has_overrun(now, GRACE)).count();
         if overrun == 0 {

@@ -188,7 +188,7 @@ impl Turn {
     }
 
     /// Counts this turn among a replica's messages until it is answered.
-    pub(super) fn count_in(&mut self, load: &Arc<AtomicU32>) {
+    pub(crate) fn count_in(&mut self, load: &Arc<AtomicU32>) {
         load.fetch_add(1, Ordering::Relaxed);
         self.waiting.load = Some(Load(load.clone()));
     }

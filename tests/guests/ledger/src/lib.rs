@@ -56,6 +56,6 @@ impl Ledger {
 
     /// Calls an operation of another actor, or of this one, without arguments.
     async fn ask(&mut self, ctx: &Turn, id: String) -> Result<Vec<u64>> {
-        ctx.call(&id, "all", &()).await
+        ctx.call(id.as_str(), "all", &()).await
     }
 }
