@@ -84,11 +84,13 @@
 //! ```
 
 mod context;
+mod due;
+mod key;
 mod keys;
 pub(crate) mod mesh;
 
 pub use futures::executor::block_on;
 
 pub use self::context::TestContext;
-pub use self::keys::{Key, Reminder, Sent};
+pub use self::key::{Key, Reminder, Sent};
 pub use self::mesh::{Mesh, Recorded};

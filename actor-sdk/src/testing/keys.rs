@@ -6,22 +6,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use futures::lock::Mutex;
-use lattice_cron::Cron;
-use serde::Serialize;
-use serde_json::{Value, json};
 
+use super::due::{first_due, next_due};
+use super::key::{Armed, Record, Reminder, Sent};
 use super::mesh::arguments;
 use crate::call::Outgoing;
 use crate::cause::Occurrence;
 use crate::keyed::{Activation, Outcome};
-use crate::reminder::{self, Change, Schedule, time, whole_millis};
+use crate::reminder::{self, Change, time, whole_millis};
 use crate::{Context, Keyed, Message, Result};
 
 /// All keyed actors that a test knows.
@@ -35,10 +33,10 @@ pub(super) struct Keys {
 }
 
 /// Makes an activation of one actor type.
-type Wake = Rc<dyn Fn(Rc<str>, Option<Vec<u8>>) -> Result<Box<dyn Awake>>>;
+pub(super) type Wake = Rc<dyn Fn(Rc<str>, Option<Vec<u8>>) -> Result<Box<dyn Awake>>>;
 
 /// An activation of any type.
-trait Awake {
+pub(super) trait Awake {
     fn turn(&mut self, context: Context, message: Message) -> LocalBoxFuture<'_, Outcome>;
 }
 
@@ -46,23 +44,6 @@ impl<S: Keyed> Awake for Activation<S> {
     fn turn(&mut self, context: Context, message: Message) -> LocalBoxFuture<'_, Outcome> {
         Activation::turn(self, context, message).boxed_local()
     }
-}
-
-/// What is kept for one key.
-pub(super) struct Record {
-    pub id: String,
-    key: Rc<str>,
-    wake: Wake,
-    awake: Mutex<Option<Box<dyn Awake>>>,
-    saved: RefCell<Option<Vec<u8>>>,
-    commits: Cell<usize>,
-    reminders: RefCell<BTreeMap<String, Armed>>,
-}
-
-/// A reminder that is set.
-struct Armed {
-    due: u64,
-    reminder: reminder::Reminder,
 }
 
 /// A send on its way.
@@ -79,83 +60,6 @@ pub(super) struct Due {
     pub id: String,
     pub reminder: Reminder,
     pub message: Message,
-}
-
-/// A message that a turn sent.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sent {
-    /// The ID of the actor that sent it.
-    pub from: String,
-    /// The ID of the actor that it is for.
-    pub to: String,
-    /// What it asks for.
-    pub operation: String,
-    /// The arguments; `null` where they are no JSON.
-    pub arguments: Value,
-}
-
-/// A reminder that is set.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Reminder {
-    /// The id that the actor gave it.
-    pub id: String,
-    /// When it is due, or due next.
-    pub due: SystemTime,
-    /// What the actor is to do then.
-    pub operation: String,
-    /// The arguments; `null` where they are no JSON.
-    pub arguments: Value,
-}
-
-/// One key of a keyed actor, as the lattice keeps it: its state, its reminders, and a way to put it to sleep.
-///
-/// See [the module](crate::testing#keyed-actors) for examples.
-#[derive(Clone)]
-pub struct Key(pub(super) Rc<Record>);
-
-impl Key {
-    /// The state that was saved last, as JSON and without its version; none when nothing was saved.
-    pub fn state(&self) -> Option<Value> {
-        let saved = self.0.saved.borrow();
-        let mut saved: Value = serde_json::from_slice(saved.as_deref()?).ok()?;
-        Some(saved["state"].take())
-    }
-
-    /// How often a turn saved the state.
-    pub fn commits(&self) -> usize {
-        self.0.commits.get()
-    }
-
-    /// The reminders that are set, ordered by their ids.
-    pub fn reminders(&self) -> Vec<Reminder> {
-        self.0.reminders.borrow().values().map(Armed::shown).collect()
-    }
-
-    /// Puts the actor to sleep. Its next message wakes it with what was saved, as after a crash or a move.
-    ///
-    /// # Panics
-    /// When it is in a turn.
-    pub fn restart(&self) {
-        let mut awake = self.0.awake.try_lock().expect("an actor in a turn cannot be put to sleep by a test");
-        *awake = None;
-    }
-
-    /// Saves a state as an artifact of another version would have left it, and puts the actor to sleep.
-    ///
-    /// # Panics
-    /// When the state cannot be written as JSON, or the actor is in a turn.
-    pub fn save(&self, version: u32, state: &(impl Serialize + ?Sized)) {
-        let state = serde_json::to_value(state).expect("the state of a test is JSON");
-        let saved = json!({ "version": version, "state": state });
-        *self.0.saved.borrow_mut() = Some(saved.to_string().into_bytes());
-        self.restart();
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_tuple("Key").field(&self.0.id).finish()
-    }
 }
 
 /// The clock of a test begins with the year 2026.
@@ -298,40 +202,4 @@ impl Keys {
             message,
         })
     }
-}
-
-impl Armed {
-    fn shown(&self) -> Reminder {
-        let reminder::Reminder { id, operation, payload, .. } = &self.reminder;
-        Reminder {
-            id: id.clone(),
-            due: time(self.due),
-            operation: operation.clone(),
-            arguments: arguments(payload),
-        }
-    }
-}
-
-fn first_due(schedule: &Schedule, now: u64) -> u64 {
-    let due = match schedule {
-        Schedule::At(time) => reminder::millis(*time),
-        Schedule::After(delay) => now.saturating_add(whole_millis(*delay)),
-        Schedule::Every(_) | Schedule::Cron(_) => return next_due(schedule, now).unwrap_or(u64::MAX),
-    };
-    whole_seconds(due)
-}
-
-/// When a repeating reminder comes again.
-fn next_due(schedule: &Schedule, last: u64) -> Option<u64> {
-    let next = match schedule {
-        Schedule::At(_) | Schedule::After(_) => return None,
-        Schedule::Every(interval) => last.saturating_add(whole_millis(*interval)),
-        Schedule::Cron(pattern) => pattern.parse::<Cron>().ok()?.next(last)?,
-    };
-    Some(whole_seconds(next))
-}
-
-/// Rounded up, as in a lattice.
-fn whole_seconds(millis: u64) -> u64 {
-    millis.div_ceil(1_000).saturating_mul(1_000)
 }

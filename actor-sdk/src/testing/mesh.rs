@@ -15,7 +15,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::TestContext;
-use super::keys::{Due, Key, Keys, Letter, Reminder, Sent};
+use super::key::{Key, Reminder, Sent};
+use super::keys::{Due, Keys, Letter};
 use crate::call::Outgoing;
 use crate::cause::Cause;
 use crate::{Actor, CallError, Keyed, Message, Result, actor, json};

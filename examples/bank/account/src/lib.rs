@@ -167,6 +167,36 @@ mod tests {
     }
 
     #[test]
+    fn the_sum_stays_whatever_is_paid_asked_again_or_restarted() {
+        const KEYS: [&str; 3] = ["alice", "bob", "carol"];
+        let bank = bank();
+        let ctx = bank.context();
+        // A generator by the book, so that each run is the same.
+        let mut random = 7_u32;
+        let mut next = |below: u32| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 16) % below
+        };
+        for id in 0..500 {
+            let (payer, payee) = (KEYS[next(3) as usize], KEYS[next(3) as usize]);
+            let account = ctx.actor::<Account>(format!("account/{payer}"));
+            let (amount, id) = (u64::from(next(60)), id.to_string());
+            let first = block_on(account.transfer(payee, amount, &id));
+            if next(4) == 0 {
+                bank.key(&format!("account/{payer}")).restart();
+                assert_eq!(block_on(account.transfer(payee, amount, &id)).is_ok(), first.is_ok());
+            }
+            if next(8) == 0 {
+                assert_eq!(bank.deliver(), []);
+                assert_eq!(balances(&bank).iter().sum::<u64>(), 300);
+            }
+        }
+        assert_eq!(bank.deliver(), []);
+        assert_eq!(balances(&bank).iter().sum::<u64>(), 300);
+        assert!(bank.sent().len() > 100, "{}", bank.sent().len());
+    }
+
+    #[test]
     fn what_cannot_be_paid_leaves_all_as_it_was() {
         let bank = bank();
         let alice = bank.context().actor::<Account>("account/alice");
