@@ -13,7 +13,7 @@ async fn each_error_names_its_line_and_field() {
         ("replicas = \"many\"", 7, &["actors.greeter.replicas"]),
         ("limits = { memory = \"64 apples\" }", 7, &["memory"]),
         ("ingress = [\"smtp\"]", 7, &["ingress", "nats"]),
-        ("kind = \"keyed\"", 7, &["keyed"]),
+        ("mode = \"strict\"", 7, &["mode", "keyed"]),
         ("placement = { require = [\"tier\"] }", 7, &["require"]),
     ];
     for (line, number, words) in table {

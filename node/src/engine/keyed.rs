@@ -38,8 +38,8 @@ pub struct Ended {
     pub answer: Answer,
     /// The new state; none where it is as it was.
     pub state: Option<Bytes>,
-    /// Whether the guest called others in it.
-    pub called: bool,
+    /// What else is known of it.
+    pub context: Arc<TurnContext>,
 }
 
 /// A guest that is awake.
@@ -170,7 +170,9 @@ async fn one_by_one(
             *last = Some(state.clone());
         }
         // Whoever commits has ended; so does this.
-        if ended.send(done).await.is_err() {
+        if let Err(refused) = ended.send(done).await {
+            let Ended { waiting, context, .. } = refused.0;
+            waiting.answer(Err(context.undone()));
             return Ok(());
         }
         if began.elapsed() > LONG {
@@ -230,7 +232,7 @@ async fn run(
     }
     // It is there: nothing else takes turns out before they end.
     let waiting = in_flight.take(slot).ok_or_else(|| wasmtime::Error::msg("a turn was lost"))?;
-    Ok(Ended { waiting, answer, state, called })
+    Ok(Ended { waiting, answer, state, context })
 }
 
 fn keyed_message(context: &TurnContext, message: Message) -> abi::KeyedMessage {

@@ -190,6 +190,7 @@ async fn serve(parts: Parts, mut turns: mpsc::Receiver<Turn>, current: Arc<Mutex
         match exit {
             // Another owner has the key, so what waits is for that one.
             None => {
+                in_flight.undo_all();
                 refuse_all(turns, || not_here(&actor));
                 return;
             }

@@ -5,6 +5,7 @@
 //! one round trip for each turn.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lattice_proto::{ActorId, Fault};
@@ -12,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::store::{Claimed, Lost};
 use crate::engine::Ended;
-use crate::replica::{Answer, Waiting};
+use crate::replica::{Answer, TurnContext, Waiting};
 
 /// An answer that is kept back.
 struct Kept {
@@ -20,7 +21,7 @@ struct Kept {
     needs: u64,
     waiting: Waiting,
     answer: Answer,
-    called: bool,
+    context: Arc<TurnContext>,
 }
 
 /// Commits until no more turns come, or the key belongs to another owner. `committed` counts the states.
@@ -38,12 +39,12 @@ pub(super) async fn run(
     while let Some(first) = ended.recv().await {
         let mut next = Some(first);
         while let Some(done) = next.take() {
-            let Ended { waiting, answer, state, called } = done;
+            let Ended { waiting, answer, state, context } = done;
             if let Some(state) = state {
                 made += 1;
                 latest = Some(state);
             }
-            kept.push_back(Kept { needs: made, waiting, answer, called });
+            kept.push_back(Kept { needs: made, waiting, answer, context });
             next = ended.try_recv().ok();
         }
         if let Some(state) = latest.take()
@@ -53,13 +54,13 @@ pub(super) async fn run(
             let before = *committed.borrow();
             release(&mut kept, before);
             ended.close();
-            while let Ok(Ended { waiting, answer, state, called }) = ended.try_recv() {
+            while let Ok(Ended { waiting, answer, state, context }) = ended.try_recv() {
                 made += u64::from(state.is_some());
-                kept.push_back(Kept { needs: made, waiting, answer, called });
+                kept.push_back(Kept { needs: made, waiting, answer, context });
             }
             release(&mut kept, before);
-            for Kept { waiting, called, .. } in kept {
-                waiting.answer(Err(undone(&actor, called, &lost)));
+            for Kept { waiting, context, .. } in kept {
+                waiting.answer(Err(undone(&context, &lost)));
             }
             return Err(lost);
         }
@@ -76,10 +77,12 @@ fn release(kept: &mut VecDeque<Kept>, committed: u64) {
     }
 }
 
-/// What a caller is told whose turn saw a state that is undone. Only if nothing of it left may it run again elsewhere.
-fn undone(actor: &ActorId, called: bool, lost: &Lost) -> Fault {
+/// What a caller is told whose turn saw a state that is not committed.
+fn undone(context: &TurnContext, lost: &Lost) -> Fault {
     match lost {
-        Lost::Taken if !called => Fault::NotHere { actor: actor.to_string(), revision: 0 },
-        _ => Fault::Unknown(format!("{actor} (another node took it over while it handled this)")),
+        Lost::Taken => context.undone(),
+        Lost::Unknown => {
+            Fault::Unknown(format!("{} (another node took it over while it handled this)", context.actor))
+        }
     }
 }

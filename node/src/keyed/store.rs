@@ -132,11 +132,6 @@ impl Claimed {
         self.record.state.clone()
     }
 
-    /// How many commits there were.
-    pub fn revision(&self) -> u64 {
-        self.record.revision
-    }
-
     /// Commits a new state. While NATS is away it waits, and goes on when it is back.
     ///
     /// # Errors

@@ -72,6 +72,14 @@ impl InFlight {
         }
     }
 
+    /// Nothing that is in the instance counts any more.
+    pub fn undo_all(&self) {
+        let turns = std::mem::take(&mut *self.turns());
+        for (context, waiting) in turns.into_values() {
+            waiting.answer(Err(context.undone()));
+        }
+    }
+
     /// Whether the instance should take no more turns.
     pub fn is_retiring(&self) -> bool {
         self.retiring.load(Ordering::Relaxed)

@@ -76,6 +76,16 @@ impl TurnContext {
         self.called.load(Ordering::Relaxed)
     }
 
+    /// What its caller is told when nothing that it did counts. Only if nothing of it left may it run again elsewhere.
+    pub fn undone(&self) -> Fault {
+        match self.has_called() {
+            false => Fault::NotHere { actor: self.actor.to_string(), revision: 0 },
+            true => {
+                Fault::Unknown(format!("{} (another node took it over while it handled this)", self.actor))
+            }
+        }
+    }
+
     /// The guest's calls in this turn wait for this.
     pub fn wait_for(&self, gate: Gate) {
         // A turn begins once.
