@@ -190,7 +190,9 @@ async fn serve(
     tasks.spawn(local.clone().watch());
     tasks.spawn(agent::report(local.clone(), me.incarnation.clone(), to_leader));
     tasks.spawn(ownership.run(bus.clone(), subjects.clone(), counters.clone()));
-    let keyed = Keyed::new(owners, Store::new(bus.clone(), subjects.clone(), me.incarnation.clone()));
+    let store = Store::new(bus.clone(), subjects.clone(), me.incarnation.clone());
+    // The other half of the memories that are reserved is for replicas.
+    let keyed = Keyed::new(owners, store, (config.pool / 2).max(1) as usize);
     tasks.spawn(Handover::new(keyed.clone(), inventory.clone()).run());
     let tools = Tools {
         specs: Specs::new(bus.clone(), subjects.clone(), known.as_ref()),

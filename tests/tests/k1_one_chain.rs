@@ -1,9 +1,10 @@
-//! K1, K3, K5: what a key has committed is one chain, nothing leaves before its commit, and one turn runs at a time.
+//! K1, K3, K5: what a key has committed is one chain, nothing is answered before its commit, and one turn runs at a time.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
 
 use std::time::Duration;
 
+use lattice_tests::load::Plan;
 use lattice_tests::{Lattice, manifests, say, wait_until};
 use serde_json::{Value, json};
 
@@ -138,7 +139,41 @@ async fn a_chain_that_comes_back_to_its_own_activation_is_told_at_once() {
     assert_eq!(lattice.call(0, "ledger/alice", "ask", json!("ledger/bob")).await.unwrap(), json!([5]));
     let fault = lattice.call(0, "ledger/alice", "ask", json!("ledger/alice")).await.unwrap_err();
     assert_eq!(fault.kind(), "rejected", "{fault}");
-    assert!(fault.message.contains("alice") && fault.elapsed < Duration::from_secs(2), "{fault}");
+    assert!(fault.message.contains("this very chain") && fault.elapsed < Duration::from_secs(2), "{fault}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_version_rolls_in_under_load_and_keeps_what_was_kept() {
+    let lattice = Lattice::start(3).await;
+    lattice.apply(&manifests::ledger_with("")).await;
+    let plan = Plan::greet(100, Duration::from_secs(60), &[0, 1, 2]);
+    let load = lattice.load(&plan.on("ledger/busy", "append", json!({ "number": 1 })));
+    load.wait_for(100).await;
+    lattice.apply(&manifests::ledger_with("env = { VERSION = \"2\" }")).await;
+    load.wait_for(100).await;
+    let report = load.stop().await;
+    say(&format!("measured: {report}"));
+    assert_eq!(report.kinds(), [].into(), "{report}");
+    let kept = all(&lattice, 1, "busy").await;
+    assert_eq!(kept.as_array().unwrap().len(), report.answered());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_answered_that_is_not_committed() {
+    let lattice = Lattice::start(1).await;
+    lattice.apply(&manifests::ledger_with("")).await;
+    append(&lattice, 0, "alice", 1).await;
+    lattice.nats.pause();
+    // The key is on this node, so that the call itself needs no NATS.
+    let call = lattice.call_within(0, "ledger/alice", "append", json!(2), Duration::from_secs(1));
+    let fault = call.await.unwrap_err();
+    assert_eq!((fault.kind(), fault.ran), ("deadline", lattice_proto::Ran::Maybe), "{fault}");
+    lattice.nats.resume();
+    // What was on its way is stored once, or not at all.
+    let reply = lattice.call_within(0, "ledger/alice", "append", json!(3), LATEST).await.unwrap();
+    let kept = all(&lattice, 0, "alice").await;
+    assert!(kept == json!([1, 3]) || kept == json!([1, 2, 3]), "{kept}");
+    assert_eq!(reply, json!(kept.as_array().unwrap().len()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -283,7 +283,8 @@ async fn raise(
             tools.local.insert(actor.clone(), version, local.clone());
             // Before it has its first replica, or it would get more calls than are its part.
             tools.local.set_canary(actor, wanted.canary);
-            new.insert(Deployed { local, compiled, since: None })
+            let since = local.keys().map(|_| Instant::now());
+            new.insert(Deployed { local, compiled, since })
         }
     };
     while local.count() < replicas as usize {

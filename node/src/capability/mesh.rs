@@ -102,12 +102,14 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
         chain: turn.chain.clone(),
         trace: turn.trace.clone(),
     };
+    let deadline = ask.deadline;
     let call = home.router.call(ask);
     // What a turn saw and is not committed yet may still be undone, and a call cannot.
     let gate = turn.gate();
     let call = async move {
         if let Some(gate) = gate {
-            gate.open().await?;
+            let opened = tokio::time::timeout_at(deadline.into(), gate.open()).await;
+            opened.unwrap_or(Err(Fault::Deadline(Ran::No)))?;
         }
         call.await
     };

@@ -69,8 +69,10 @@ struct Office<'a> {
     oversized: BTreeSet<NodeName>,
     /// Actors whose routes were too large to be written; each is reported once in a term.
     oversized_routes: BTreeSet<ActorName>,
-    /// Who owns which shard, as this leader wrote it last.
+    /// Who owns which shard, as this leader wrote it last, or tried to.
     shards: Option<record::Shards>,
+    /// Whether it is not sure to be stored.
+    shards_unsure: bool,
     /// How busy those actors are of which the lattice decides the number of replicas.
     scaling: Scaling,
     /// The control stream's prefix, by which its keys are parsed.
@@ -112,6 +114,7 @@ pub(super) async fn hold(
         oversized: BTreeSet::new(),
         oversized_routes: BTreeSet::new(),
         shards: None,
+        shards_unsure: false,
         scaling: Scaling::default(),
         subjects: context.subjects.clone(),
     };

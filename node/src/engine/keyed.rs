@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use lattice_proto::fault::Rejection;
 use lattice_proto::{ActorId, Fault, Ran};
 use tokio::sync::{mpsc, watch};
 use wasmtime::component::{Accessor, TypedFunc};
@@ -217,22 +218,26 @@ async fn run(
     };
     let too_large = state.as_ref().map(|state| state.len() as u64).filter(|size| *size > state_limit);
     let unserved = !failed && (!sends.is_empty() || !reminders.is_empty());
+    let (answer, state) = match too_large {
+        Some(size) => (Err(Fault::TooLarge { limit: state_limit, size, ran: Ran::Yes }), None),
+        None if unserved => (Err(not_served()), None),
+        None => (answer, state),
+    };
     if too_large.is_some() || unserved {
-        // The guest lives on with a state that never was: it is woken anew with the last one that counts.
-        let fault = match too_large {
-            Some(size) => Fault::TooLarge { limit: state_limit, size, ran: Ran::Yes },
-            None => Fault::Rejected(lattice_proto::fault::Rejection {
-                code: "not-served".to_owned(),
-                message: "this version of Lattice serves neither sends nor reminders yet".to_owned(),
-                details: None,
-            }),
-        };
-        in_flight.answer(slot, Err(fault));
-        return Err(wasmtime::Error::msg("what its turn made cannot be kept"));
+        // The guest lives on with a state that never was: another one is woken with the last one that counts.
+        in_flight.retire();
     }
     // It is there: nothing else takes turns out before they end.
     let waiting = in_flight.take(slot).ok_or_else(|| wasmtime::Error::msg("a turn was lost"))?;
     Ok(Ended { waiting, answer, state, context })
+}
+
+fn not_served() -> Fault {
+    Fault::Rejected(Rejection {
+        code: "not-served".to_owned(),
+        message: "this version of Lattice serves neither sends nor reminders yet".to_owned(),
+        details: None,
+    })
 }
 
 fn keyed_message(context: &TurnContext, message: Message) -> abi::KeyedMessage {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lattice_proto::shard::Shard;
 use lattice_proto::{ActorId, Fault};
@@ -15,7 +15,10 @@ use crate::engine::{Asleep, Compiled, Exit, Home, Serving};
 use crate::replica::{InFlight, Refusal, Turn};
 
 /// Turns that have ended and wait for their commit. When it is full the guest waits.
-const UNCOMMITTED: usize = 1_024;
+const UNCOMMITTED: usize = 64;
+
+/// How often the turns of one that is to end are looked at.
+const WATCH: Duration = Duration::from_millis(100);
 
 /// How often an instance that traps is made again before what waits is told so, and the key goes to sleep.
 const TRAPS: u32 = 3;
@@ -95,11 +98,28 @@ impl Activation {
         drop(self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Waits until it has ended.
+    /// Whether it takes nothing more.
+    pub fn is_closed(&self) -> bool {
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Turns that its present instance has answered.
+    pub fn answered(&self) -> u64 {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).answered()
+    }
+
+    /// Waits until it has ended. Whoever waits is perhaps the only one that still sees it, so turns that never end are
+    /// looked after here.
     pub async fn ended(&self) {
         let mut ended = self.ended.clone();
-        // The sender goes with the task, which is over then as well.
-        let _ = ended.wait_for(|ended| *ended).await;
+        let mut tick = tokio::time::interval(WATCH);
+        loop {
+            tokio::select! {
+                // The sender goes with the task, which is over then as well.
+                _ = ended.wait_for(|ended| *ended) => return,
+                now = tick.tick() => self.watch(now.into_std()),
+            }
+        }
     }
 
     /// Whether it has ended.
@@ -114,7 +134,7 @@ impl Activation {
 
     /// When it last got a message.
     pub fn used(&self) -> Instant {
-        self.born + std::time::Duration::from_millis(self.used.load(Ordering::Relaxed))
+        self.born + Duration::from_millis(self.used.load(Ordering::Relaxed))
     }
 
     /// Ends an instance whose turn overran.
@@ -161,7 +181,8 @@ async fn serve(parts: Parts, mut turns: mpsc::Receiver<Turn>, current: Arc<Mutex
                     Asleep::Broken(reason) => {
                         home.tally.did_not_start();
                         home.events.crashed(&home.actor.name, &format!("a key does not wake: {reason}"));
-                        Fault::Trapped(reason)
+                        // None of what waits has run.
+                        Fault::NoReplica(format!("`{actor}` does not wake: {reason}"))
                     }
                     Asleep::Refused(fault) => fault,
                 };
@@ -207,9 +228,10 @@ async fn serve(parts: Parts, mut turns: mpsc::Receiver<Turn>, current: Arc<Mutex
             Some(Exit::Trapped { reason, detail }) => {
                 tracing::warn!(%actor, reason, detail, "a keyed actor trapped and is woken again");
                 home.events.crashed(&home.actor.name, &reason);
-                traps += 1;
-                if traps >= TRAPS && in_flight.answered() == 0 {
-                    refuse_all(turns, || Fault::Trapped(reason.clone()));
+                traps = if in_flight.answered() > 0 { 1 } else { traps + 1 };
+                if traps >= TRAPS {
+                    let fault = format!("`{actor}` traps again and again: {reason}");
+                    refuse_all(turns, || Fault::NoReplica(fault.clone()));
                     break;
                 }
             }

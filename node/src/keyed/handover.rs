@@ -9,6 +9,9 @@ use lattice_proto::shard::Shard;
 use super::Keyed;
 use crate::membership::Inventory;
 
+/// How long turns that run may hold up the next owner.
+const LONGEST: Duration = Duration::from_secs(5);
+
 /// How often it is told how many keys are awake.
 const COUNT: Duration = Duration::from_secs(1);
 
@@ -35,7 +38,8 @@ impl Handover {
             let lost =
                 before.keys().filter(|shard| !mine.contains_key(*shard) && !leaving.contains_key(*shard));
             let ending: Vec<Shard> = lost.chain(leaving.keys()).copied().collect();
-            self.keyed.let_go(&ending).await;
+            // What is still awake after that is fenced by the next owner's epoch.
+            let _ = tokio::time::timeout(LONGEST, self.keyed.let_go(&ending)).await;
             self.inventory.release(leaving.clone());
             before = mine;
             loop {

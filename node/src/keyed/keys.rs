@@ -13,9 +13,6 @@ use super::{Owners, Store};
 use crate::engine::{Compiled, Home};
 use crate::replica::{Refusal, Turn};
 
-/// Activations that one node has in memory, of all actors.
-const MOST: usize = 10_000;
-
 /// How many are looked at to find one that was not used for long.
 const LOOK_AT: usize = 64;
 
@@ -25,6 +22,8 @@ pub struct Keyed {
     pub(super) owners: Owners,
     pub(super) store: Store,
     count: Arc<AtomicUsize>,
+    /// Activations that may be in memory, of all actors.
+    most: usize,
     pub(super) all: Arc<DashMap<usize, Arc<Keys>>>,
 }
 
@@ -38,9 +37,9 @@ pub struct Keys {
 }
 
 impl Keyed {
-    /// Nothing is awake yet.
-    pub fn new(owners: Owners, store: Store) -> Self {
-        Self { owners, store, count: Arc::default(), all: Arc::default() }
+    /// Nothing is awake yet, and no more than `most` will be.
+    pub fn new(owners: Owners, store: Store, most: usize) -> Self {
+        Self { owners, store, count: Arc::default(), most, all: Arc::default() }
     }
 
     /// Who owns what.
@@ -111,12 +110,15 @@ impl Keys {
         // Whatever looks at other maps, or at all of this one, must not hold an entry of it meanwhile.
         let mut earlier = Vec::new();
         if !self.activations.contains_key(&key) {
-            if self.keyed.awake() >= MOST && !self.keyed.make_room() {
+            if self.keyed.awake() >= self.keyed.most && !self.keyed.make_room() {
                 return Err(Refusal::Overloaded(turn));
             }
             earlier = self.keyed.elsewhere(self, &actor, &key);
         }
         match self.activations.entry(key) {
+            // Looked at again with the entry held: whoever takes keys away says so first, and then looks for what is awake.
+            _ if !self.is_open() || owners.mine(shard) != Some(epoch) => Err(Refusal::NotHere(turn)),
+            Entry::Occupied(known) if known.get().epoch > epoch => Err(Refusal::NotHere(turn)),
             Entry::Occupied(mut known) => {
                 let activation = known.get().clone();
                 let turn = match activation.epoch == epoch {
@@ -161,6 +163,11 @@ impl Keys {
     /// Whether it takes messages.
     pub fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
+    }
+
+    /// Turns that the present instances have answered.
+    pub fn answered(&self) -> u64 {
+        self.activations.iter().map(|entry| entry.value().answered()).sum()
     }
 
     /// Takes nothing more.
@@ -215,7 +222,7 @@ impl Keyed {
         let mut looked_at = Vec::with_capacity(LOOK_AT);
         for keys in self.all.iter() {
             let idle = keys.activations.iter().map(|entry| entry.value().clone());
-            let idle = idle.filter(|activation| activation.load() == 0);
+            let idle = idle.filter(|activation| activation.load() == 0 && !activation.is_closed());
             looked_at.extend(idle.take(LOOK_AT - looked_at.len()));
             if looked_at.len() == LOOK_AT {
                 break;

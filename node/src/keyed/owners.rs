@@ -66,19 +66,19 @@ impl Keeper {
     /// Keeps the table up to date for as long as the node runs.
     pub async fn run(self, bus: Bus, subjects: Subjects, counters: Counters) {
         let mut watch = bus.decisions.watch(&subjects.control(&Control::Shards));
+        let mut last = 0;
         loop {
             let Change::Put(entry) = watch.next().await else { continue };
             let Some(bytes) = entry.value else { continue };
             match record::decode::<Shards>(&bytes) {
                 Ok(shards) => {
-                    // A deposed leader cannot write, and a watch that is read anew may tell what was before.
-                    self.0.send_if_modified(|known| {
-                        let newer = shards.term >= known.term && **known != shards;
-                        if newer {
-                            *known = Arc::new(shards);
-                        }
-                        newer
-                    });
+                    // A watch that is read anew may tell what was before. A store that was brought back counts anew, under a
+                    // later term.
+                    let known = self.0.borrow().term;
+                    if shards.term > known || (shards.term == known && entry.revision > last) {
+                        last = entry.revision;
+                        self.0.send_replace(Arc::new(shards));
+                    }
                 }
                 Err(error) => {
                     counters.malformed_records();

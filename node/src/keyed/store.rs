@@ -172,9 +172,12 @@ impl Claimed {
     /// it is not, keeps it from being stored later. True when it is stored.
     async fn resolve(&mut self, write: WriteId, written: &State) -> Result<bool, Lost> {
         let mut pause = Backoff::new();
+        // The claims of this loop: any of them may be stored without a word.
+        let mut claims = Vec::new();
         loop {
             pause.wait().await;
             let again = write_id();
+            claims.push(again);
             let claim = State {
                 epoch: self.epoch,
                 owner: self.me.clone(),
@@ -195,17 +198,17 @@ impl Claimed {
                         continue;
                     }
                     let Ok(Some(found)) = read(&newest) else { return Err(Lost::Unknown) };
-                    let mine = found.owner == self.me && found.epoch == self.epoch;
+                    // Only what this very activation wrote last may be built on: another one of the same node and epoch
+                    // may have written since.
+                    let last = found.writes.last().copied();
                     if found.remembers(write) {
-                        if mine {
-                            self.sequence = newest.revision;
-                            self.record = State { writes: found.writes.clone(), ..written.clone() };
+                        if last == Some(write) {
+                            (self.sequence, self.record) = (newest.revision, written.clone());
                         }
-                        // Where another owner has it by now, the next commit is refused.
+                        // Where another one has written since, the next commit is refused.
                         return Ok(true);
                     }
-                    if mine && found.revision == self.record.revision {
-                        // An earlier claim of this loop, of which no acknowledgement came.
+                    if last.is_some_and(|last| claims.contains(&last)) {
                         (self.sequence, self.record) = (newest.revision, found);
                         return Ok(false);
                     }

@@ -80,6 +80,11 @@ impl InFlight {
         }
     }
 
+    /// The instance is to take no more turns.
+    pub fn retire(&self) {
+        self.retiring.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the instance should take no more turns.
     pub fn is_retiring(&self) -> bool {
         self.retiring.load(Ordering::Relaxed)

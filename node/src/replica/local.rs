@@ -134,7 +134,8 @@ impl LocalActor {
     /// What became of its turns so far.
     pub fn tally(&self) -> Count {
         let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
-        let running: u64 = replicas.iter().map(|replica| replica.answered()).sum();
+        let awake = self.keys.as_ref().map_or(0, |keys| keys.answered());
+        let running = awake + replicas.iter().map(|replica| replica.answered()).sum::<u64>();
         let count = self.home.tally.count();
         Count { handled: count.handled + running, ..count }
     }

@@ -58,7 +58,11 @@ impl Router {
                 self.admit(local, turn).map(|()| pending)
             });
         match admitted {
-            Ok(pending) => Tried::Done(pending.answer().await),
+            Ok(pending) => match pending.answer().await {
+                // A key that went elsewhere after it had taken the message: nothing of the turn is left.
+                Err(fault @ Fault::NotHere { .. }) => Tried::Refused(fault),
+                answer => Tried::Done(answer),
+            },
             Err(fault @ Fault::TooLarge { .. }) => Tried::Done(Err(fault)),
             Err(fault) => Tried::Refused(fault),
         }

@@ -2,13 +2,16 @@
 //!
 //! There is one place only, so whoever finds it changing waits for it to settle, within the deadline of the call.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lattice_proto::envelope::Hop;
 use lattice_proto::{ActorId, Fault, Ran};
 
 use super::search::{Found, Search};
 use super::{Ask, Router};
+
+/// How long a shard may be without an owner before callers are told so.
+const UNOWNED: Duration = Duration::from_secs(1);
 
 /// The longest pause before the table is looked at again although nothing was heard; with jitter.
 const LOOK: Duration = Duration::from_millis(25);
@@ -41,6 +44,7 @@ impl Router {
             return Err(fault);
         }
         let mut owners = shared.owners.follow();
+        let began = Instant::now();
         loop {
             owners.borrow_and_update();
             let local = shared.local.get(name);
@@ -55,7 +59,7 @@ impl Router {
                     }
                 }
                 (Some(owner), _) if shared.owners.is_me(owner) => {}
-                (owner, _) => {
+                (owner, _) => 'look: {
                     let known =
                         match tokio::time::timeout_at(ask.deadline.into(), shared.table.get(name)).await {
                             Ok(Ok(Some(known))) => known,
@@ -69,7 +73,11 @@ impl Router {
                             Err(_) => return Err(Fault::Deadline(Ran::No)),
                         };
                     check_key(&ask.target, &ask.chain, known.route.keyed)?;
+                    // Right after a start, or the first declaration, nobody has said yet who owns what.
                     let Some(owner) = owner else {
+                        if began.elapsed() < UNOWNED {
+                            break 'look;
+                        }
                         let problem =
                             known.route.problems.first().map_or("no node may own it", String::as_str);
                         return Err(Fault::NoReplica(format!(
@@ -89,7 +97,7 @@ impl Router {
             let look = LOOK.mul_f64(0.5 + fastrand::f64() / 2.0);
             let settled = tokio::time::timeout(look, owners.changed());
             if tokio::time::timeout_at(ask.deadline.into(), settled).await.is_err() {
-                return Err(Fault::Deadline(Ran::No));
+                return Err(search.nobody().unwrap_or(Fault::Deadline(Ran::No)));
             }
             search.begin_anew();
         }

@@ -53,6 +53,11 @@ impl Search {
         self.last.clone().filter(|fault| matches!(fault, Fault::Overloaded(_)))
     }
 
+    /// The last fault, if it says why nobody serves.
+    pub(super) fn nobody(&self) -> Option<Fault> {
+        self.last.clone().filter(|fault| matches!(fault, Fault::NoReplica(_)))
+    }
+
     /// Whether the call was not at this node yet; it has been then.
     pub(super) fn visit(&mut self, node: &Incarnation) -> bool {
         let is_new = !self.tried.contains(node);

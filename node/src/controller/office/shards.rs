@@ -1,14 +1,15 @@
 //! Who owns the shards of keyed actors: planned with everything else, and written when it changes.
 //!
-//! All keyed actors of a lattice share its shards, so a node may own some if it fits every one of them.
+//! All keyed actors of a lattice share its shards, so a node may own some if it fits every one of them, and gets more when it
+//! serves those that are served at all.
 
 use std::collections::BTreeMap;
 
-use lattice_proto::NodeName;
 use lattice_proto::manifest::{Kind, Placement};
 use lattice_proto::record::{self, NodeState, Owned, Owner, Shards};
 use lattice_proto::shard::SHARDS;
 use lattice_proto::subject::Control;
+use lattice_proto::{ActorName, NodeName};
 
 use super::Office;
 use super::entry::Decision;
@@ -20,8 +21,8 @@ use crate::placement::shards::{Candidate, plan};
 impl Office<'_> {
     /// Writes who owns what from now on, where that is not what is stored.
     pub(super) async fn write_shards(&mut self, seen: &BTreeMap<NodeName, Seen>) -> Result<(), Error> {
-        let placements = self.keyed_placements();
-        if placements.is_empty() {
+        let keyed = self.keyed_actors();
+        if keyed.is_empty() {
             return Ok(());
         }
         let key = self.subjects.control(&Control::Shards);
@@ -29,29 +30,28 @@ impl Office<'_> {
             Some(Decision::Shards(shards)) => shards.clone(),
             _ => Shards { shards: vec![Owned::default(); usize::from(SHARDS)], ..Shards::default() },
         };
-        // The echo of what was written last may not have come yet.
-        let known = match &self.shards {
-            Some(written) if written.term == self.term => written.clone(),
-            _ => stored,
-        };
-        let candidates = candidates(seen, &placements);
+        // What this leader tried to write last may be stored, whether its echo has come or not, so it is built on: an epoch
+        // is given out once.
+        let known = self.shards.clone().unwrap_or(stored);
+        let candidates = candidates(seen, &keyed);
         let released = |owner: &Owner, shard| {
             let seen = seen.get(&owner.name).filter(|seen| seen.record.incarnation == owner.incarnation)?;
             seen.record.released.get(&shard).copied()
         };
         let next = Shards { term: self.term, ..plan(&known, &candidates, released) };
-        if next.owners == known.owners && next.shards == known.shards {
+        if next.owners == known.owners && next.shards == known.shards && !self.shards_unsure {
             return Ok(());
         }
+        (self.shards, self.shards_unsure) = (Some(next.clone()), true);
         let term = self.subjects.control(&Control::Term);
         let guard = Guard { key: &term, revision: self.term_revision };
         self.context.bus.decisions.put_guarded(&guard, &key, record::encode(&next)).await?;
-        self.shards = Some(next);
+        self.shards_unsure = false;
         Ok(())
     }
 
-    /// Where the keyed actors that are declared may be.
-    fn keyed_placements(&self) -> Vec<Placement> {
+    /// The keyed actors that are declared, and where they may be.
+    fn keyed_actors(&self) -> Vec<(ActorName, Placement)> {
         let Some(catalog) = self.catalog() else { return Vec::new() };
         let apps = self.decisions.entries().values().filter_map(|entry| match &entry.value {
             Decision::App(app) => Some(app),
@@ -60,21 +60,34 @@ impl Office<'_> {
         let current = apps.filter(|app| {
             catalog.apps.get(&app.app).is_some_and(|head| !head.deleted && head.revision == app.revision)
         });
-        let actors = current.flat_map(|app| app.actors.values());
-        let keyed = actors.filter(|actor| matches!(actor.settings.kind, Kind::Keyed(_)));
-        keyed.map(|actor| actor.settings.placement.clone()).collect()
+        let actors = current.flat_map(|app| &app.actors);
+        let keyed = actors.filter(|(_, actor)| matches!(actor.settings.kind, Kind::Keyed(_)));
+        keyed.map(|(name, actor)| (name.clone(), actor.settings.placement.clone())).collect()
     }
 }
 
-fn candidates(seen: &BTreeMap<NodeName, Seen>, placements: &[Placement]) -> BTreeMap<NodeName, Candidate> {
-    let alive = seen.iter().filter(|(_, seen)| seen.state != NodeState::Gone);
+fn candidates(
+    seen: &BTreeMap<NodeName, Seen>,
+    keyed: &[(ActorName, Placement)],
+) -> BTreeMap<NodeName, Candidate> {
+    let alive = || seen.iter().filter(|(_, seen)| seen.state != NodeState::Gone);
+    let serves = |seen: &Seen, actor: &ActorName| {
+        seen.record.actors.get(actor).is_some_and(|running| running.ready() > 0)
+    };
+    // One that runs nowhere, as it is broken perhaps, must not keep the others from having owners.
+    let running: Vec<&ActorName> = keyed
+        .iter()
+        .map(|(actor, _)| actor)
+        .filter(|actor| alive().any(|(_, seen)| serves(seen, actor)))
+        .collect();
     let candidate = |(name, seen): (&NodeName, &Seen)| {
         let record = &seen.record;
-        let fits = placements.iter().all(|placement| fits(placement, &record.labels));
+        let fits = keyed.iter().all(|(_, placement)| fits(placement, &record.labels));
         let keeps = fits && seen.state != NodeState::Draining;
-        let open = keeps && seen.state == NodeState::Ready;
+        let serves = !running.is_empty() && running.iter().all(|actor| serves(seen, actor));
+        let open = keeps && serves && seen.state == NodeState::Ready;
         let owner = Owner { name: name.clone(), incarnation: record.incarnation.clone() };
         (name.clone(), Candidate { owner, weight: record.cpus, open, keeps })
     };
-    alive.map(candidate).collect()
+    alive().map(candidate).collect()
 }

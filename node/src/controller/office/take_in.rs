@@ -91,6 +91,5 @@ impl Office<'_> {
             self.earlier = Some(reconciler);
         }
         self.written.clear();
-        self.shards = None;
     }
 }

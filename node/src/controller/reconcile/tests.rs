@@ -136,7 +136,7 @@ fn counts_that_come_late_are_waited_for() {
         let running = simulation.nodes.values().flat_map(|node| node.actors.values());
         running.filter_map(|running| running.versions.get(&version)).map(|health| health.ready).sum::<u32>()
     };
-    assert_eq!((there(1), there(2)), (6, 2), "no more than the first are made");
+    assert_eq!((there(1), there(2)), (4, 2), "no more than the first are made");
     for mut record in simulation.nodes.clone().into_values() {
         let health = record.actors.values_mut().filter_map(|running| running.versions.get_mut(&2));
         health.for_each(|health| (health.observed_ms, health.crashes) = (Some(5_000), 3));
