@@ -14,8 +14,8 @@ use serde_json::json;
 
 const LATEST: Duration = Duration::from_secs(30);
 
-/// More than the stream keeps.
-const MANY: u64 = 13_000;
+/// More than the stream keeps, by more than what is on its way to a client that does not read: some megabytes.
+const MANY: u64 = 16_000;
 
 fn node(name: &str) -> NodeRequest {
     NodeRequest { node: name.to_owned() }
@@ -32,6 +32,11 @@ fn story(events: &[Event], subject: &str) -> Vec<(String, u64)> {
     steady.map(|event| (event.kind.clone(), event.revision)).collect()
 }
 
+/// Nearly as long as a text may be, so that few of them are on their way at once.
+fn text_of(number: u64) -> String {
+    format!("{number:01000}")
+}
+
 /// An event of the test's own, as the stream holds it.
 fn made_up(lattice: &Lattice, number: u64) -> (String, Bytes) {
     let event = event::Event {
@@ -41,7 +46,7 @@ fn made_up(lattice: &Lattice, number: u64) -> (String, Bytes) {
         subject: "made-up".to_owned(),
         revision: None,
         count: 1,
-        text: number.to_string(),
+        text: text_of(number),
     };
     let subjects = Subjects::new(lattice.id().parse().unwrap());
     (subjects.event(event.kind), record::encode(&event))
@@ -205,7 +210,7 @@ async fn whoever_goes_on_at_another_node_misses_nothing_and_hears_nothing_twice(
     telling.await.unwrap();
     let rest = lattice.read_events(via, after(last.unwrap())).await.unwrap();
     heard.extend(rest.into_iter().filter(|event| event.subject == "made-up").map(|event| event.text));
-    assert_eq!(heard, (0..EVENTS).map(|number| number.to_string()).collect::<Vec<_>>());
+    assert_eq!(heard, (0..EVENTS).map(text_of).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -248,7 +253,8 @@ async fn a_cursor_that_cannot_be_gone_on_from_is_refused_with_what_to_do() {
 
     let (mut last, mut read) = (0, 0);
     let status = loop {
-        match slow.message().await {
+        // Without a gap it would go on for ever.
+        match tokio::time::timeout(LATEST, slow.message()).await.expect("a gap is told") {
             Ok(event) => {
                 let event = event.unwrap();
                 assert_eq!(event.cursor, last + 1, "nothing is left out before that is told");
