@@ -39,7 +39,7 @@ pub fn run(args: Args, global: &Global) -> Result<(), Failure> {
         return Err(Failure::new(
             "not-served",
             Ran::No,
-            "keyed actors are not served by this version yet; leave out --keyed",
+            "there is no template for keyed actors yet; leave out --keyed, and write `#[keyed]` as its documentation shows",
         ));
     }
     if args.name.as_str() == lattice_proto::id::EXTERNAL {
