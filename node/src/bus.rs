@@ -172,10 +172,10 @@ impl Bus {
     /// Creates the streams of what keyed actors keep, where they are missing.
     pub async fn ensure_states(&self, subjects: &Subjects) -> Result<(), Error> {
         let context = self.control.jetstream()?;
-        for partition in 0..PARTITIONS {
+        let each = (0..PARTITIONS).map(async |partition| {
             let name = subjects.state_stream(partition);
             if context.get_stream(&name).await.is_ok() {
-                continue;
+                return Ok(());
             }
             let config = jetstream::stream::Config {
                 name,
@@ -186,9 +186,9 @@ impl Bus {
                 ..Default::default()
             };
             let made = context.create_stream(config).await;
-            made.map_err(|error| Error::failed("creating a state stream", full(&error)))?;
-        }
-        Ok(())
+            made.map(drop).map_err(|error| Error::failed("creating a state stream", full(&error)))
+        });
+        futures::future::try_join_all(each).await.map(drop)
     }
 
     /// Creates what is missing. Two nodes that do so at once ask for the same and both succeed.

@@ -293,6 +293,16 @@ impl Lattice {
         }
     }
 
+    /// Has so many leaders killed and started again, one after the other; each new one begins a later term.
+    pub async fn replace_leaders(&mut self, times: usize, bound: Duration) {
+        for _ in 0..times {
+            let leader = self.leader(0).await.unwrap();
+            self.nodes[leader].kill();
+            self.restart_node(leader).await;
+            self.wait_until_joined(bound).await;
+        }
+    }
+
     /// Starts the node with this index again: the same name, labels and folder, another incarnation.
     pub async fn restart_node(&mut self, node: usize) {
         self.nodes[node].restart().await;

@@ -73,12 +73,7 @@ async fn nodes_that_run_on_take_orders_again_after_jetstream_lost_everything() {
     let mut lattice = Lattice::start(2).await;
     lattice.apply(&manifests::greeter(2)).await;
     // A few terms, so that a leader who counted from one again would be behind.
-    for _ in 0..2 {
-        let leader = lattice.leader(0).await.unwrap();
-        lattice.nodes[leader].kill();
-        lattice.restart_node(leader).await;
-        lattice.wait_until_joined(LATEST).await;
-    }
+    lattice.replace_leaders(2, LATEST).await;
 
     lattice.nats.stop().await;
     lattice.nats.lose_data();

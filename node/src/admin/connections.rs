@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -36,12 +37,15 @@ struct State {
     open: HashMap<u64, Entry>,
     /// The number of the next one.
     next: u64,
+    began: Instant,
 }
 
 struct Entry {
     /// The client's own certificate first; none of a client that showed none.
     shown: Vec<CertificateDer<'static>>,
-    heard: Instant,
+    /// When something went over it last, in microseconds since the port was opened. Shared with the connection, so that
+    /// what goes over one waits for no other.
+    heard: Arc<AtomicU64>,
     end: CancellationToken,
 }
 
@@ -52,7 +56,13 @@ impl Connections {
     }
 
     fn bounded(authority: Authority, most: usize) -> Self {
-        Self(Arc::new(Mutex::new(State { most, authority, open: HashMap::new(), next: 0 })))
+        Self(Arc::new(Mutex::new(State {
+            most,
+            authority,
+            open: HashMap::new(),
+            next: 0,
+            began: Instant::now(),
+        })))
     }
 
     /// Ends those whose clients this authority does not vouch for.
@@ -79,16 +89,20 @@ impl Connections {
             let going = state.open.values().filter(|entry| entry.end.is_cancelled()).count();
             let silent = state.open.values().filter(|entry| !entry.end.is_cancelled());
             if state.open.len() - going >= state.most
-                && let Some(longest) = silent.min_by_key(|entry| entry.heard)
+                && let Some(longest) = silent.min_by_key(|entry| entry.heard.load(Ordering::Relaxed))
             {
                 longest.end.cancel();
             }
         }
         let (number, end) = (state.next, CancellationToken::new());
         state.next += 1;
-        state.open.insert(number, Entry { shown, heard: Instant::now(), end: end.clone() });
+        let began = state.began;
+        let place = Place { number, all: self.clone(), began, heard: Arc::default() };
+        place.heard();
+        state.open.insert(number, Entry { shown, heard: place.heard.clone(), end: end.clone() });
+        drop(state);
         let ended = Box::pin(end.cancelled_owned());
-        Some(Connection { io, place: Place { number, all: self.clone() }, ended })
+        Some(Connection { io, place, ended })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -166,6 +180,8 @@ pub(super) struct Connection<I> {
 struct Place {
     number: u64,
     all: Connections,
+    began: Instant,
+    heard: Arc<AtomicU64>,
 }
 
 impl Drop for Place {
@@ -176,9 +192,8 @@ impl Drop for Place {
 
 impl Place {
     fn heard(&self) {
-        if let Some(entry) = self.all.lock().open.get_mut(&self.number) {
-            entry.heard = Instant::now();
-        }
+        let since = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.heard.store(since, Ordering::Relaxed);
     }
 
     /// Whoever is told something, as it follows what happens, is not silent.

@@ -2,6 +2,7 @@
 //! per subject. Reads may be stale; only a compare-and-set tells the truth.
 
 use async_nats::HeaderMap;
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -98,13 +99,7 @@ impl Space {
             return Err(Error::Unreachable);
         }
         match self.handle().await?.direct_get_last_for_subject(self.subject(key)).await {
-            Ok(message) => Ok(Some(Entry {
-                key: key.to_owned(),
-                expired: expired(&message.headers),
-                value: value(&message.headers, message.payload),
-                revision: message.sequence,
-                stored_ms: millis(message.time),
-            })),
+            Ok(message) => Ok(Some(entry(key, message))),
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::failed("reading a record", full(&error))),
         }
@@ -117,13 +112,7 @@ impl Space {
         }
         let read = self.handle().await?.get_last_raw_message_by_subject(&self.subject(key)).await;
         match read {
-            Ok(message) => Ok(Some(Entry {
-                key: key.to_owned(),
-                expired: expired(&message.headers),
-                value: value(&message.headers, message.payload),
-                revision: message.sequence,
-                stored_ms: millis(message.time),
-            })),
+            Ok(message) => Ok(Some(entry(key, message))),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(Error::failed("reading a record", full(&error))),
         }
@@ -295,6 +284,17 @@ pub struct Guard<'a> {
     pub key: &'a str,
     /// Its last revision as the writer knows it.
     pub revision: u64,
+}
+
+/// A key with the message that was stored last for it.
+fn entry(key: &str, message: StreamMessage) -> Entry {
+    Entry {
+        key: key.to_owned(),
+        expired: expired(&message.headers),
+        value: value(&message.headers, message.payload),
+        revision: message.sequence,
+        stored_ms: millis(message.time),
+    }
 }
 
 /// The value of a stored message, or none where it marks a removal or an expiry.

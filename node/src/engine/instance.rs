@@ -20,7 +20,7 @@ use super::guest::{self, Guest};
 use super::inspect::Shape;
 use super::settle::settle;
 use super::{Compiled, Failure, Home, abi, check};
-use crate::replica::{InFlight, Message, Turn};
+use crate::replica::{Answer, InFlight, Message, Turn, TurnContext};
 
 /// Component-model handles that one guest may hold; each costs the node memory.
 const MAX_HANDLES: usize = 20_000;
@@ -121,23 +121,32 @@ impl Instance {
             })) => Some(ended),
             () = in_flight.given_up() => None,
         };
-        let exit = match ended {
-            Some(Ok(Ok(()))) if in_flight.is_retiring() => Exit::Retired,
-            Some(Ok(Ok(()))) => Exit::Closed,
-            Some(Ok(Err(error)) | Err(error)) => {
-                Exit::Trapped { reason: explain(&error, &self.store), detail: format!("{error:?}") }
-            }
-            None => Exit::Overran,
-        };
-        // The store goes first, so that nothing of the guest runs on after its callers were told.
-        drop(self.store);
-        in_flight.fail_all(&match &exit {
-            Exit::Closed | Exit::Retired => Fault::Unknown("the replica stopped".to_owned()),
-            Exit::Overran => Fault::Deadline(Ran::Yes),
-            Exit::Trapped { reason, .. } => Fault::Trapped(reason.clone()),
-        });
-        exit
+        end(self.store, ended, in_flight)
     }
+}
+
+/// Ends an instance that serves no more, and tells those who are still in it. `ended` is none when it was given up.
+pub(super) fn end(
+    store: Store<Guest>,
+    ended: Option<wasmtime::Result<wasmtime::Result<()>>>,
+    in_flight: &InFlight,
+) -> Exit {
+    let exit = match ended {
+        Some(Ok(Ok(()))) if in_flight.is_retiring() => Exit::Retired,
+        Some(Ok(Ok(()))) => Exit::Closed,
+        Some(Ok(Err(error)) | Err(error)) => {
+            Exit::Trapped { reason: explain(&error, &store), detail: format!("{error:?}") }
+        }
+        None => Exit::Overran,
+    };
+    // The store goes first, so that nothing of the guest runs on after its callers were told.
+    drop(store);
+    in_flight.fail_all(&match &exit {
+        Exit::Closed | Exit::Retired => Fault::Unknown("the instance stopped".to_owned()),
+        Exit::Overran => Fault::Deadline(Ran::Yes),
+        Exit::Trapped { reason, .. } => Fault::Trapped(reason.clone()),
+    });
+    exit
 }
 
 /// The common case, without any bookkeeping for several turns.
@@ -231,15 +240,19 @@ async fn run(
     let (task, call) = call?;
     let (answer,) = handle.finish_call_concurrent(accessor, call).await?;
     accessor.with(|mut access| access.data_mut().leave(task, &context));
-    let answer = match answer {
+    in_flight.answer(slot, told(answer, limit, &context));
+    Ok(())
+}
+
+/// What a caller is told of a guest's reply.
+pub(super) fn told(reply: Result<Vec<u8>, Failure>, limit: usize, context: &TurnContext) -> Answer {
+    match reply {
         Ok(payload) if payload.len() > limit => {
             Err(Fault::TooLarge { limit: limit as u64, size: payload.len() as u64, ran: Ran::Yes })
         }
         Ok(payload) => Ok(payload.into()),
         Err(failure) => Err(failure.into_answer(context.has_called())),
-    };
-    in_flight.answer(slot, answer);
-    Ok(())
+    }
 }
 
 /// One sentence for callers and operators.

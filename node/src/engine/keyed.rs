@@ -1,7 +1,7 @@
 //! One guest that is one key of a keyed actor: woken with its state, and then entered for one message after the other.
 //!
-//! What a turn gives is handed on as it is. Nothing here commits, and nothing here answers a caller; both is up to whoever
-//! takes what is [`Ended`].
+//! What a turn gives is handed on as it is. Nothing here commits, and a turn that has ended is answered by whoever takes what
+//! is [`Ended`]; what is still in a guest that ends is answered here, as in any instance.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use wasmtime::{AsContextMut, Store};
 
 use super::compile::Entry;
 use super::guest::Guest;
-use super::instance::{LONG, START, explain};
+use super::instance::{LONG, START, end, explain, told};
 use super::settle::settle;
 use super::{Compiled, Exit, Failure, Home, abi};
 use crate::replica::{Answer, Gate, InFlight, Message, Turn, TurnContext, Waiting};
@@ -125,21 +125,7 @@ impl KeyedInstance {
             })) => Some(ended),
             () = in_flight.given_up() => None,
         };
-        let exit = match ended {
-            Some(Ok(Ok(()))) if in_flight.is_retiring() => Exit::Retired,
-            Some(Ok(Ok(()))) => Exit::Closed,
-            Some(Ok(Err(error)) | Err(error)) => {
-                Exit::Trapped { reason: explain(&error, &self.store), detail: format!("{error:?}") }
-            }
-            None => Exit::Overran,
-        };
-        drop(self.store);
-        in_flight.fail_all(&match &exit {
-            Exit::Closed | Exit::Retired => Fault::Unknown("the activation ended".to_owned()),
-            Exit::Overran => Fault::Deadline(Ran::Yes),
-            Exit::Trapped { reason, .. } => Fault::Trapped(reason.clone()),
-        });
-        exit
+        end(self.store, ended, in_flight)
     }
 }
 
@@ -203,19 +189,11 @@ async fn run(
     let (task, call) = call?;
     let (outcome,) = function.finish_call_concurrent(accessor, call).await?;
     accessor.with(|mut access| access.data_mut().leave(task, &context));
-    let called = context.has_called();
     let abi::WitOutcome { reply, state, sends, reminders } = outcome;
     // When the reply is a failure nothing of the rest takes effect.
     let failed = reply.is_err();
     let state = state.filter(|_| !failed).map(Bytes::from);
-    let answer = match reply {
-        Ok(payload) if payload.len() > payload_limit => {
-            let (limit, size) = (payload_limit as u64, payload.len() as u64);
-            Err(Fault::TooLarge { limit, size, ran: Ran::Yes })
-        }
-        Ok(payload) => Ok(payload.into()),
-        Err(failure) => Err(failure.into_answer(called)),
-    };
+    let answer = told(reply, payload_limit, &context);
     let too_large = state.as_ref().map(|state| state.len() as u64).filter(|size| *size > state_limit);
     let unserved = !failed && (!sends.is_empty() || !reminders.is_empty());
     let (answer, state) = match too_large {

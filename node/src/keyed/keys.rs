@@ -42,11 +42,6 @@ impl Keyed {
         Self { owners, store, count: Arc::default(), most, all: Arc::default() }
     }
 
-    /// Who owns what.
-    pub fn owners(&self) -> &Owners {
-        &self.owners
-    }
-
     /// Makes sure that there is somewhere to keep records.
     pub async fn ensure(&self) -> Result<(), crate::bus::Error> {
         self.store.ensure().await
