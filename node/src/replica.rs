@@ -6,7 +6,8 @@
 //!                      └── survives ◀── a trap ends ───────┘
 //! ```
 //!
-//! A trap costs the turns in the instance and no others: what waits in the mailbox is served by the next instance.
+//! A trap costs the turns in the instance and no others: what waits in the mailbox is served by the next instance. When a
+//! replica is stopped that traps again and again, what waits is given back to be served elsewhere.
 
 mod in_flight;
 mod local;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::engine::{Compiled, Exit, Home, Instance};
@@ -43,6 +45,7 @@ pub struct Replica {
     mailbox: Mutex<Option<mpsc::Sender<Turn>>>,
     load: Arc<AtomicU32>,
     in_flight: Arc<Mutex<Arc<InFlight>>>,
+    stopping: CancellationToken,
     task: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
@@ -55,11 +58,14 @@ impl Replica {
         let instance = compiled.instantiate(&home).await?;
         let (mailbox, turns) = mpsc::channel(home.settings.mailbox as usize);
         let in_flight = Arc::new(Mutex::new(Arc::<InFlight>::default()));
-        let task = tokio::spawn(serve(instance, compiled, home, turns, in_flight.clone()));
+        let stopping = CancellationToken::new();
+        let serve = serve(instance, compiled, home, turns, in_flight.clone(), stopping.clone());
+        let task = tokio::spawn(serve);
         Ok(Self {
             mailbox: Mutex::new(Some(mailbox)),
             load: Arc::default(),
             in_flight,
+            stopping,
             task: Mutex::new(Some(AbortOnDropHandle::new(task))),
         })
     }
@@ -101,6 +107,7 @@ impl Replica {
     /// Takes nothing more, and returns when everything taken was answered.
     pub async fn stop(&self) {
         drop(self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.stopping.cancel();
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut task) = task else { return };
         // It ends by itself when the mailbox is empty. The directory's watchdog no longer sees it, so turns that never
@@ -136,6 +143,7 @@ async fn serve(
     home: Arc<Home>,
     mut turns: mpsc::Receiver<Turn>,
     current: Arc<Mutex<Arc<InFlight>>>,
+    stopping: CancellationToken,
 ) {
     let mut next = Some(first);
     let mut failures = 0u32;
@@ -151,10 +159,8 @@ async fn serve(
                 failures += 1;
                 home.tally.did_not_start();
                 crashed(&home, &format!("it cannot be made again: {reason}"));
-                tokio::time::sleep(backoff(failures)).await;
-                if turns.is_closed() {
-                    // Nobody wants it any more; what waits is told so when the mailbox goes.
-                    return;
+                if !rests(failures, &stopping).await {
+                    return give_back(turns);
                 }
                 continue;
             }
@@ -178,9 +184,8 @@ async fn serve(
                 tracing::warn!(actor = %home.actor, reason, detail, "a replica trapped and is made again");
                 crashed(&home, &reason);
                 failures += 1;
-                // What it still has when it is stopped should not wait for its deadline only to trap as well.
-                if failures > 1 && !turns.is_closed() {
-                    tokio::time::sleep(backoff(failures)).await;
+                if failures > 1 && !rests(failures, &stopping).await {
+                    return give_back(turns);
                 }
             }
         }
@@ -189,6 +194,20 @@ async fn serve(
 
 fn crashed(home: &Home, why: &str) {
     home.events.crashed(&home.actor.name, why);
+}
+
+/// Pauses before an instance is made again; false when the replica is being stopped.
+async fn rests(failures: u32, stopping: &CancellationToken) -> bool {
+    stopping.run_until_cancelled(tokio::time::sleep(backoff(failures))).await.is_some()
+}
+
+/// What waits has not run, and would only trap here as well.
+fn give_back(mut turns: mpsc::Receiver<Turn>) {
+    turns.close();
+    while let Ok(turn) = turns.try_recv() {
+        let fault = turn.context.undone();
+        turn.waiting.answer(Err(fault));
+    }
 }
 
 fn backoff(failures: u32) -> Duration {
