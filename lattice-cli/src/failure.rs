@@ -21,17 +21,36 @@ pub struct Failure {
     /// An actor's own code and details, when it was the actor that said no.
     pub rejection: Option<(String, String)>,
     exit: u8,
+    /// Whether people are told whether it ran as well.
+    tells_ran: bool,
 }
 
 impl Failure {
     /// A request that failed.
     pub fn new(kind: &str, ran: Ran, message: impl Into<String>) -> Self {
-        Self { kind: kind.to_owned(), message: message.into(), ran, rejection: None, exit: 1 }
+        Self {
+            kind: kind.to_owned(),
+            message: message.into(),
+            ran,
+            rejection: None,
+            exit: 1,
+            tells_ran: false,
+        }
     }
 
     /// A command line that makes no sense.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { exit: 2, ..Self::new("usage", Ran::No, message) }
+    }
+
+    /// The same, as a mistake in the command line.
+    pub fn misused(self) -> Self {
+        Self { exit: 2, ..self }
+    }
+
+    /// The same, of something that may have run.
+    pub fn of_message(self) -> Self {
+        Self { tells_ran: true, ..self }
     }
 
     /// Tells it on stderr and gives the exit code.
@@ -60,6 +79,13 @@ impl fmt::Display for Failure {
         match &self.rejection {
             Some((code, _)) if !code.is_empty() => write!(f, "rejected ({code}): {}", self.message),
             _ => f.write_str(&self.message),
+        }?;
+        match self.ran {
+            // A sentence that says so already need not say it twice; an actor's own no says that it ran.
+            _ if !self.tells_ran || self.rejection.is_some() || self.message.contains(" run") => Ok(()),
+            Ran::No => f.write_str(" (it did not run)"),
+            Ran::Maybe => f.write_str(" (it may have run)"),
+            Ran::Yes => f.write_str(" (it ran, at least in part)"),
         }
     }
 }
@@ -98,6 +124,15 @@ mod tests {
         let failure = Failure::new("overloaded", Ran::No, "full");
         let expected = json!({ "error": { "kind": "overloaded", "message": "full", "ran": "no" } });
         assert_eq!(failure.to_json(), expected);
+    }
+
+    #[test]
+    fn people_are_told_whether_a_message_ran() {
+        let told = |ran, message: &str| Failure::new("deadline", ran, message).of_message().to_string();
+        assert_eq!(told(Ran::Maybe, "too late"), "too late (it may have run)");
+        assert_eq!(told(Ran::No, "full"), "full (it did not run)");
+        assert_eq!(told(Ran::Maybe, "it may have run"), "it may have run");
+        assert_eq!(Failure::new("full", Ran::No, "full").to_string(), "full");
     }
 
     #[test]

@@ -58,6 +58,12 @@ pub enum Error {
         /// From the system.
         source: std::io::Error,
     },
+    /// Another node uses the data folder.
+    #[error(
+        "another node uses the data folder {0}; stop it, or give this one another with --data, and --nats URL to join \
+         the same lattice"
+    )]
+    DataInUse(PathBuf),
     /// Wasmtime cannot start.
     #[error(transparent)]
     Engine(#[from] engine::Error),

@@ -3,7 +3,7 @@
 //! The child keeps its files under the node's data folder and listens on loopback only. A server that an earlier node
 //! left behind, because it was killed, is found by its files and used again: two servers must not share one store.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,15 +33,6 @@ pub enum Error {
         /// Where its log is.
         log: PathBuf,
     },
-    /// Another node runs one from the same folder.
-    #[error(
-        "another node uses the folder {folder} for a nats-server of its own; give this node another --data, or join \
-         that server with --nats"
-    )]
-    InUse {
-        /// Which one.
-        folder: PathBuf,
-    },
     /// It ended while the node ran.
     #[error("the nats-server of this node ended; start the node again (its log is {log})")]
     Ended {
@@ -64,6 +55,9 @@ const START: Duration = Duration::from_secs(15);
 /// How long it may take to stop.
 const STOP: Duration = Duration::from_secs(5);
 
+/// The file in which the server's port is kept.
+const PORT: &str = "port";
+
 /// How often a server that an earlier node started is looked at, which cannot be waited for.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -72,25 +66,17 @@ pub struct NatsChild {
     url: String,
     pid: Pid,
     log: PathBuf,
-    /// Locked for as long as this node uses the folder: two nodes must neither run two servers over one store, nor stop
-    /// each other's.
-    _lock: File,
     /// None where an earlier node started it.
     child: Option<Child>,
 }
 
 impl NatsChild {
-    /// Starts a server, or finds the one that an earlier node left.
+    /// Starts a server, or finds the one that an earlier node left. The folder must be this node's alone: two must neither
+    /// run two servers over one store, nor stop each other's.
     pub async fn start(program: Option<&Path>, data: &Path) -> Result<Self, Error> {
         let folder = data.join("nats");
         let failed = |source| Error::Folder { folder: folder.clone(), source };
         fs::create_dir_all(folder.join("ports")).map_err(failed)?;
-        let lock = File::create(folder.join("lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(Error::InUse { folder }),
-            Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
-        }
         let log = folder.join("nats.log");
         if let Some((pid, url)) = find_left_over(&folder.join("ports")) {
             tracing::info!(
@@ -98,11 +84,12 @@ impl NatsChild {
                 url,
                 "using the nats-server that an earlier node left running"
             );
-            return Ok(Self { url, pid, log, _lock: lock, child: None });
+            return Ok(Self { url, pid, log, child: None });
         }
         let program = program.ok_or(Error::NoProgram)?;
         let config = folder.join("nats.conf");
-        fs::write(&config, configuration(&folder)).map_err(failed)?;
+        let port = free_port(&folder.join(PORT));
+        fs::write(&config, configuration(&folder, port)).map_err(failed)?;
         let mut command = Command::new(program);
         command.arg("-c").arg(&config).arg("-l").arg(&log).stdin(std::process::Stdio::null());
         // A Ctrl-C in the terminal is for the node, which drains first and stops its server last.
@@ -115,7 +102,11 @@ impl NatsChild {
         let started = tokio::time::Instant::now();
         loop {
             if let Some((_, url)) = find_left_over(&folder.join("ports")) {
-                return Ok(Self { url, pid, log, _lock: lock, child: Some(child) });
+                if let Some((_, port)) = url.rsplit_once(':') {
+                    // Without it the next start takes another one.
+                    let _ = fs::write(folder.join(PORT), port);
+                }
+                return Ok(Self { url, pid, log, child: Some(child) });
             }
             let exited =
                 child.try_wait().map_err(|source| Error::Start { program: program.to_owned(), source })?;
@@ -167,11 +158,18 @@ impl NatsChild {
     }
 }
 
-fn configuration(folder: &Path) -> String {
+/// The port of the last time, if nobody else has it by now: other nodes may know the server by it.
+fn free_port(file: &Path) -> Option<u16> {
+    let port: u16 = fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    std::net::TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+}
+
+fn configuration(folder: &Path, port: Option<u16>) -> String {
     let folder = folder.display();
+    let port = port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
     format!(
         "# Written by `lattice start` at each start; changes are lost.\n\
-         listen: \"127.0.0.1:-1\"\n\
+         listen: \"127.0.0.1:{port}\"\n\
          ports_file_dir: \"{folder}/ports\"\n\
          jetstream {{ store_dir: \"{folder}/store\" }}\n\
          # The largest payload of an actor, and room for the envelope.\n\

@@ -3,6 +3,8 @@
 mod joining;
 mod member;
 
+use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +63,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let listener = admin::Listener::bind(&config.listen, &config.admin).await?;
     std::fs::create_dir_all(&config.data)
         .map_err(|source| Error::Data { folder: config.data.clone(), source })?;
+    let _ours = lock(&config.data)?;
     let engine = Engine::start(&config.data, config.pool)?;
 
     let mut child = match config.nats.is_empty() {
@@ -147,6 +150,25 @@ async fn serve(
         .then(|| Last::new(config.data.join("last"), config.lattice.clone(), me.name.clone()));
     let known = last.as_ref().and_then(Last::read);
 
+    // Operators. They are answered from the first moment on: what a node that waits for NATS cannot do it says at once.
+    let stop = CancellationToken::new();
+    let url = listener.url();
+    let observer = Observer::new(bus.clone(), subjects.clone());
+    let nodes = NodeOrders::new(bus.clone(), subjects.clone());
+    let archive =
+        Archive::new(bus.events.clone(), subjects.clone(), clock.clone(), counters.clone(), stop.clone());
+    let declarations = Declarations::new(bus.clone(), subjects.clone(), artifacts.clone(), events.clone());
+    let parts = admin::Parts {
+        router: router.clone(),
+        declarations,
+        nodes,
+        observer: observer.clone(),
+        artifacts: artifacts.clone(),
+        archive,
+        counters: counters.clone(),
+    };
+    let mut serving = tokio::spawn(listener.serve(parts, stop.clone()));
+
     // The lattice. A node that knows what it ran last does not wait for it.
     let (heard, told) = mpsc::channel(256);
     let inboxes = Inboxes::new(router.clone(), peers.clone(), heard);
@@ -178,10 +200,13 @@ async fn serve(
     let mut member = tokio::select! {
         member = &mut joining => Some(member?),
         () = first_try => None,
-        () = signals.first() => return Ok(()),
+        () = signals.first() => {
+            stop.cancel();
+            return Ok(());
+        }
+        _ = &mut serving => return Err(Error::Task("the admin API")),
     };
 
-    let stop = CancellationToken::new();
     let joined = CancellationToken::new();
     let mut tasks = JoinSet::new();
 
@@ -206,23 +231,6 @@ async fn serve(
     let begin_with = known.as_ref().filter(|_| member.is_none()).map(|orders| orders.assignment.clone());
     let agent = Agent::new(bus.clone(), subjects.clone(), me.clone(), counters.clone(), tools, last, known);
     tasks.spawn(agent.run(begin_with, joined.clone().cancelled_owned()));
-
-    // Operators.
-    let url = listener.url();
-    let observer = Observer::new(bus.clone(), subjects.clone());
-    let nodes = NodeOrders::new(bus.clone(), subjects.clone());
-    let archive = Archive::new(bus.events.clone(), subjects.clone(), clock, counters.clone(), stop.clone());
-    let declarations = Declarations::new(bus, subjects, artifacts.clone(), events);
-    let parts = admin::Parts {
-        router: router.clone(),
-        declarations,
-        nodes,
-        observer: observer.clone(),
-        artifacts,
-        archive,
-        counters,
-    };
-    let mut serving = tokio::spawn(listener.serve(parts, stop.clone()));
 
     let line = |word: &str, nats: &str| {
         let (name, id, lattice) = (&me.name, &me.incarnation, &config.lattice);
@@ -299,6 +307,18 @@ async fn drain(inventory: &Inventory, observer: &Observer, me: &Identity) {
     inventory.drain();
     if tokio::time::timeout(DRAIN, inventory.emptied()).await.is_err() {
         tracing::warn!("not everything was taken over in time; stopping all the same");
+    }
+}
+
+/// Keeps other nodes out of a data folder for as long as what is given lives: they would take what this one ran last for
+/// their own, and its server.
+fn lock(data: &Path) -> Result<File, Error> {
+    let failed = |source| Error::Data { folder: data.to_owned(), source };
+    let lock = File::create(data.join("lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::DataInUse(data.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
 

@@ -34,7 +34,7 @@ pub mod lattice;
 pub use lattice::{Builder, Lattice, Node};
 
 pub mod wait;
-pub use wait::wait_until;
+pub use wait::{wait_for, wait_until};
 
 pub mod load;
 

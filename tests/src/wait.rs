@@ -11,9 +11,21 @@ use crate::say;
 pub async fn wait_until<T: Debug>(
     what: &str,
     bound: Duration,
-    mut observe: impl AsyncFnMut() -> T,
+    observe: impl AsyncFnMut() -> T,
     wanted: impl Fn(&T) -> bool,
 ) -> Duration {
+    let start = Instant::now();
+    wait_for(what, bound, observe, wanted).await;
+    start.elapsed()
+}
+
+/// The same; returns what was seen then.
+pub async fn wait_for<T: Debug>(
+    what: &str,
+    bound: Duration,
+    mut observe: impl AsyncFnMut() -> T,
+    wanted: impl Fn(&T) -> bool,
+) -> T {
     let start = Instant::now();
     loop {
         // An observation that hangs must not outlast the bound either.
@@ -21,7 +33,7 @@ pub async fn wait_until<T: Debug>(
         let seen = tokio::time::timeout(left, observe()).await;
         let Ok(seen) = seen else { panic!("{what}: could not even be observed within {bound:?}") };
         if wanted(&seen) {
-            return start.elapsed();
+            return seen;
         }
         assert!(start.elapsed() < bound, "{what}: not within {bound:?}; last seen: {seen:#?}");
         tokio::time::sleep(POLL).await;

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use lattice_proto::admin::ListNodesRequest;
+use lattice_proto::admin::admin_client::AdminClient;
 use lattice_tests::lattice::{Settings, node_program, start_and_fail};
-use lattice_tests::{Lattice, NatsServer, Node, manifests, nats, skip_loudly, wait_until};
+use lattice_tests::{Fault, Lattice, NatsServer, Node, manifests, nats, skip_loudly, wait_for, wait_until};
 use serde_json::json;
 
 const LATEST: Duration = Duration::from_secs(30);
@@ -66,6 +68,43 @@ async fn a_node_alone_starts_its_own_nats_server_and_takes_it_along() {
     assert_eq!(status.code(), Some(0), "{}", node.output());
     let observe = async || tokio::net::TcpStream::connect(&address).await.is_ok();
     wait_until("its server is gone", LATEST, observe, |there| !there).await;
+    // Other nodes know the server by its address.
+    let mut again = Node::start(alone(folder.path())).await;
+    assert_eq!(again.ready().nats.trim_start_matches("nats://"), address);
+    again.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_do_not_share_a_folder_whatever_server_they_use() {
+    let lattice = Lattice::start(1).await;
+    let mut settings = lattice.nodes[0].settings().clone();
+    "second".clone_into(&mut settings.name);
+    let (status, said) = start_and_fail(settings, LATEST).await;
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("another node uses the data folder") && said.contains("--data"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_waits_for_nats_says_so_at_once_to_whoever_asks() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut lattice = Lattice::builder(1).nats(NatsServer::stopped()).spawn();
+    let mut settings = lattice.nodes[0].settings().clone();
+    lattice.nodes[0].kill();
+    settings.listen = format!("127.0.0.1:{port}");
+    lattice.nodes[0] = Node::spawn(settings);
+    let address = format!("http://127.0.0.1:{port}");
+    let ask = async || {
+        let began = std::time::Instant::now();
+        let mut admin = AdminClient::connect(address.clone()).await.ok()?;
+        let status = admin.list_nodes(ListNodesRequest::default()).await.unwrap_err();
+        Some((Fault::from(status), began.elapsed()))
+    };
+    let answer = wait_for("it answers", LATEST, ask, Option::is_some).await;
+    let (fault, after) = answer.unwrap();
+    assert_eq!((fault.kind(), fault.ran), ("unavailable", lattice_proto::Ran::No), "{fault}");
+    assert!(fault.message.contains("NATS") && after < Duration::from_secs(3), "{after:?}: {fault}");
+    lattice.nats.restart().await;
+    lattice.nodes[0].wait_until_ready().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,7 +31,7 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     let text = std::fs::read_to_string(&file).map_err(|error| {
         let message =
             format!("{} cannot be read: {error}; name a manifest, or the folder of one", file.display());
-        Failure::new("no-manifest", Ran::No, message)
+        Failure::new("no-manifest", Ran::No, message).misused()
     })?;
     let name = file.display().to_string();
     // The node judges the manifest again: it may know more, or less, than this binary.
@@ -52,5 +52,21 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         request_id: operation::request_id(),
     };
     let started = client.apply(request).await?.into_inner();
-    operation::go_on(client, started, global, args.dry_run, args.detach).await
+    let on_trial = on_trial(&manifest, &started.changes);
+    let app = manifest.app.to_string();
+    operation::go_on(client, started, global, args.dry_run, args.detach).await?;
+    if on_trial && !args.dry_run {
+        global.output.note(&format!(
+            "new versions are on trial with a part of the calls: `lattice promote {app}` gives them all of them, and \
+             `lattice abort {app}` takes them back"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether something changed of an actor whose new versions are tried first.
+fn on_trial(manifest: &Manifest, changes: &[String]) -> bool {
+    let tried = manifest.actors.iter().filter(|(_, actor)| actor.settings.update.canary.is_some());
+    let changed = |name: &str| changes.iter().any(|change| change.starts_with(&format!("~ {name}: ")));
+    tried.into_iter().any(|(name, _)| changed(name.as_str()))
 }

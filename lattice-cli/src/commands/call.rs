@@ -49,7 +49,8 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         traceparent: std::env::var("TRACEPARENT").unwrap_or_default(),
     });
     request.set_timeout(args.timeout.saturating_add(GRACE));
-    let reply = client.call(request).await?.into_inner();
+    let reply = client.call(request).await;
+    let reply = reply.map_err(|status| Failure::from(status).of_message())?.into_inner();
     if global.verbose > 0 && !reply.trace_id.is_empty() {
         global.output.note(&format!("trace {}", reply.trace_id));
     }

@@ -83,6 +83,9 @@ pub async fn go_on(
         });
     }
     if detach {
+        for change in &started.changes {
+            global.output.note(change);
+        }
         return print(started, global.output);
     }
     finish(client, started, global).await
@@ -188,8 +191,12 @@ fn show(progress: &mut Progress, operation: &Operation, at_first: u32) {
         let message = format!("{} left", operation.remaining);
         return progress.update(u64::from(total - operation.remaining), u64::from(total), &message);
     }
-    let total = operation.actors.iter().map(|a| u64::from(a.desired)).sum();
+    let total: u64 = operation.actors.iter().map(|a| u64::from(a.desired)).sum();
     let done = operation.actors.iter().map(|a| u64::from(a.ready.min(a.desired))).sum();
+    // Nothing is known yet, or nothing is wanted.
+    if total == 0 {
+        return;
+    }
     let waiting = operation.actors.iter().find(|a| a.ready != a.desired || !a.problem.is_empty());
     let message = match waiting {
         Some(actor) if actor.problem.is_empty() => {

@@ -77,9 +77,11 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         nats_server,
         verbosity: global.verbose,
     };
-    lattice_node::run(options)
-        .await
-        .map_err(|error| Failure::new("start", Ran::No, sentence(&anyhow::Error::from(error))))
+    lattice_node::run(options).await.map_err(|error| {
+        let is_setting = matches!(error, lattice_node::Error::Config(_));
+        let failure = Failure::new("start", Ran::No, sentence(&anyhow::Error::from(error)));
+        if is_setting { failure.misused() } else { failure }
+    })
 }
 
 /// The program for a server of the node's own.

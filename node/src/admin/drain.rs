@@ -56,7 +56,8 @@ impl Drain {
         };
         let error = problem.map(|problem| {
             format!(
-                "`{}` still has replicas that have no other place: {problem}. They go as soon as they can",
+                "`{0}` still has replicas that have no other place: {problem}. They go as soon as they can; `lattice \
+                 uncordon {0}` lets it keep them",
                 self.node
             )
         });

@@ -33,7 +33,8 @@ pub(super) fn explain(actor: &ActorName, explained: Explained) -> Explanation {
             Some(Verdict::Placed(replicas, why)) => (*replicas, why.to_string()),
             Some(Verdict::Misfit(misfit)) => (0, misfit.to_string()),
             Some(Verdict::Spare(why)) => (0, why.clone()),
-            None => (0, "was lost".to_owned()),
+            // It is no part of the plan any more.
+            None => (0, "it was stopped, or is lost".to_owned()),
         };
         let state = view.state.as_str().to_owned();
         NodeVerdict { node: view.record.name.to_string(), state, replicas, reason }

@@ -237,6 +237,8 @@ impl Declarations {
                 let seen = snapshot.revision(name, expected);
                 let (app, none) = (name.clone(), BTreeMap::new());
                 let changes = match before {
+                    // Nothing has changed since what is not there yet.
+                    _ if expected > current && seen.is_none() => Vec::new(),
                     Some(before) => diff::between(seen.as_ref(), &before.actors, false),
                     None => diff::between(seen.as_ref(), &none, true),
                 };

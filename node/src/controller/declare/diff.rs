@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lattice_proto::manifest::Replicas;
 use lattice_proto::record::{Actor, App, Origin};
 use lattice_proto::{ActorName, Digest};
 use serde_json::Value;
@@ -18,8 +19,15 @@ pub(super) fn between(
     for (name, actor) in after {
         match old.get(name) {
             None => {
-                let replicas = actor.settings.replicas;
-                lines.push(format!("+ {name}: {replicas} replicas of {}", short(&actor.digest)));
+                let artifact = short(&actor.digest);
+                lines.push(match (actor.settings.kind.keyed(), actor.settings.replicas) {
+                    (Some(_), _) => format!("+ {name}: keyed, of {artifact}"),
+                    (None, Replicas::Count(1)) => format!("+ {name}: 1 replica of {artifact}"),
+                    (None, Replicas::Each(_)) => {
+                        format!("+ {name}: a replica of {artifact} on each node that fits")
+                    }
+                    (None, replicas) => format!("+ {name}: {replicas} replicas of {artifact}"),
+                });
             }
             Some(old) => {
                 if old.digest != actor.digest {

@@ -41,9 +41,11 @@ pub enum Error {
     },
     /// The app is no longer what the caller saw.
     #[error(
-        "the app `{app}` is at revision {current} by now, and this was made for revision {expected}{}; look at what \
-         changed, and apply it again",
-        if changes.is_empty() { String::new() } else { format!(". Since then: {}", changes.join("; ")) }
+        "the app `{app}` is at revision {current}{}, and this was made for revision {expected}{}; look at what {}, and \
+         apply it again",
+        if current > expected { " by now" } else { "" },
+        if changes.is_empty() { String::new() } else { format!(". Since then: {}", changes.join("; ")) },
+        if current > expected { "changed" } else { "`lattice history` shows" },
     )]
     Stale {
         /// The app.

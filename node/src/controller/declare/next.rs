@@ -35,6 +35,11 @@ pub(super) fn scaled(
     let missing = || Error::NotFound { what: "actor", name: actor.to_string() };
     let mut actors = snapshot.apps.get(app).ok_or_else(missing)?.actors.clone();
     let settings = &mut actors.get_mut(actor).ok_or_else(missing)?.settings;
+    if settings.kind.keyed().is_some() {
+        return Err(Error::Invalid(format!(
+            "`{actor}` is a keyed actor: it has one activation for each key that is in use, wherever that belongs"
+        )));
+    }
     if settings.replicas.count().is_none() {
         let replicas = settings.replicas;
         return Err(Error::Invalid(format!(
@@ -83,8 +88,8 @@ pub(super) fn rolled_back(snapshot: &Snapshot, app: &AppName, to: Option<u64>) -
         Some(to) => to,
         None => snapshot.before(app, head).ok_or_else(|| {
             Error::Invalid(format!(
-                "the app `{app}` has no other revision that ran as declared; `lattice history {app}` lists those that are \
-                 kept, and `--to` goes back to any of them"
+                "the app `{app}` has no revision that ran as declared and differs from what runs; `lattice history {app}` \
+                 lists those that are kept, and `--to` goes back to any of them"
             ))
         })?,
     };
