@@ -378,7 +378,7 @@ async fn beyond_loopback_a_node_starts_with_protection_or_when_it_is_told_to() {
     ] {
         let settings = settings(folder.path(), None, EVERYWHERE, words);
         let (status, said) = start_and_fail(settings, LATEST).await;
-        assert_eq!(status.code(), Some(1), "{words:?}: {said}");
+        assert_eq!(status.code(), Some(2), "{words:?}: {said}");
         assert!(said.contains(missing), "{words:?}: {said}");
     }
     let config = path(folder.path(), "lattice.toml");

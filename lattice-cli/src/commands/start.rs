@@ -78,7 +78,8 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         verbosity: global.verbose,
     };
     lattice_node::run(options).await.map_err(|error| {
-        let is_setting = matches!(error, lattice_node::Error::Config(_));
+        use lattice_node::{Error, admin};
+        let is_setting = matches!(error, Error::Config(_) | Error::Admin(admin::Error::Exposed(_)));
         let failure = Failure::new("start", Ran::No, sentence(&anyhow::Error::from(error)));
         if is_setting { failure.misused() } else { failure }
     })
