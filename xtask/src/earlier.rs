@@ -17,7 +17,8 @@ pub fn program(revision: &str) -> Result<PathBuf> {
         unpack(&commit, &source)?;
     }
     let mut build = cargo(&["build", "--workspace", "--bins"]);
-    // Compiled dependencies are shared with this version; the programs themselves must not take the place of ours.
+    // Compiled dependencies are shared with this version; the programs themselves must not take the place of ours, and
+    // neither must its own packages, which for cargo are the same as ours unless their versions differ.
     build.current_dir(&source).env("CARGO_TARGET_DIR", source.join("target"));
     build.env("CARGO_BUILD_BUILD_DIR", target);
     run(&mut build)?;
@@ -49,7 +50,26 @@ fn unpack(commit: &str, folder: &PathBuf) -> Result<()> {
     if !archived.success() || !unpacked.success() {
         bail!("`git archive {commit} | tar -x` failed: {archived}, {unpacked}");
     }
+    let manifest = partial.join("Cargo.toml");
+    let text =
+        fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+    fs::write(&manifest, marked(&text)).with_context(|| format!("cannot write {}", manifest.display()))?;
     fs::rename(&partial, folder).with_context(|| format!("cannot create {}", folder.display()))
+}
+
+/// The workspace's manifest with another version for all of its packages.
+fn marked(manifest: &str) -> String {
+    let mut in_package = false;
+    let line = |line: &str| {
+        if line.starts_with('[') {
+            in_package = line.trim() == "[workspace.package]";
+        }
+        match line.strip_prefix("version = \"").and_then(|rest| rest.split_once('"')) {
+            Some((version, rest)) if in_package => format!("version = \"{version}-earlier\"{rest}\n"),
+            _ => format!("{line}\n"),
+        }
+    };
+    manifest.lines().map(line).collect()
 }
 
 fn git(arguments: &[&str]) -> Command {
@@ -61,6 +81,15 @@ fn git(arguments: &[&str]) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_packages_of_the_workspace_get_another_version() {
+        let manifest =
+            "[workspace.package]\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[other]\nversion = \"1.0\"\n";
+        assert_eq!(marked(manifest), manifest.replace("\"0.1.0\"", "\"0.1.0-earlier\""));
+        let ours = fs::read_to_string(workspace::root().join("Cargo.toml")).unwrap();
+        assert_ne!(marked(&ours), ours);
+    }
 
     #[test]
     fn what_names_no_commit_is_refused() {
