@@ -80,9 +80,11 @@ impl fmt::Display for Failure {
             Some((code, _)) if !code.is_empty() => write!(f, "rejected ({code}): {}", self.message),
             _ => f.write_str(&self.message),
         }?;
+        // A sentence that says so already need not say it twice; an actor's own no says that it ran.
+        let says_so =
+            ["may have run", "did not run", " ran"].iter().any(|words| self.message.contains(words));
         match self.ran {
-            // A sentence that says so already need not say it twice; an actor's own no says that it ran.
-            _ if !self.tells_ran || self.rejection.is_some() || self.message.contains(" run") => Ok(()),
+            _ if !self.tells_ran || self.rejection.is_some() || says_so => Ok(()),
             Ran::No => f.write_str(" (it did not run)"),
             Ran::Maybe => f.write_str(" (it may have run)"),
             Ran::Yes => f.write_str(" (it ran, at least in part)"),
@@ -131,6 +133,7 @@ mod tests {
         let told = |ran, message: &str| Failure::new("deadline", ran, message).of_message().to_string();
         assert_eq!(told(Ran::Maybe, "too late"), "too late (it may have run)");
         assert_eq!(told(Ran::No, "full"), "full (it did not run)");
+        assert_eq!(told(Ran::No, "none is running"), "none is running (it did not run)");
         assert_eq!(told(Ran::Maybe, "it may have run"), "it may have run");
         assert_eq!(Failure::new("full", Ran::No, "full").to_string(), "full");
     }
