@@ -6,8 +6,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::admin::Access;
 use crate::commands::{
-    apply, build, call, completions, delete, doctor, events, explain, history, new, node, scale, start,
-    token, trial,
+    apply, build, call, completions, dead_letters, delete, doctor, events, explain, history, inspect, new,
+    node, scale, send, start, state, token, trial,
 };
 use crate::failure::Failure;
 use crate::output::Format;
@@ -80,6 +80,16 @@ pub enum Command {
     Label(node::LabelArgs),
     /// Call an actor and print its reply
     Call(call::Args),
+    /// Send an actor a durable message, and do not wait until it was handled
+    Send(send::Args),
+    /// Look after messages that were sent and that nobody could handle
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// Tell what there is of a key: its owner, its record, what waits for it
+    Inspect(inspect::Args),
+    /// Read and write what keys of keyed actors keep
+    #[command(subcommand)]
+    State(state::Command),
     /// Make tokens, by which users of the admin API are known
     #[command(subcommand)]
     Token(token::Command),

@@ -8,6 +8,8 @@ mod error;
 mod events;
 mod files;
 mod history;
+mod keys;
+mod letters;
 mod nodes;
 mod operation;
 mod page;
@@ -29,7 +31,8 @@ use tonic::service::Routes;
 use crate::artifact::Artifacts;
 use crate::config;
 use crate::controller::{Declarations, NodeOrders, Observer};
-use crate::events::Archive;
+use crate::events::{Archive, Events};
+use crate::keyed::{Letters, Owners, Store};
 use crate::router::Router;
 use crate::telemetry::Counters;
 
@@ -76,6 +79,14 @@ pub struct Parts {
     pub observer: Observer,
     /// For uploads.
     pub artifacts: Artifacts,
+    /// For messages that nobody waits for.
+    pub letters: Letters,
+    /// For what keys keep.
+    pub store: Store,
+    /// For whom they belong to.
+    pub owners: Owners,
+    /// For what operators do to them.
+    pub events: Events,
     /// For what happened.
     pub archive: Archive,
     /// For their counts.

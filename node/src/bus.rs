@@ -9,9 +9,11 @@
 
 mod connection;
 mod log;
+mod mail;
 mod object;
 mod opening;
 mod space;
+mod streams;
 mod temporary;
 mod watch;
 
@@ -19,15 +21,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream;
 use bytes::Bytes;
 use lattice_proto::shard::PARTITIONS;
 use lattice_proto::subject::Subjects;
 
-use crate::causes::full;
-
 pub use connection::{Connection, Link, RequestError, Subscription};
 pub use log::{Log, Logged, Place, ReadError, Reader, Until};
+pub use mail::{Collected, Delivered, Group, Mail, MailReader, Posted, Receipt, SharedReader};
 pub use object::Objects;
 pub use opening::Opening;
 pub use space::{Entry, Fate, Guard, Space};
@@ -117,6 +117,16 @@ pub struct Bus {
     pub events: Log,
     /// What keyed actors keep, by partition.
     pub states: Arc<[Space]>,
+    /// Letters for keyed actors, by partition.
+    pub mail: Arc<[Mail]>,
+    /// When keys are to be reminded of something.
+    pub reminders: Space,
+    /// What is due of that.
+    pub due: Mail,
+    /// Letters for replicated actors.
+    pub sends: Mail,
+    /// Letters that nobody could handle.
+    pub dead: Space,
     /// How many servers of a cluster keep what is created.
     copies: usize,
 }
@@ -125,24 +135,6 @@ pub struct Bus {
 ///
 /// Two seconds let a node miss three renewals before anybody takes it for lost.
 pub const LEASE: Duration = Duration::from_secs(2);
-
-/// The server's marker for an expired lease lives this long, which is the shortest that it allows.
-const MARKER: Duration = Duration::from_secs(1);
-
-/// Records are small; a larger one is a mistake. Assignments list every actor of a node with its settings.
-const MAX_RECORD: i32 = 8 << 20;
-
-/// How long events are kept: whoever looks the next morning still finds what happened at night.
-const EVENTS_KEPT: Duration = Duration::from_hours(24);
-
-/// How many events are kept at most; the oldest make room.
-const MAX_EVENTS: i64 = 10_000;
-
-/// How many bytes they have together at most: so many of the usual ones fit in several times.
-const MAX_EVENT_BYTES: i64 = 16 << 20;
-
-/// The largest event with its headers, in bytes: twice its longest text, which JSON escapes, and room for the rest.
-const MAX_EVENT: i32 = 4 << 10;
 
 impl Bus {
     /// A bus that is not open yet, on which everything fails at once, and what opens it.
@@ -161,105 +153,19 @@ impl Bus {
             states: (0..PARTITIONS)
                 .map(|partition| Space::stream(calls.clone(), subjects.state_stream(partition)))
                 .collect(),
+            mail: (0..PARTITIONS)
+                .map(|partition| Mail::new(calls.clone(), subjects.mail_stream(partition)))
+                .collect(),
+            reminders: Space::stream(calls.clone(), subjects.reminders_stream()),
+            due: Mail::new(calls.clone(), subjects.reminders_stream()),
+            sends: Mail::new(calls.clone(), subjects.sends_stream()),
+            dead: Space::stream(calls.clone(), subjects.dead_stream()),
             calls,
             control,
             copies: options.copies.max(1),
         };
         let opening = Opening::new(options, bus.clone(), open_calls, open_control);
         (bus, opening)
-    }
-
-    /// Creates the streams of what keyed actors keep, where they are missing.
-    pub async fn ensure_states(&self, subjects: &Subjects) -> Result<(), Error> {
-        let context = self.control.jetstream()?;
-        let each = (0..PARTITIONS).map(async |partition| {
-            let name = subjects.state_stream(partition);
-            if context.get_stream(&name).await.is_ok() {
-                return Ok(());
-            }
-            let config = jetstream::stream::Config {
-                name,
-                subjects: vec![subjects.state_filter(partition)],
-                max_messages_per_subject: 1,
-                allow_direct: true,
-                num_replicas: self.copies,
-                ..Default::default()
-            };
-            let made = context.create_stream(config).await;
-            made.map(drop).map_err(|error| Error::failed("creating a state stream", full(&error)))
-        });
-        futures::future::try_join_all(each).await.map(drop)
-    }
-
-    /// Creates what is missing. Two nodes that do so at once ask for the same and both succeed.
-    pub async fn ensure(&self, subjects: &Subjects) -> Result<(), Error> {
-        use jetstream::kv::Config;
-        use jetstream::stream::StorageType;
-        let (source, destination) = subjects.route_republish();
-        let context = self.control.jetstream()?;
-        let buckets = [
-            Config {
-                bucket: subjects.leases_bucket(),
-                storage: StorageType::Memory,
-                max_age: LEASE,
-                limit_markers: Some(MARKER),
-                history: 1,
-                num_replicas: self.copies,
-                ..Default::default()
-            },
-            Config {
-                bucket: subjects.nodes_bucket(),
-                history: 1,
-                num_replicas: self.copies,
-                max_value_size: MAX_RECORD,
-                ..Default::default()
-            },
-            Config {
-                bucket: subjects.routes_bucket(),
-                history: 1,
-                num_replicas: self.copies,
-                max_value_size: MAX_RECORD,
-                republish: Some(jetstream::stream::Republish { source, destination, headers_only: false }),
-                ..Default::default()
-            },
-        ];
-        for config in buckets {
-            // What is there is left as it is: an operator may have given it more copies or another place.
-            if context.get_key_value(&config.bucket).await.is_ok() {
-                continue;
-            }
-            let made = context.create_key_value(config).await;
-            made.map_err(|error| Error::failed("creating a bucket", full(&error)))?;
-        }
-        if context.get_stream(subjects.control_stream()).await.is_err() {
-            let config = jetstream::stream::Config {
-                name: subjects.control_stream(),
-                subjects: vec![subjects.control_filter()],
-                max_messages_per_subject: 1,
-                max_message_size: MAX_RECORD,
-                allow_direct: true,
-                allow_atomic_publish: true,
-                num_replicas: self.copies,
-                ..Default::default()
-            };
-            let made = context.create_stream(config).await;
-            made.map_err(|error| Error::failed("creating the control stream", full(&error)))?;
-        }
-        if context.get_stream(subjects.events_stream()).await.is_err() {
-            let config = jetstream::stream::Config {
-                name: subjects.events_stream(),
-                subjects: vec![subjects.events_filter()],
-                max_age: EVENTS_KEPT,
-                max_messages: MAX_EVENTS,
-                max_bytes: MAX_EVENT_BYTES,
-                max_message_size: MAX_EVENT,
-                num_replicas: self.copies,
-                ..Default::default()
-            };
-            let made = context.create_stream(config).await;
-            made.map_err(|error| Error::failed("creating the events stream", full(&error)))?;
-        }
-        self.objects.ensure(self.copies).await
     }
 }
 

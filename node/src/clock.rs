@@ -23,9 +23,17 @@ pub fn wall_ms() -> i64 {
 #[derive(Debug, Default)]
 pub struct ServerClock {
     offset_ms: AtomicI64,
+    /// What this machine's wall clock is taken to be wrong by.
+    skew_ms: i64,
 }
 
 impl ServerClock {
+    /// One that knows nothing of the server yet, on a machine whose wall clock is wrong by so many milliseconds: a test may
+    /// want that.
+    pub fn wrong_by(skew_ms: i64) -> Self {
+        Self { skew_ms, ..Self::default() }
+    }
+
     /// Takes a reading: the server stored something at `stored_ms`, in milliseconds since 1970 by its own clock, that
     /// was sent and acknowledged at these times by [`boottime`].
     pub fn learn(&self, sent: Duration, acknowledged: Duration, stored_ms: i64) {
@@ -37,7 +45,12 @@ impl ServerClock {
     pub fn now_ms(&self) -> i64 {
         let offset = self.offset_ms.load(Ordering::Relaxed);
         // Before the first reading this machine's own wall clock has to do.
-        if offset == 0 { wall_ms() } else { millis(boottime()) + offset }
+        if offset == 0 { wall_ms().saturating_add(self.skew_ms) } else { millis(boottime()) + offset }
+    }
+
+    /// The same after so long, as it travels.
+    pub fn in_ms(&self, time: Duration) -> u64 {
+        u64::try_from(self.now_ms().saturating_add(millis(time))).unwrap_or(0)
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lattice_proto::manifest::{Label, Millis};
+use lattice_proto::shard::{MAX_SHARDS, PARTITIONS};
 use lattice_proto::{LatticeId, NodeName};
 use serde::Deserialize;
 
@@ -93,6 +94,10 @@ pub struct Config {
     pub nats_replicas: usize,
     /// How long an artifact is kept that no revision names.
     pub artifact_grace: Duration,
+    /// How many shards a new lattice gets, where the operator says so.
+    pub shards: Option<u16>,
+    /// What the wall clock of this machine is taken to be wrong by, in milliseconds: for tests.
+    pub clock_skew_ms: i64,
 }
 
 /// The file given by `--config`: the flags' names without dashes.
@@ -111,10 +116,14 @@ struct File {
     pool: Option<u32>,
     nats_replicas: Option<usize>,
     artifact_grace: Option<String>,
+    shards: Option<u16>,
 }
 
 /// Guest memories that are reserved at once unless the file says otherwise. Each takes address space, not memory.
 const POOL: u32 = 2_000;
+
+/// The variable by which tests make a node's wall clock wrong.
+const CLOCK_SKEW: &str = "LATTICE_CLOCK_SKEW_MS";
 
 /// How long an artifact is kept that no revision names. Whoever uploads one declares what needs it within minutes.
 const ARTIFACT_GRACE: Duration = Duration::from_secs(3_600);
@@ -166,7 +175,28 @@ impl Config {
             nats_replicas: nats_replicas(file.nats_replicas)?,
             artifact_grace: artifact_grace(file.artifact_grace.as_deref())?,
             pool: file.pool.unwrap_or(POOL).clamp(1, 100_000),
+            shards: shards(file.shards)?,
+            clock_skew_ms: clock_skew_ms()?,
         })
+    }
+}
+
+fn shards(given: Option<u16>) -> Result<Option<u16>, Error> {
+    match given {
+        Some(count) if !(PARTITIONS..=MAX_SHARDS).contains(&count) => Err(invalid(
+            "shards",
+            format!(
+                "expected {PARTITIONS} to {MAX_SHARDS}: how many slices the keys of a new lattice are cut into"
+            ),
+        )),
+        given => Ok(given),
+    }
+}
+
+fn clock_skew_ms() -> Result<i64, Error> {
+    match std::env::var(CLOCK_SKEW) {
+        Ok(text) => text.parse().map_err(|_| invalid(CLOCK_SKEW, "expected milliseconds, such as -3600000")),
+        Err(_) => Ok(0),
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Context {
     pub artifacts: Artifacts,
     /// How long an artifact is kept that no revision names.
     pub artifact_grace: Duration,
+    /// How many shards a new lattice gets.
+    pub shards: u16,
     /// What is told.
     pub events: Events,
 }

@@ -8,10 +8,12 @@ mod abi;
 mod cache;
 mod check;
 mod compile;
+mod effects;
 mod guest;
 mod inspect;
 mod instance;
 mod keyed;
+mod prepare;
 mod settle;
 
 use std::path::Path;
@@ -29,7 +31,8 @@ pub use guest::Home;
 pub(crate) use guest::{Guest, current_turn};
 pub use inspect::{MAX_ARTIFACT, Refused};
 pub use instance::{Exit, Instance};
-pub use keyed::{Asleep, Ended, KeyedInstance, Serving};
+pub use keyed::{Asleep, Done, Ended, KeyedInstance, Serving};
+pub use prepare::{GIVEN_UP, conflict};
 
 /// How often running guests are asked to give way. Short enough that a spinning guest delays others little, long
 /// enough that the check costs nothing.

@@ -15,15 +15,31 @@
 //! 2. A key is safe because its record is written by compare-and-set only. That one node owns a shard keeps two from
 //!    contending for a key; it never decides what counts.
 //! 3. A read of the store may be stale. What a claim is built on counts only if the claim is stored.
+//! 4. No turn begins while this node's lease may have run out. After it had, the key is claimed once more.
+//! 5. In `strict` mode nothing is let out then either, and a key whose owner was lost is not claimed before that one's lease
+//!    has surely run out.
 
 mod activation;
+mod agenda;
+mod backoff;
 mod commit;
+mod delivery;
 mod handover;
 mod keys;
+mod known;
+mod letters;
+mod outbox;
 mod owners;
+mod sends;
 mod store;
+mod tenure;
 
+pub use delivery::Delivery;
 pub use handover::Handover;
 pub use keys::{Keyed, Keys};
+pub use known::{Backlog, Known, letter_bytes, reminder_bytes};
+pub use letters::{Dead, Letters};
 pub use owners::Owners;
-pub use store::Store;
+pub use sends::Sends;
+pub use store::{Kept, Store};
+pub use tenure::{Begin, Tenure};

@@ -76,6 +76,18 @@ pub enum Error {
     /// The name is taken.
     #[error(transparent)]
     Name(#[from] membership::Error),
+    /// The configuration asks for another number of shards than the lattice was born with.
+    #[error(
+        "this lattice has {there} shards since it was born, and `shards = {wanted}` in the configuration asks for another \
+         number; leave it out. To have another number, print what keys keep with `lattice state export`, and import it \
+         into a new lattice"
+    )]
+    Shards {
+        /// What there are.
+        there: u16,
+        /// What the configuration says.
+        wanted: u16,
+    },
     /// The name was lost while this node could not renew it.
     #[error(
         "another node took the name `{name}` while this one was cut off (incarnation {holder}); it stops"

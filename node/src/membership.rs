@@ -1,5 +1,6 @@
 //! This node's place in the lattice: its lease, what it says of itself, and who leads. It never decides anything.
 
+mod fence;
 mod inventory;
 mod lease;
 mod name;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::bus::{Bus, Change};
 
+pub use fence::Fence;
 pub use inventory::{Inventory, describe};
 pub use lease::{Keeper, Renewal, holder};
 pub use name::{Error, keep, take_name};

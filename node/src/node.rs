@@ -24,8 +24,8 @@ use crate::config::Config;
 use crate::controller::{self, Declarations, NodeOrders, Observer};
 use crate::engine::Engine;
 use crate::events::{Archive, Events};
-use crate::keyed::{Handover, Keyed, Owners, Store};
-use crate::membership::{self, Identity, Inventory, Leader, ToLeader};
+use crate::keyed::{Delivery, Handover, Keyed, Letters, Owners, Sends, Store};
+use crate::membership::{self, Fence, Identity, Inventory, Leader, ToLeader};
 use crate::nats_child::NatsChild;
 use crate::replica::Local;
 use crate::router::{Inboxes, Parts, Peers, Router, Table};
@@ -119,7 +119,7 @@ async fn serve(
 
     // What is shared by the parts below.
     let counters = Counters::default();
-    let clock = Arc::<ServerClock>::default();
+    let clock = Arc::new(ServerClock::wrong_by(config.clock_skew_ms));
     let local = Local::default();
     let (events, tellings) = Events::new(me.name.clone(), clock.clone(), counters.clone());
     let inventory = Inventory::new(membership::describe(&me, config.labels.clone(), listener.url()));
@@ -129,7 +129,8 @@ async fn serve(
         Peers::new(bus.calls.clone(), subjects.clone(), me.incarnation.clone(), counters.clone());
     let table =
         Table::new(bus.clone(), subjects.clone(), me.incarnation.clone(), peers.clone(), counters.clone());
-    let (owners, ownership) = Owners::new(me.incarnation.clone());
+    let fence = Fence::default();
+    let (owners, ownership) = Owners::new(me.incarnation.clone(), fence.clone());
     let router = Router::new(Parts {
         bus: bus.calls.clone(),
         subjects: subjects.clone(),
@@ -150,6 +151,9 @@ async fn serve(
         .then(|| Last::new(config.data.join("last"), config.lattice.clone(), me.name.clone()));
     let known = last.as_ref().and_then(Last::read);
 
+    let store = Store::new(bus.clone(), subjects.clone(), me.incarnation.clone());
+    let letters = Letters::new(bus.clone(), subjects.clone(), owners.clone(), clock.clone());
+
     // Operators. They are answered from the first moment on: what a node that waits for NATS cannot do it says at once.
     let stop = CancellationToken::new();
     let url = listener.url();
@@ -164,6 +168,10 @@ async fn serve(
         nodes,
         observer: observer.clone(),
         artifacts: artifacts.clone(),
+        letters: letters.clone(),
+        store: store.clone(),
+        owners: owners.clone(),
+        events: events.clone(),
         archive,
         counters: counters.clone(),
     };
@@ -179,10 +187,12 @@ async fn serve(
         router: router.clone(),
         inventory: inventory.clone(),
         clock: clock.clone(),
+        fence,
         counters: counters.clone(),
         events: events.clone(),
         artifacts: artifacts.clone(),
         artifact_grace: config.artifact_grace,
+        shards: config.shards,
         tellings,
         leader_seen,
         leader,
@@ -215,10 +225,13 @@ async fn serve(
     tasks.spawn(local.clone().watch());
     tasks.spawn(agent::report(local.clone(), me.incarnation.clone(), to_leader));
     tasks.spawn(ownership.run(bus.clone(), subjects.clone(), counters.clone()));
-    let store = Store::new(bus.clone(), subjects.clone(), me.incarnation.clone());
     // The other half of the memories that are reserved is for replicas.
-    let keyed = Keyed::new(owners, store, (config.pool / 2).max(1) as usize);
+    let keyed = Keyed::new(owners, store, letters.clone(), (config.pool / 2).max(1) as usize);
     tasks.spawn(Handover::new(keyed.clone(), inventory.clone()).run());
+    let delivery =
+        Delivery::new(keyed.clone(), local.clone(), router.clone(), letters.clone(), counters.clone());
+    tasks.spawn(delivery.run());
+    tasks.spawn(Sends::new(router.clone(), letters.clone(), counters.clone()).run());
     let tools = Tools {
         specs: Specs::new(bus.clone(), subjects.clone(), known.as_ref()),
         artifacts: artifacts.clone(),

@@ -21,6 +21,7 @@ mod hold;
 mod inbox;
 mod ingress;
 mod keyed;
+mod letter;
 mod peer;
 mod post;
 mod room;
@@ -29,10 +30,10 @@ mod table;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lattice_proto::envelope::{ContentType, Hop, TraceContext};
+use lattice_proto::envelope::{Aim, ContentType, Hop, TraceContext};
 use lattice_proto::subject::Subjects;
 use lattice_proto::{ActorId, Fault, Incarnation, MessageId, Operation};
 
@@ -55,6 +56,8 @@ use room::Room;
 
 /// What somebody wants from an actor.
 pub struct Ask {
+    /// The message's; a new one where there is none yet.
+    pub id: Option<MessageId>,
     /// Whom.
     pub target: ActorId,
     /// What.
@@ -71,6 +74,10 @@ pub struct Ask {
     pub chain: Vec<Hop>,
     /// The span that the call belongs to.
     pub trace: Option<TraceContext>,
+    /// When nobody may take it any more, by `CLOCK_BOOTTIME`: whoever asks may be somebody's successor by then.
+    pub not_after: Option<Duration>,
+    /// What is to be done with it.
+    pub aim: Aim,
 }
 
 /// A cheap handle on this node's router.
@@ -165,6 +172,12 @@ impl Router {
         })
     }
 
+    /// The id of a new message.
+    pub fn message_id(&self) -> MessageId {
+        let number = self.shared.messages.fetch_add(1, Ordering::Relaxed);
+        MessageId::numbered(&self.shared.incarnation, number)
+    }
+
     /// Waits until everything that others asked of this node has been answered.
     pub async fn all_answered(&self) {
         self.shared.peers.tasks().close();
@@ -183,8 +196,7 @@ impl Router {
         async move {
             let shared = &*router.shared;
             shared.counters.calls();
-            let number = shared.messages.fetch_add(1, Ordering::Relaxed);
-            let id = MessageId::numbered(&shared.incarnation, number);
+            let id = ask.id.clone().unwrap_or_else(|| router.message_id());
             let mut span = Span::call(
                 ask.trace.clone(),
                 &Subject {

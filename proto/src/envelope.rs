@@ -24,12 +24,14 @@ pub(crate) mod wire {
     include!(concat!(env!("OUT_DIR"), "/lattice.wire.v1.rs"));
 }
 
+mod aim;
 mod call;
 mod entry;
 mod load;
 mod reply;
 mod trace;
 
+pub use aim::{Aim, Overwrite, Seen};
 pub use call::{Call, Calls, Hop, MAX_CHAIN, Side};
 pub use entry::Entry;
 pub use load::{ActorLoad, LoadReport, MAX_LOADS, Wake};

@@ -116,6 +116,10 @@ kinds! {
     ActorCrashed = "actor-crashed",
     /// The lattice itself changed the number of replicas of an actor.
     Scaled = "scaled",
+    /// The record of a key cannot be read: it is left as it is, and the key is not served.
+    KeyDamaged = "key-damaged",
+    /// An operator overwrote or deleted what a key keeps.
+    StateOverwritten = "state-overwritten",
 }
 
 /// A word that names no kind of event.

@@ -1,7 +1,8 @@
 //! Every byte that crosses a process or sandbox boundary in Lattice.
 //!
 //! In reading order: what things are called ([`id`], [`subject`]), what nodes say to each other ([`envelope`],
-//! [`fault`]), what is declared ([`manifest`]) and what is kept in the shared store ([`record`], and for keyed actors [`shard`] and [`state`]),
+//! [`fault`]), what is declared ([`manifest`]) and what is kept in the shared store ([`record`], and for keyed actors [`shard`], [`state`],
+//! [`letter`] and [`reminder`]),
 //! what happened ([`event`]), what an artifact says of itself ([`metadata`]), and the admin API ([`admin`], with the feature `grpc`).
 //!
 //! This crate does no I/O and knows neither NATS nor Wasmtime. Whatever it parses is hostile until it has been parsed.
@@ -18,6 +19,8 @@ pub mod fault;
 pub mod manifest;
 pub mod record;
 
+pub mod letter;
+pub mod reminder;
 pub mod shard;
 pub mod state;
 

@@ -335,6 +335,10 @@ pub struct Owned {
     /// Who is to have it as soon as the owner has let go of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u16>,
+    /// Whether the owner before this one was lost, and did not say that it had let go of it: until its lease has run out it
+    /// may go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
 }
 
 impl Shards {

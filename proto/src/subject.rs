@@ -7,13 +7,22 @@
 //! lat.<lattice>.route.<actor>                                    routes, republished as they change
 //! lat.<lattice>.event.<kind>                                     what happened
 //! lat.<lattice>.state.<partition>.<shard>.<actor>.<key>          what keyed actors keep
+//! lat.<lattice>.mailbox.<partition>.<shard>.<actor>.<key>        letters for keyed actors
+//! lat.<lattice>.outbox.<partition>.<shard>.<actor>.<key>         which keys may have letters that were not posted yet
+//! lat.<lattice>.reminder.<partition>.<shard>.<actor>.<key>.<id>  what keys want to be reminded of
+//! lat.<lattice>.due.<partition>.<shard>.<actor>.<key>.<id>       what is due of that
+//! lat.<lattice>.send.<actor>                                     letters for replicated actors
+//! lat.<lattice>.dead.<actor>.<letter>                            letters that nobody could handle
 //! ```
 
 use std::fmt::Write;
 
 use crate::envelope::MAX_TOGETHER;
 use crate::event::Kind;
-use crate::id::{ActorId, ActorName, AppName, Incarnation, LatticeId, MAX_KEY_BYTES, NodeName, Operation};
+use crate::id::{
+    ActorId, ActorName, AppName, Incarnation, LatticeId, MAX_KEY_BYTES, MessageId, NodeName, Operation,
+};
+use crate::reminder;
 use crate::shard::Shard;
 
 /// Why a subject could not be read.
@@ -273,28 +282,157 @@ impl Subjects {
         format!("{}state.{partition}.>", self.prefix)
     }
 
+    /// The records of one actor in one partition.
+    pub fn states_of(&self, partition: u16, actor: &ActorName) -> String {
+        format!("{}state.{partition}.*.{actor}.*", self.prefix)
+    }
+
     /// Whose record a subject under [`Self::state_filter`] names.
     ///
     /// # Errors
     /// When it has the wrong number of tokens or one of them is no valid name.
     pub fn parse_state(&self, subject: &str) -> Result<(Shard, ActorId), Malformed> {
         let rest = subject.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix("state."));
-        let tokens: Vec<&str> = rest.ok_or(Malformed("not a state record"))?.split('.').collect();
-        let [partition, shard, name, key] = tokens[..] else {
-            return Err(Malformed("expected `<partition>.<shard>.<actor>.<key>`"));
+        parse_keyed(rest.ok_or(Malformed("not a state record"))?)
+    }
+
+    /// Where letters for a key are posted.
+    pub fn mailbox(&self, shard: Shard, actor: &ActorName, key: &str) -> String {
+        let (prefix, partition) = (&self.prefix, shard.partition());
+        format!("{prefix}mailbox.{partition}.{shard}.{actor}.{}", encode_key(key))
+    }
+
+    /// Where it is said that a key may have letters which were not posted yet.
+    pub fn outbox(&self, shard: Shard, actor: &ActorName, key: &str) -> String {
+        let (prefix, partition) = (&self.prefix, shard.partition());
+        format!("{prefix}outbox.{partition}.{shard}.{actor}.{}", encode_key(key))
+    }
+
+    /// All of [`Self::mailbox`] and [`Self::outbox`] of one partition.
+    pub fn mail_filters(&self, partition: u16) -> [String; 2] {
+        ["mailbox", "outbox"].map(|kind| format!("{}{kind}.{partition}.>", self.prefix))
+    }
+
+    /// The same of one shard.
+    pub fn shard_mail_filters(&self, shard: Shard) -> [String; 2] {
+        let partition = shard.partition();
+        ["mailbox", "outbox"].map(|kind| format!("{}{kind}.{partition}.{shard}.>", self.prefix))
+    }
+
+    /// Which key a subject under [`Self::mail_filters`] names, and whether it is for its mailbox.
+    ///
+    /// # Errors
+    /// When it has the wrong number of tokens or one of them is no valid name.
+    pub fn parse_mail(&self, subject: &str) -> Result<(Mail, Shard, ActorId), Malformed> {
+        let rest = subject.strip_prefix(&self.prefix).and_then(|rest| rest.split_once('.'));
+        let (kind, rest) = match rest {
+            Some(("mailbox", rest)) => (Mail::Letter, rest),
+            Some(("outbox", rest)) => (Mail::Outbox, rest),
+            _ => return Err(Malformed("neither a mailbox nor an outbox")),
         };
-        let number = |text: &str| text.parse::<u16>().map_err(|_| Malformed("invalid number"));
-        let shard = Shard(number(shard)?);
-        if number(partition)? != shard.partition() {
-            return Err(Malformed("a shard in the wrong partition"));
+        parse_keyed(rest).map(|(shard, actor)| (kind, shard, actor))
+    }
+
+    /// Where the server is told when to remind a key of something.
+    pub fn reminder(&self, shard: Shard, actor: &ActorName, key: &str, id: &str) -> String {
+        self.reminding("reminder", shard, actor, key, id)
+    }
+
+    /// Where it says that the time has come.
+    pub fn due(&self, shard: Shard, actor: &ActorName, key: &str, id: &str) -> String {
+        self.reminding("due", shard, actor, key, id)
+    }
+
+    fn reminding(&self, what: &str, shard: Shard, actor: &ActorName, key: &str, id: &str) -> String {
+        let (prefix, partition, key, id) =
+            (&self.prefix, shard.partition(), encode_key(key), reminder::token(id));
+        format!("{prefix}{what}.{partition}.{shard}.{actor}.{key}.{id}")
+    }
+
+    /// All of [`Self::reminder`] and [`Self::due`].
+    pub fn reminder_filters(&self) -> [String; 2] {
+        ["reminder", "due"].map(|what| format!("{}{what}.>", self.prefix))
+    }
+
+    /// All of [`Self::due`] of one shard.
+    pub fn shard_due_filter(&self, shard: Shard) -> String {
+        format!("{}due.{}.{shard}.>", self.prefix, shard.partition())
+    }
+
+    /// Which key a subject under [`Self::shard_due_filter`] names.
+    ///
+    /// # Errors
+    /// When it has the wrong number of tokens or one of them is no valid name.
+    pub fn parse_due(&self, subject: &str) -> Result<(Shard, ActorId), Malformed> {
+        let rest = subject.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix("due."));
+        let (key, _id) =
+            rest.and_then(|rest| rest.rsplit_once('.')).ok_or(Malformed("nothing that is due"))?;
+        parse_keyed(key)
+    }
+
+    /// Where letters for a replicated actor are posted.
+    pub fn send(&self, actor: &ActorName) -> String {
+        format!("{}send.{actor}", self.prefix)
+    }
+
+    /// All of [`Self::send`].
+    pub fn send_filter(&self) -> String {
+        format!("{}send.*", self.prefix)
+    }
+
+    /// Where a letter is kept that nobody could handle.
+    pub fn dead(&self, actor: &ActorName, letter: &MessageId) -> String {
+        format!("{}dead.{actor}.{letter}", self.prefix)
+    }
+
+    /// One of [`Self::dead`], whomever it was for.
+    pub fn dead_letter_filter(&self, letter: &MessageId) -> String {
+        format!("{}dead.*.{letter}", self.prefix)
+    }
+
+    /// Which letter a subject under [`Self::dead_filter`] names, and for whom it was.
+    ///
+    /// # Errors
+    /// When it names none.
+    pub fn parse_dead(&self, subject: &str) -> Result<(ActorName, MessageId), Malformed> {
+        let rest = subject.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix("dead."));
+        let (actor, letter) =
+            rest.and_then(|rest| rest.split_once('.')).ok_or(Malformed("not a dead letter"))?;
+        let actor = actor.parse().map_err(|_| Malformed("invalid actor name"))?;
+        Ok((actor, letter.parse().map_err(|_| Malformed("invalid message id"))?))
+    }
+
+    /// All of [`Self::dead`]; of one actor, or of all.
+    pub fn dead_filter(&self, actor: Option<&ActorName>) -> String {
+        match actor {
+            Some(actor) => format!("{}dead.{actor}.*", self.prefix),
+            None => format!("{}dead.>", self.prefix),
         }
-        let name = name.parse().map_err(|_| Malformed("invalid actor name"))?;
-        Ok((shard, ActorId { name, key: Some(decode_key(key)?.into()) }))
     }
 
     /// The stream of the records of one partition.
     pub fn state_stream(&self, partition: u16) -> String {
         format!("lat_{}_state_{partition}", self.lattice)
+    }
+
+    /// The stream of the letters of one partition.
+    pub fn mail_stream(&self, partition: u16) -> String {
+        format!("lat_{}_mail_{partition}", self.lattice)
+    }
+
+    /// The stream of reminders.
+    pub fn reminders_stream(&self) -> String {
+        format!("lat_{}_reminders", self.lattice)
+    }
+
+    /// The stream of letters for replicated actors.
+    pub fn sends_stream(&self) -> String {
+        format!("lat_{}_sends", self.lattice)
+    }
+
+    /// The stream of letters that nobody could handle.
+    pub fn dead_stream(&self) -> String {
+        format!("lat_{}_dead", self.lattice)
     }
 
     /// The stream of what happened.
@@ -326,6 +464,30 @@ impl Subjects {
     pub fn artifacts_bucket(&self) -> String {
         format!("lat_{}_artifacts", self.lattice)
     }
+}
+
+/// What lies in a mail stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mail {
+    /// A letter for the key.
+    Letter,
+    /// Word that the key may have letters which were not posted yet.
+    Outbox,
+}
+
+/// `<partition>.<shard>.<actor>.<key>`
+fn parse_keyed(rest: &str) -> Result<(Shard, ActorId), Malformed> {
+    let tokens: Vec<&str> = rest.split('.').collect();
+    let [partition, shard, name, key] = tokens[..] else {
+        return Err(Malformed("expected `<partition>.<shard>.<actor>.<key>`"));
+    };
+    let number = |text: &str| text.parse::<u16>().map_err(|_| Malformed("invalid number"));
+    let shard = Shard(number(shard)?);
+    if number(partition)? != shard.partition() {
+        return Err(Malformed("a shard in the wrong partition"));
+    }
+    let name = name.parse().map_err(|_| Malformed("invalid actor name"))?;
+    Ok((shard, ActorId { name, key: Some(decode_key(key)?.into()) }))
 }
 
 /// A key as one subject token: bytes outside `[A-Za-z0-9_-]` become `=XX`.
@@ -448,6 +610,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn mail_is_told_apart_by_its_subjects() {
+        let (subjects, cart) = (subjects(), "cart".parse().unwrap());
+        let shard = Shard(21);
+        let letter = subjects.mailbox(shard, &cart, "a.b");
+        assert_eq!(letter, "lat.shop.mailbox.5.21.cart.a=2Eb");
+        let actor: ActorId = "cart/a.b".parse().unwrap();
+        assert_eq!(subjects.parse_mail(&letter), Ok((Mail::Letter, shard, actor.clone())));
+        let outbox = subjects.outbox(shard, &cart, "a.b");
+        assert_eq!(subjects.parse_mail(&outbox), Ok((Mail::Outbox, shard, actor)));
+        for bad in [
+            "lat.shop.mailbox.5.21.cart",
+            "lat.shop.mailbox.6.21.cart.a",
+            "lat.shop.outbox.5.21.Cart.a",
+            "lat.shop.state.5.21.cart.a",
+            "lat.other.mailbox.5.21.cart.a",
+        ] {
+            assert!(subjects.parse_mail(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_due_names_its_key() {
+        let (subjects, cart) = (subjects(), "cart".parse().unwrap());
+        let due = subjects.due(Shard(21), &cart, "a.b", "expire at * > night");
+        assert!(due.starts_with("lat.shop.due.5.21.cart.a=2Eb.") && due.split('.').count() == 8, "{due}");
+        assert_eq!(subjects.parse_due(&due), Ok((Shard(21), "cart/a.b".parse().unwrap())));
+        for bad in
+            ["lat.shop.due.5.21.cart.a", "lat.shop.reminder.5.21.cart.a.b", "lat.shop.due.4.21.cart.a.b"]
+        {
+            assert!(subjects.parse_due(bad).is_err(), "{bad}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_key_survives_its_subject(key in "\\PC{1,60}") {
@@ -463,6 +659,9 @@ mod tests {
             let _ = subjects().parse_ingress(&subject);
             let _ = subjects().parse_control(&subject);
             let _ = subjects().parse_event(&subject);
+            let _ = subjects().parse_mail(&subject);
+            let _ = subjects().parse_due(&subject);
+            let _ = subjects().parse_state(&subject);
             let _ = subjects().parse_inbox(&subject);
         }
     }

@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use lattice_proto::admin::admin_client::AdminClient as Client;
 use lattice_proto::admin::{
-    Actor, ApplyRequest, CallRequest, DeleteRequest, ExplainRequest, GetCountersRequest, GetHistoryRequest,
-    GetOperationRequest, ListActorsRequest, ListNodesRequest, Node as NodeInfo, NodeRequest, Operation,
-    Revision, RollbackRequest, ScaleRequest, TrialRequest,
+    Actor, ApplyRequest, CallRequest, DeadLetter, DeleteRequest, ExplainRequest, GetCountersRequest,
+    GetHistoryRequest, GetOperationRequest, ListActorsRequest, ListDeadLettersRequest, ListNodesRequest,
+    Node as NodeInfo, NodeRequest, Operation, Revision, RollbackRequest, ScaleRequest, SendRequest,
+    TrialRequest,
 };
 use serde_json::Value;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
-use crate::{Fault, NatsServer, artifacts, wait_until};
+use crate::{Fault, NatsServer, Relay, artifacts, wait_until};
 
 pub use builder::Builder;
 pub use node::{Node, Ready, Settings, earlier_program, program as node_program, start_and_fail};
@@ -36,8 +37,12 @@ pub const OPERATION_BOUND: Duration = Duration::from_secs(60);
 pub struct Lattice {
     /// By index, in the order in which they were started; a node that was killed stays in its place.
     pub nodes: Vec<Node>,
-    /// Their server.
+    /// Their server, or the first of a cluster.
     pub nats: NatsServer,
+    /// The other servers of a cluster.
+    pub others: Vec<NatsServer>,
+    /// The ways to NATS that can be cut, by node.
+    links: Vec<Vec<Relay>>,
     id: String,
     folder: TempDir,
 }
@@ -56,6 +61,27 @@ impl Lattice {
     /// The lattice's id, which no other test uses.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// One server of the cluster.
+    pub fn server(&mut self, server: usize) -> &mut NatsServer {
+        match server.checked_sub(1) {
+            None => &mut self.nats,
+            Some(other) => &mut self.others[other],
+        }
+    }
+
+    /// Cuts a node off from NATS.
+    pub fn cut(&mut self, node: usize) {
+        assert!(!self.links[node].is_empty(), "its way to NATS cannot be cut");
+        self.links[node].iter_mut().for_each(Relay::cut);
+    }
+
+    /// Lets a node reach NATS again.
+    pub async fn mend(&mut self, node: usize) {
+        for link in &mut self.links[node] {
+            link.mend().await;
+        }
     }
 
     /// The admin API of one node.
@@ -200,6 +226,44 @@ impl Lattice {
         let request = call_request(target, operation, arguments.to_string().into_bytes(), CALL_TIMEOUT);
         let reply = self.admin(node).call(request).await.unwrap().into_inner();
         (serde_json::from_slice(&reply.payload).unwrap(), reply.trace_id)
+    }
+
+    /// Sends through a given node, and returns the message's id when it is stored.
+    pub async fn send(
+        &self,
+        node: usize,
+        target: &str,
+        operation: &str,
+        arguments: Value,
+    ) -> Result<String, Fault> {
+        self.send_as("", node, target, operation, arguments).await
+    }
+
+    /// The same under an id of the caller's.
+    pub async fn send_as(
+        &self,
+        id: &str,
+        node: usize,
+        target: &str,
+        operation: &str,
+        arguments: Value,
+    ) -> Result<String, Fault> {
+        let payload = if arguments.is_null() { Vec::new() } else { arguments.to_string().into_bytes() };
+        let request = SendRequest {
+            target: target.to_owned(),
+            operation: operation.to_owned(),
+            payload: payload.into(),
+            timeout_ms: u64::try_from(CALL_TIMEOUT.as_millis()).unwrap(),
+            request_id: id.to_owned(),
+            ..SendRequest::default()
+        };
+        Ok(self.admin(node).send(request).await?.into_inner().id)
+    }
+
+    /// The messages that nobody could handle, as a given node lists them.
+    pub async fn dead_letters(&self, node: usize) -> Result<Vec<DeadLetter>, Fault> {
+        let listed = self.admin(node).list_dead_letters(ListDeadLettersRequest::default()).await?;
+        Ok(listed.into_inner().letters)
     }
 
     /// The actors as a given node reports them.

@@ -3,8 +3,8 @@
 //! In reading order: how a process is started so that nothing outlives its test ([`process`]), a [`NatsServer`] and a [`Relay`] to it, a
 //! [`Lattice`] of nodes and what a [`Fault`] from one of them looks like, [`wait_until`] a condition holds, a
 //! [`load`] generator, an OpenTelemetry receiver ([`otlp`]), clients in Python, and the programs of the command line.
-//! What keyed actors did is judged afterwards: the [`history`] of their clients ([`linearize`]), and the raw records of
-//! their state ([`chain`]).
+//! What keyed actors did is judged afterwards: the [`history`] of their [`clients`] ([`linearize`]), and the raw records of
+//! their state, which an [`audit`] keeps ([`chain`]), beside what a [`witness`] has seen of their turns.
 //!
 //! A promise of the contract is a file under `tests/`, whose tests call one helper from here and then assert. Nothing
 //! here sleeps for a fixed time to let something happen: it waits for the thing itself.
@@ -31,7 +31,7 @@ pub mod fault;
 pub use fault::Fault;
 
 pub mod lattice;
-pub use lattice::{Builder, Lattice, Node};
+pub use lattice::{Builder, Lattice, Node, Ready};
 
 pub mod wait;
 pub use wait::{wait_for, wait_until};
@@ -41,7 +41,10 @@ pub mod load;
 pub mod history;
 pub mod linearize;
 
+pub mod audit;
 pub mod chain;
+pub mod clients;
+pub mod witness;
 
 mod events;
 

@@ -47,6 +47,14 @@ pub fn ledger_with(lines: &str) -> String {
     )
 }
 
+/// The accounts of the bank, with these lines in their table.
+pub fn bank_with(lines: &str) -> String {
+    format!(
+        "[app]\nname = \"bank\"\n\n[actors.account]\nkind = \"keyed\"\nartifact = \"account.wasm\"\n\
+         grants = {{ call = [\"account\"] }}\n{lines}\n"
+    )
+}
+
 /// The actor that misbehaves on request, with these lines in its table.
 pub fn misfit_with(lines: &str) -> String {
     format!("[app]\nname = \"misfit\"\n\n[actors.misfit]\nartifact = \"misfit.wasm\"\n{lines}\n")

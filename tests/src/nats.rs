@@ -49,6 +49,35 @@ impl NatsServer {
         Self::start_reserved(Self { special, ..Self::reserve(&program()) }).await
     }
 
+    /// Starts a cluster, and returns when it keeps what it is given.
+    pub async fn start_cluster(servers: usize) -> Vec<Self> {
+        let name = format!("test-{}", uuid::Uuid::new_v4().simple());
+        let ports: Vec<u16> = (0..servers).map(|_| ports::free()).collect();
+        let routes: Vec<String> = ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        let server = |(index, port): (usize, &u16)| {
+            // Clients that learn of the other servers would get around a link that a test has cut.
+            let lines = format!(
+                "server_name: \"{name}-{index}\"\ncluster {{ name: \"{name}\", listen: \"127.0.0.1:{port}\", no_advertise: true, \
+                 routes: [{}] }}\n",
+                routes.join(", ")
+            );
+            Self::start_special(Special { lines, ..Special::default() })
+        };
+        let started = futures::future::join_all(ports.iter().enumerate().map(server)).await;
+        let probe = async_nats::jetstream::stream::Config {
+            name: "probe".to_owned(),
+            num_replicas: servers,
+            ..Default::default()
+        };
+        let made = async || {
+            let jetstream = async_nats::jetstream::new(started[0].client().await);
+            let made = jetstream.create_stream(probe.clone()).await.is_ok();
+            made && jetstream.delete_stream("probe").await.is_ok()
+        };
+        crate::wait_until("the cluster keeps what it is given", START_BOUND, made, |made| *made).await;
+        started
+    }
+
     /// Starts some other version.
     pub async fn start_program(program: &Path) -> Self {
         Self::start_reserved(Self::reserve(program)).await
@@ -154,6 +183,22 @@ impl NatsServer {
         subjects.sort();
         subjects.dedup();
         subjects
+    }
+
+    /// What it says of itself: `ok` when it has everything that the others of its cluster have.
+    pub async fn health(&self) -> String {
+        let asked = async {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.monitor)).await.ok()?;
+            stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await.ok()?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.ok()?;
+            let body = text.split_once("\r\n\r\n")?.1;
+            let report: serde_json::Value = serde_json::from_str(body).ok()?;
+            let said = if report["status"] == "ok" { &report["status"] } else { &report["error"] };
+            Some(said.as_str().unwrap_or(body).to_owned())
+        };
+        let said = tokio::time::timeout(Duration::from_secs(2), asked).await.ok().flatten();
+        said.unwrap_or_else(|| "no answer".to_owned())
     }
 
     /// A client connection.

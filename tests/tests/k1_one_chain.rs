@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+use lattice_tests::audit::Audit;
+use lattice_tests::clients::Clients;
+use lattice_tests::linearize::{List, assert_linearizable};
 use lattice_tests::load::Plan;
 use lattice_tests::{Lattice, manifests, say, wait_until};
 use serde_json::{Value, json};
@@ -161,6 +164,43 @@ async fn a_new_version_rolls_in_under_load_and_keeps_what_was_kept() {
     assert_eq!(report.kinds(), [].into(), "{report}");
     let kept = all(&lattice, 1, "busy").await;
     assert_eq!(kept.as_array().unwrap().len(), report.answered());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_clients_see_is_linearizable_while_owners_are_killed_and_paused() {
+    let mut lattice = Lattice::start(3).await;
+    let audit = Audit::begin(&lattice).await;
+    lattice.apply(&manifests::ledger_with("")).await;
+    let ways = [lattice.admin(0), lattice.admin(0)];
+    // Reads may be stale by a lease in this mode, so only appends are judged: each tells where it stands.
+    let clients = Clients::start(&ways, &["a", "b", "c", "d", "e", "f"], false);
+    clients.wait_for(100).await;
+    for round in 0..3 {
+        let whom = 1 + round % 2;
+        if round == 1 {
+            lattice.nodes[whom].pause();
+            wait_until(
+                "it is lost",
+                LATEST,
+                async || lattice.state(0, whom).await,
+                |state| state == "gone" || state == "none",
+            )
+            .await;
+            clients.wait_for(100).await;
+            lattice.nodes[whom].resume();
+            lattice.wait_until_joined(LATEST).await;
+        } else {
+            lattice.nodes[whom].kill();
+            clients.wait_for(100).await;
+            lattice.restart_node(whom).await;
+        }
+        clients.wait_for(50).await;
+    }
+    let history = clients.stop().await;
+    let effort = assert_linearizable(&List::default(), &history);
+    let checked = audit.check(&lattice.nats).await;
+    say(&format!("measured: {history}; {effort}; {checked:?}"));
+    assert!(checked.commits > 400, "{checked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::output;
 
 /// How much longer than the call itself its answer may take on the way here.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -59,7 +59,7 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     if output::is_terminal() { output::bytes(b"\n") } else { Ok(()) }
 }
 
-fn read(payload: Option<&str>) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(payload: Option<&str>) -> Result<Vec<u8>, Failure> {
     match payload {
         None => Ok(Vec::new()),
         Some("-") => {
@@ -76,7 +76,7 @@ fn read(payload: Option<&str>) -> Result<Vec<u8>, Failure> {
     }
 }
 
-fn check(payload: &[u8]) -> Result<(), Failure> {
+pub(super) fn check(payload: &[u8]) -> Result<(), Failure> {
     serde_json::from_slice::<serde::de::IgnoredAny>(payload).map(drop).map_err(|error| {
         let shown: String = String::from_utf8_lossy(payload).chars().take(60).collect();
         Failure::usage(format!(

@@ -129,7 +129,7 @@ fn columns(row: &Row) -> Vec<Cell> {
 }
 
 /// How long ago a moment was, for people.
-fn ago(then_ms: u64) -> String {
+pub(super) fn ago(then_ms: u64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now_ms = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
     let seconds = now_ms.saturating_sub(then_ms) / 1000;

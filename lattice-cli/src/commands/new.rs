@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::cli::Global;
 use crate::failure::Failure;
 
-/// Each file of a new project and its template. `{{name}}` is the actor, `{{sdk}}` the dependency on the SDK.
+/// Each file of a new project and its template. `{{name}}` is the actor, `{{sdk}}` the dependency on the SDK, and `{{serde}}`
+/// what a state is saved with.
 const FILES: [(&str, &str); 5] = [
     ("Cargo.toml", include_str!("new/Cargo.toml.template")),
     ("src/lib.rs", include_str!("new/lib.rs.template")),
@@ -19,6 +20,20 @@ const FILES: [(&str, &str); 5] = [
     (".gitignore", include_str!("new/gitignore.template")),
 ];
 
+/// Those of a keyed actor that differ.
+const KEYED: [(&str, &str); 3] = [
+    ("src/lib.rs", include_str!("new/keyed/lib.rs.template")),
+    ("lattice.toml", include_str!("new/keyed/lattice.toml.template")),
+    ("README.md", include_str!("new/keyed/README.md.template")),
+];
+
+/// The template of a file.
+fn template(file: &str, keyed: bool) -> &'static str {
+    let own = KEYED.iter().find(|(known, _)| keyed && *known == file);
+    let usual = || FILES.iter().find(|(known, _)| *known == file);
+    own.or_else(usual).map_or("", |(_, template)| template)
+}
+
 /// The SDK beside the sources that this binary was built from, if they are still there.
 const OWN_SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../actor-sdk");
 
@@ -26,8 +41,8 @@ const OWN_SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../actor-sdk");
 pub struct Args {
     /// The actor's name, and the folder's
     name: ActorName,
-    /// A stateful actor, one activation per key
-    #[arg(long, hide = true)]
+    /// A keyed actor: one for each key, with a state of its own
+    #[arg(long)]
     keyed: bool,
     /// Where the SDK is: a folder or the URL of a git repository
     #[arg(long, value_name = "PATH|GIT")]
@@ -35,13 +50,6 @@ pub struct Args {
 }
 
 pub fn run(args: Args, global: &Global) -> Result<(), Failure> {
-    if args.keyed {
-        return Err(Failure::new(
-            "not-served",
-            Ran::No,
-            "there is no template for keyed actors yet; leave out --keyed, and write `#[keyed]` as its documentation shows",
-        ));
-    }
     if args.name.as_str() == lattice_proto::id::EXTERNAL {
         return Err(Failure::usage(
             "`external` stands for callers from outside of the lattice; choose another name",
@@ -50,9 +58,13 @@ pub fn run(args: Args, global: &Global) -> Result<(), Failure> {
     let sdk = dependency(args.sdk.as_deref())?;
     let folder = PathBuf::from(args.name.as_str());
     create(&folder)?;
-    for (file, template) in FILES {
+    let serde = if args.keyed { "serde = { version = \"1\", features = [\"derive\"] }\n" } else { "" };
+    for (file, _) in FILES {
         let path = folder.join(file);
-        let text = template.replace("{{name}}", args.name.as_str()).replace("{{sdk}}", &sdk);
+        let text = template(file, args.keyed)
+            .replace("{{name}}", args.name.as_str())
+            .replace("{{sdk}}", &sdk)
+            .replace("{{serde}}", serde);
         write(&path, &text)?;
     }
     let made = json!({ "name": args.name, "folder": folder, "files": FILES.map(|(file, _)| file) });
@@ -121,9 +133,11 @@ mod tests {
 
     #[test]
     fn the_manifest_of_a_new_project_is_valid() {
-        let template = FILES.iter().find(|(file, _)| *file == "lattice.toml").unwrap().1;
-        let manifest = Manifest::parse(&template.replace("{{name}}", "hello-2"), "lattice.toml").unwrap();
-        assert_eq!(manifest.app.as_str(), "hello-2");
+        for keyed in [false, true] {
+            let text = template("lattice.toml", keyed).replace("{{name}}", "hello-2");
+            let manifest = Manifest::parse(&text, "lattice.toml").unwrap();
+            assert_eq!(manifest.app.as_str(), "hello-2");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ const READ: Needs = Needs::Token(Role::Read);
 const WRITE: Needs = Needs::Token(Role::Write);
 
 /// All paths that are served.
-const METHODS: [(&str, Needs); 26] = [
+const METHODS: [(&str, Needs); 36] = [
     ("/healthz", Needs::Nothing),
     ("/grpc.health.v1.Health/Check", Needs::Nothing),
     ("/grpc.health.v1.Health/Watch", Needs::Nothing),
@@ -45,6 +45,13 @@ const METHODS: [(&str, Needs); 26] = [
     ("/lattice.admin.v1.Admin/WatchOperation", READ),
     ("/lattice.admin.v1.Admin/GetCounters", READ),
     ("/lattice.admin.v1.Admin/WatchEvents", READ),
+    ("/lattice.admin.v1.Admin/ListDeadLetters", READ),
+    ("/lattice.admin.v1.Admin/GetDeadLetter", READ),
+    ("/lattice.admin.v1.Admin/InspectKey", READ),
+    ("/lattice.admin.v1.Admin/GetState", READ),
+    ("/lattice.admin.v1.Admin/ExportState", READ),
+    ("/lattice.admin.v1.Admin/PutState", WRITE),
+    ("/lattice.admin.v1.Admin/DeleteState", WRITE),
     ("/lattice.admin.v1.Admin/PutArtifact", WRITE),
     ("/lattice.admin.v1.Admin/Apply", WRITE),
     ("/lattice.admin.v1.Admin/Delete", WRITE),
@@ -57,6 +64,9 @@ const METHODS: [(&str, Needs); 26] = [
     ("/lattice.admin.v1.Admin/Drain", WRITE),
     ("/lattice.admin.v1.Admin/LabelNode", WRITE),
     ("/lattice.admin.v1.Admin/Call", WRITE),
+    ("/lattice.admin.v1.Admin/Send", WRITE),
+    ("/lattice.admin.v1.Admin/RetryDeadLetter", WRITE),
+    ("/lattice.admin.v1.Admin/DropDeadLetter", WRITE),
 ];
 
 fn needs(path: &str) -> Option<Needs> {

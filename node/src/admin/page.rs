@@ -1,6 +1,7 @@
 //! Lists in pages. A token says of which list it is and after which entry to go on; nothing is kept for it here, so that
 //! any node takes it, at any time.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -85,6 +86,33 @@ impl<K: FromStr + Display + Ord> Page<K> {
             last = Some(key);
         }
         (page, String::new())
+    }
+
+    /// The same where entries are fetched one by one, and may be gone by then.
+    pub(super) async fn fetch<E, M: prost::Message, Problem, Fetched>(
+        self,
+        entries: BTreeMap<K, E>,
+        mut fetch: impl FnMut(E) -> Fetched,
+    ) -> Result<(Vec<M>, String), Problem>
+    where
+        Fetched: Future<Output = Result<Option<M>, Problem>>,
+    {
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        let mut last: Option<K> = None;
+        let is_behind = |(key, _): &(K, E)| self.after.as_ref().is_none_or(|after| key > after);
+        for (key, entry) in entries.into_iter().filter(is_behind) {
+            if let Some(last) = &last
+                && (page.len() == self.size || bytes > MAX_BYTES)
+            {
+                return Ok((page, token(&self.list, last)));
+            }
+            if let Some(entry) = fetch(entry).await? {
+                bytes += entry.encoded_len();
+                page.push(entry);
+            }
+            last = Some(key);
+        }
+        Ok((page, String::new()))
     }
 }
 

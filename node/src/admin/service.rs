@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use futures::{Stream, StreamExt};
 use lattice_proto::admin::*;
-use lattice_proto::envelope::{ContentType, TraceContext};
+use lattice_proto::envelope::{Aim, ContentType, TraceContext};
 use lattice_proto::manifest::Label;
 use lattice_proto::record::{NodeState, Running, Target};
 use lattice_proto::{ActorId, ActorName, AppName, Digest, Fault, Operation as OperationName};
@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::page::Page;
-use super::{Parts, drain, error, events, history, nodes, operation};
+use super::{Parts, drain, error, events, history, keys, letters, nodes, operation};
 use crate::artifact;
 use crate::controller::{DeclareError, Declared, Terms};
 use crate::router::Ask;
@@ -371,6 +371,7 @@ impl admin_server::Admin for Service {
         let trace_id =
             trace.as_ref().map(|trace| format!("{:032x}", trace.parent.trace_id)).unwrap_or_default();
         let ask = Ask {
+            id: None,
             target,
             operation,
             payload: request.payload,
@@ -379,6 +380,8 @@ impl admin_server::Admin for Service {
             caller: None,
             chain: Vec::new(),
             trace,
+            not_after: None,
+            aim: Aim::Handle,
         };
         match self.parts.router.call(ask).await {
             Ok(payload) => {
@@ -389,6 +392,57 @@ impl admin_server::Admin for Service {
                 Err(error::from_fault(&fault))
             }
         }
+    }
+
+    async fn send(&self, request: Request<SendRequest>) -> Answer<SendResponse> {
+        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
+        let _room = self.calls.try_acquire().map_err(overloaded)?;
+        letters::send(&self.parts, request).await.map(Response::new)
+    }
+
+    async fn inspect_key(&self, request: Request<KeyRequest>) -> Answer<KeyInfo> {
+        keys::inspect(&self.parts, &request.into_inner().actor).await.map(Response::new)
+    }
+
+    async fn get_state(&self, request: Request<KeyRequest>) -> Answer<KeyState> {
+        keys::get(&self.parts, &request.into_inner().actor).await.map(Response::new)
+    }
+
+    async fn put_state(&self, request: Request<PutStateRequest>) -> Answer<PutStateResponse> {
+        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
+        let _room = self.calls.try_acquire().map_err(overloaded)?;
+        keys::put(&self.parts, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn delete_state(&self, request: Request<DeleteStateRequest>) -> Answer<PutStateResponse> {
+        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
+        let _room = self.calls.try_acquire().map_err(overloaded)?;
+        keys::delete(&self.parts, request.into_inner()).await.map(Response::new)
+    }
+
+    type ExportStateStream = keys::States;
+
+    async fn export_state(&self, request: Request<ExportStateRequest>) -> Answer<Self::ExportStateStream> {
+        keys::export(&self.parts, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<ListDeadLettersRequest>,
+    ) -> Answer<ListDeadLettersResponse> {
+        letters::list(&self.parts, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_dead_letter(&self, request: Request<DeadLetterRequest>) -> Answer<DeadLetter> {
+        letters::get(&self.parts, &request.into_inner().id).await.map(Response::new)
+    }
+
+    async fn retry_dead_letter(&self, request: Request<DeadLetterRequest>) -> Answer<SendResponse> {
+        letters::retry(&self.parts, &request.into_inner().id).await.map(Response::new)
+    }
+
+    async fn drop_dead_letter(&self, request: Request<DeadLetterRequest>) -> Answer<DropDeadLetterResponse> {
+        letters::forget(&self.parts, &request.into_inner().id).await.map(Response::new)
     }
 
     type WatchEventsStream = events::Events;

@@ -3,12 +3,16 @@
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{
+    DirectGetErrorKind, LastRawMessageErrorKind, RawMessageErrorKind, Stream,
+};
 use bytes::Bytes;
+use futures::TryStreamExt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
-use super::{Connection, Error, Watch};
+use super::{Change, Connection, Error, Watch};
 use crate::causes::full;
 
 /// What the server answers when an expected sequence is not the actual one.
@@ -118,10 +122,54 @@ impl Space {
         }
     }
 
+    /// The value that was stored at a revision, with its key; none when it was taken out since.
+    pub(super) async fn at(&self, revision: u64) -> Result<Option<Entry>, Error> {
+        if !self.connection.is_up() {
+            return Err(Error::Unreachable);
+        }
+        match self.handle().await?.get_raw_message(revision).await {
+            Ok(message) => {
+                let key = self.key(&message.subject).unwrap_or_default().to_owned();
+                Ok(Some(entry(&key, message)))
+            }
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(Error::failed("reading a record", full(&error))),
+        }
+    }
+
+    /// The keys under a filter, sorted, without their values. What was removed is there as well.
+    pub async fn keys(&self, filter: &str) -> Result<BTreeSet<String>, Error> {
+        if !self.is_reachable() {
+            return Err(Error::Unreachable);
+        }
+        let failed = |error| Error::failed("listing records", full(&error));
+        let subjects = self.handle().await?.info_with_subjects(self.subject(filter)).await.map_err(failed)?;
+        let keys = subjects.try_filter_map(async |(subject, _)| Ok(self.key(&subject).map(str::to_owned)));
+        keys.try_collect().await.map_err(failed)
+    }
+
     /// Writes if the last revision of the key is still `expected`, and tells exactly what became of it.
     pub async fn write_if(&self, key: &str, value: Bytes, expected: u64) -> Fate {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string().as_str());
+        self.write_with(key, headers, value).await
+    }
+
+    /// Has the server write this under the key `target` at a time, in seconds since 1970 by its own clock, if the last revision
+    /// of `key`, under which the order is kept until then, is still `expected`. What is past is written at once.
+    pub async fn schedule_if(&self, key: &str, target: &str, at: u64, value: Bytes, expected: u64) -> Fate {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string().as_str());
+        // Beyond its calendar is as good as never.
+        let at = i64::try_from(at).unwrap_or(i64::MAX).min(LAST_SECOND);
+        let at = time::OffsetDateTime::from_unix_timestamp(at).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+        let at = at.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
+        headers.insert("Nats-Schedule", format!("@at {at}").as_str());
+        headers.insert("Nats-Schedule-Target", self.subject(target).as_str());
+        self.write_with(key, headers, value).await
+    }
+
+    async fn write_with(&self, key: &str, headers: HeaderMap, value: Bytes) -> Fate {
         match self.exchange(key, headers, value).await {
             Ok(Ok(sequence)) => Fate::Stored(sequence),
             Ok(Err(AckError { err_code: WRONG_LAST_SEQUENCE, .. })) => Fate::Refused,
@@ -211,6 +259,29 @@ impl Space {
         purged.map(|_| ()).map_err(|error| Error::failed("purging a record", full(&error)))
     }
 
+    /// Reads all keys under a filter once, sorted. It is not made at one moment: what is written meanwhile may be missing.
+    pub async fn list(&self, filter: &str) -> Result<Vec<Entry>, Error> {
+        if !self.is_reachable() {
+            return Err(Error::Unreachable);
+        }
+        let read = async {
+            let mut watch = self.watch(filter);
+            let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+            loop {
+                match watch.next().await {
+                    Change::Reset => entries.clear(),
+                    Change::Put(entry) if entry.value.is_some() => {
+                        drop(entries.insert(entry.key.clone(), entry));
+                    }
+                    Change::Put(entry) => drop(entries.remove(&entry.key)),
+                    Change::Current => return entries.into_values().collect(),
+                }
+            }
+        };
+        let late = |_| Error::failed("reading the lattice's state", "NATS did not answer in time");
+        tokio::time::timeout(LIST, read).await.map_err(late)
+    }
+
     /// Keeps up with all keys under a filter such as `>` or `node.*`.
     pub fn watch(&self, filter: &str) -> Watch {
         Watch::start(self.clone(), filter.to_owned())
@@ -232,7 +303,7 @@ impl Space {
     }
 
     /// Writes, and gives the sequence or what the server says against it.
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         key: &str,
         headers: HeaderMap,
@@ -264,10 +335,16 @@ impl Space {
 
 /// What the server says against a write.
 #[derive(serde::Deserialize)]
-struct AckError {
-    err_code: u64,
-    description: String,
+pub(super) struct AckError {
+    pub err_code: u64,
+    pub description: String,
 }
+
+/// The end of the year 9999, the last that can be written down.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// How long reading a whole space may take.
+const LIST: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What failed, in errors.
 const WRITE: &str = "writing a record";

@@ -4,14 +4,19 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lattice_proto::envelope::ContentType;
+use lattice_proto::envelope::{Aim, ContentType};
 use lattice_proto::{ActorId, Fault, Operation, Ran};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Accessor, Linker};
 use wasmtime::{AsContextMut, StoreContextMut};
 
 use crate::engine::{self, CallOptions, Failure, Guest};
-use crate::router::Ask;
+use crate::keyed::Tenure;
+use crate::replica::Gate;
+use crate::router::{Ask, Router};
+
+/// Boxed once and then moved about as a pointer.
+type Call = Pin<Box<dyn Future<Output = Result<Bytes, Fault>> + Send>>;
 
 /// What a guest passes to `call`.
 type Arguments = (String, String, Vec<u8>, CallOptions);
@@ -58,8 +63,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
 /// A call that may be made, with what ends it early.
 struct Prepared {
-    /// Boxed once and then moved about as a pointer.
-    call: Pin<Box<dyn Future<Output = Result<Bytes, Fault>> + Send>>,
+    call: Call,
     cancelled: tokio_util::sync::CancellationToken,
     /// One of the calls that this guest may have on their way.
     permit: OwnedSemaphorePermit,
@@ -93,6 +97,7 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
     let wanted =
         options.timeout_ms.map(|timeout| Instant::now() + Duration::from_millis(timeout.min(MAX_TIMEOUT_MS)));
     let ask = Ask {
+        id: None,
         target,
         operation,
         payload: payload.into(),
@@ -101,19 +106,34 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
         caller: Some(me.shared()),
         chain: turn.chain.clone(),
         trace: turn.trace.clone(),
+        not_after: None,
+        aim: Aim::Handle,
     };
-    let deadline = ask.deadline;
-    let call = home.router.call(ask);
+    let (gate, tenure) = (turn.gate(), turn.tenure());
+    let call: Call = match (gate, tenure) {
+        (None, None) => Box::pin(home.router.call(ask)),
+        (gate, tenure) => Box::pin(held_back(home.router.clone(), ask, gate, tenure)),
+    };
+    Ok(Prepared { call, cancelled: turn.cancelled.clone(), permit })
+}
+
+/// A call of a keyed actor, which must wait or may come too late.
+async fn held_back(
+    router: Router,
+    mut ask: Ask,
+    gate: Option<Gate>,
+    tenure: Option<(Tenure, u64)>,
+) -> Result<Bytes, Fault> {
     // What a turn saw and is not committed yet may still be undone, and a call cannot.
-    let gate = turn.gate();
-    let call = async move {
-        if let Some(gate) = gate {
-            let opened = tokio::time::timeout_at(deadline.into(), gate.open()).await;
-            opened.unwrap_or(Err(Fault::Deadline(Ran::No)))?;
-        }
-        call.await
-    };
-    Ok(Prepared { call: Box::pin(call), cancelled: turn.cancelled.clone(), permit })
+    if let Some(gate) = gate {
+        let opened = tokio::time::timeout_at(ask.deadline.into(), gate.open()).await;
+        opened.unwrap_or(Err(Fault::Deadline(Ran::No)))?;
+    }
+    if let Some((tenure, number)) = tenure {
+        // Another owner may serve the key by now, and whoever is called must not hear both.
+        ask.not_after = Some(tenure.until(number).ok_or(Fault::Cancelled(Ran::No))?);
+    }
+    router.call(ask).await
 }
 
 /// Longer timeouts mean the same, and an `Instant` cannot hold every number.

@@ -187,19 +187,14 @@ impl Declarations {
                     "the artifact of `{name}` is {is} actor; say `kind = \"{say}\"` in its manifest"
                 )));
             }
-            if let Some(keyed) = is_keyed {
-                if keyed.state.0 > room {
-                    return Err(Error::Invalid(format!(
-                        "actor `{name}`: limits.state is {}, and this NATS server carries at most {room} bytes besides \
-                         the envelope; lower it, or raise `max_payload` of the server",
-                        keyed.state
-                    )));
-                }
-                if keyed.strict {
-                    return Err(Error::Invalid(format!(
-                        "actor `{name}`: `mode = \"strict\"` is not served by this version of Lattice; remove it"
-                    )));
-                }
+            if let Some(keyed) = is_keyed
+                && keyed.state.0 > room
+            {
+                return Err(Error::Invalid(format!(
+                    "actor `{name}`: limits.state is {}, and this NATS server carries at most {room} bytes besides the \
+                     envelope; lower it, or raise `max_payload` of the server",
+                    keyed.state
+                )));
             }
             let operations = &compiled.metadata().operations;
             let idempotent = operations

@@ -12,38 +12,11 @@ use lattice_proto::{ActorName, AppName, NodeName};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::bus::{Bus, Change, Entry, Error, Mirror, Space, Watch};
+use crate::bus::{Bus, Entry, Error, Mirror, Space, Watch};
 use crate::membership::{LEADER, state_key};
 
 /// How often what is declared is read anew because it changed meanwhile.
 const LISTINGS: u32 = 10;
-
-/// How long reading a whole space may take.
-const READ: Duration = Duration::from_secs(5);
-
-/// Reads all keys under a filter once.
-pub(super) async fn read_all(space: &Space, filter: &str) -> Result<Vec<Entry>, Error> {
-    if !space.is_reachable() {
-        return Err(Error::Unreachable);
-    }
-    let read = async {
-        let mut watch = space.watch(filter);
-        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
-        loop {
-            match watch.next().await {
-                Change::Reset => entries.clear(),
-                Change::Put(entry) if entry.value.is_some() => drop(entries.insert(entry.key.clone(), entry)),
-                Change::Put(entry) => drop(entries.remove(&entry.key)),
-                Change::Current => return entries.into_values().collect(),
-            }
-        }
-    };
-    let failed = |_| Error::Failed {
-        what: "reading the lattice's state",
-        reason: "NATS did not answer in time".into(),
-    };
-    tokio::time::timeout(READ, read).await.map_err(failed)
-}
 
 /// What is declared and decided, as it was at one moment.
 pub(super) struct Listing {
@@ -74,7 +47,7 @@ impl Listing {
 pub(super) async fn read_control(space: &Space, subjects: &Subjects) -> Result<Listing, Error> {
     let key = subjects.control(&Control::Catalog);
     for _ in 0..LISTINGS {
-        let entries = read_all(space, &subjects.control_filter()).await?;
+        let entries = space.list(&subjects.control_filter()).await?;
         let latest = space.get(&key).await?.filter(|entry| entry.value.is_some());
         let listed = entries.iter().find(|entry| entry.key == key);
         let revision = |entry: Option<&Entry>| entry.map_or(0, |entry| entry.revision);
@@ -190,8 +163,8 @@ impl Observer {
         let _turn = self.turn().await?;
         let filter = self.subjects.control_nodes_filter();
         let (entries, orders, leader) = tokio::try_join!(
-            read_all(&self.bus.nodes, ">"),
-            read_all(&self.bus.decisions, &filter),
+            self.bus.nodes.list(">"),
+            self.bus.decisions.list(&filter),
             self.bus.leases.get(LEADER)
         )?;
         let mut ordered: BTreeMap<NodeName, NodeOrder> = BTreeMap::new();
@@ -233,7 +206,7 @@ impl Observer {
     pub async fn actors(&self) -> Result<Vec<(App, ActorName, Option<Route>)>, Error> {
         let _turn = self.turn().await?;
         let listing = read_control(&self.bus.decisions, &self.subjects);
-        let (listing, routes) = tokio::try_join!(listing, read_all(&self.bus.routes, ">"))?;
+        let (listing, routes) = tokio::try_join!(listing, self.bus.routes.list(">"))?;
         let mut known: BTreeMap<String, Route> = BTreeMap::new();
         for entry in &routes {
             known.extend(readable(entry).map(|route| (entry.key.clone(), route)));

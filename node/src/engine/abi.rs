@@ -102,7 +102,6 @@ pub(crate) struct Occurrence {
 
 #[derive(ComponentType, Lower)]
 #[component(variant)]
-#[allow(dead_code, reason = "the WIT has all of them, and the type must say so")]
 pub(crate) enum Cause {
     #[component(name = "call")]
     Call(Option<Arc<str>>),
@@ -129,7 +128,6 @@ pub(crate) struct KeyedMessage {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-#[allow(dead_code, reason = "read when sends and reminders are served")]
 pub(crate) struct Outgoing {
     pub to: String,
     pub operation: String,
@@ -140,7 +138,6 @@ pub(crate) struct Outgoing {
 
 #[derive(ComponentType, Lift)]
 #[component(variant)]
-#[allow(dead_code, reason = "read when sends and reminders are served")]
 pub(crate) enum Schedule {
     #[component(name = "at")]
     At(u64),
@@ -154,7 +151,6 @@ pub(crate) enum Schedule {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-#[allow(dead_code, reason = "read when sends and reminders are served")]
 pub(crate) struct Reminder {
     pub id: String,
     pub schedule: Schedule,
@@ -166,7 +162,6 @@ pub(crate) struct Reminder {
 
 #[derive(ComponentType, Lift)]
 #[component(variant)]
-#[allow(dead_code, reason = "read when sends and reminders are served")]
 pub(crate) enum ReminderChange {
     #[component(name = "set")]
     Set(Reminder),

@@ -217,7 +217,8 @@ async fn run(
     in_flight: &InFlight,
 ) -> wasmtime::Result<()> {
     let Turn { context, message, waiting } = turn;
-    let Message { operation, payload, content_type, caller, attempt } = message;
+    // Nothing is kept here by which a letter could be known again.
+    let Message { operation, payload, content_type, caller, attempt, cause: _ } = message;
     let remaining = context.deadline.saturating_duration_since(Instant::now());
     let message = abi::Message {
         id: context.id.shared(),

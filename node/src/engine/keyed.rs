@@ -3,22 +3,26 @@
 //! What a turn gives is handed on as it is. Nothing here commits, and a turn that has ended is answered by whoever takes what
 //! is [`Ended`]; what is still in a guest that ends is answered here, as in any instance.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lattice_proto::fault::Rejection;
+use lattice_proto::reminder::{Due, MAX_REMINDERS};
 use lattice_proto::{ActorId, Fault, Ran};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use wasmtime::component::{Accessor, TypedFunc};
 use wasmtime::{AsContextMut, Store};
 
 use super::compile::Entry;
+use super::effects::{self, Misfit};
 use super::guest::Guest;
 use super::instance::{LONG, START, end, explain, told};
+use super::prepare::{Desk, Prepared, prepare};
 use super::settle::settle;
 use super::{Compiled, Exit, Failure, Home, abi};
-use crate::replica::{Answer, Gate, InFlight, Message, Turn, TurnContext, Waiting};
+use crate::keyed::{Backlog, Begin, Known, Tenure};
+use crate::replica::{Answer, Cause, Gate, InFlight, Message, Outgoing, Remind, Turn, TurnContext, Waiting};
 
 type TurnFunction = TypedFunc<(abi::KeyedMessage,), (abi::WitOutcome,)>;
 
@@ -39,8 +43,36 @@ pub struct Ended {
     pub answer: Answer,
     /// The new state; none where it is as it was.
     pub state: Option<Bytes>,
+    /// Why there was the message.
+    pub cause: Cause,
+    /// What it sends.
+    pub sends: Vec<Outgoing>,
+    /// What it says of its reminders.
+    pub reminders: Vec<Remind>,
+    /// What it began with, by its tenure.
+    pub number: u64,
     /// What else is known of it.
     pub context: Arc<TurnContext>,
+}
+
+impl Ended {
+    /// Whether there is anything to commit.
+    pub fn has_effects(&self) -> bool {
+        use Cause::{GiveUp, Overwrite, Reminder, Skip};
+        let cause = matches!(self.cause, Reminder(_) | Skip(_) | GiveUp(..) | Overwrite(_));
+        let reminded = cause && self.answer.is_ok();
+        self.state.is_some() || !self.sends.is_empty() || !self.reminders.is_empty() || reminded
+    }
+}
+
+/// What whoever commits is told, in this order.
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are the large one")]
+pub enum Done {
+    /// A turn has ended.
+    Turn(Ended),
+    /// The next turn waits until the key was claimed once more. With the id of a reminder of which the server is to be told
+    /// once more.
+    Confirm(oneshot::Sender<()>, Option<String>),
 }
 
 /// A guest that is awake.
@@ -57,16 +89,51 @@ pub struct Serving<'a> {
     pub mailbox: &'a mut mpsc::Receiver<Turn>,
     /// Who waits for what is in it.
     pub in_flight: &'a InFlight,
+    /// Whether turns may begin.
+    pub tenure: &'a Tenure,
+    /// What it is asked with.
+    pub confirmed: &'a mut u64,
     /// Where turns go that have ended, in their order.
-    pub ended: &'a mpsc::Sender<Ended>,
+    pub done: &'a mpsc::Sender<Done>,
     /// How many states were made before, and how many of them are committed.
     pub made: &'a mut u64,
     /// Follows the commits.
     pub committed: &'a watch::Receiver<u64>,
+    /// What is committed of letters and reminders.
+    pub known: &'a Mutex<Known>,
+    /// What waits to be posted.
+    pub backlog: &'a Backlog,
+    /// What the state and all that waits may have together, in bytes.
+    pub room: usize,
     /// The last state that a turn made; what the guest is woken with after a trap.
     pub last: &'a mut Option<Bytes>,
     /// How long it may be without a message.
     pub idle: Duration,
+}
+
+impl Serving<'_> {
+    /// Takes in what an operator says the state of a key is, of which there is no guest. False when that is not to be, and
+    /// the operator was told why.
+    pub async fn overwrite(self, turn: Turn) -> bool {
+        let Self { known, backlog, room, committed, made, last, done, .. } = self;
+        let desk = Desk { known, backlog, room, committed, made: *made };
+        match prepare(turn, desk).await {
+            Prepared::Overwritten(ended, state) => {
+                *made += 1;
+                *last = state;
+                hand_over(done, ended).await
+            }
+            Prepared::Answered => false,
+            Prepared::Run(turn) | Prepared::Unknown(turn, _) => {
+                turn.waiting.answer(Err(turn.context.undone()));
+                false
+            }
+            Prepared::Skipped(ended) => {
+                ended.waiting.answer(Err(ended.context.undone()));
+                false
+            }
+        }
+    }
 }
 
 impl Compiled {
@@ -135,7 +202,20 @@ async fn one_by_one(
     limits: (usize, u64),
     serving: Serving<'_>,
 ) -> wasmtime::Result<()> {
-    let Serving { mailbox, in_flight, ended, made, committed, last, idle } = serving;
+    let Serving {
+        mailbox,
+        in_flight,
+        tenure,
+        confirmed,
+        done,
+        made,
+        committed,
+        known,
+        backlog,
+        room,
+        last,
+        idle,
+    } = serving;
     while !in_flight.is_retiring() {
         let turn = match tokio::time::timeout(idle, mailbox.recv()).await {
             Ok(Some(turn)) => turn,
@@ -146,20 +226,79 @@ async fn one_by_one(
                 continue;
             }
         };
+        let desk = Desk { known, backlog, room, committed, made: *made };
+        let turn = match prepare(turn, desk).await {
+            Prepared::Run(turn) => turn,
+            Prepared::Answered => continue,
+            Prepared::Overwritten(ended, state) => {
+                // This guest knows nothing of it: another one is woken with it.
+                in_flight.retire();
+                *made += 1;
+                *last = state;
+                if !hand_over(done, ended).await {
+                    return Ok(());
+                }
+                continue;
+            }
+            Prepared::Unknown(turn, id) => {
+                // Another owner may know it, of which nothing was heard here yet. If it is not so, what is due of that
+                // reminder was lost perhaps, and is told to the server once more.
+                let (answer, answered) = oneshot::channel();
+                let sent = done.send(Done::Confirm(answer, Some(id))).await;
+                if sent.is_err() || answered.await.is_err() {
+                    turn.waiting.answer(Err(turn.context.undone()));
+                    return Ok(());
+                }
+                turn.waiting.answer(Ok(Bytes::new()));
+                continue;
+            }
+            Prepared::Skipped(ended) => {
+                *made += 1;
+                if !hand_over(done, ended).await {
+                    return Ok(());
+                }
+                continue;
+            }
+        };
+        match may_begin(tenure, confirmed, turn.context.deadline, done).await {
+            Some(true) => {}
+            Some(false) => {
+                // What else is there goes the same way.
+                mailbox.close();
+                turn.waiting.answer(Err(turn.context.undone()));
+                continue;
+            }
+            // Whoever commits has ended; so does this.
+            None => {
+                turn.waiting.answer(Err(turn.context.undone()));
+                return Ok(());
+            }
+        }
         let Some(turn) = turn.begin() else { continue };
         let began = Instant::now();
         if *committed.borrow() < *made {
             turn.context.wait_for(Gate::new(committed.clone(), *made));
         }
-        let done = run(accessor, function, limits, turn, in_flight).await?;
-        if let Some(state) = &done.state {
-            *made += 1;
+        if tenure.is_strict() {
+            turn.context.let_out_under(tenure.clone(), *confirmed);
+        }
+        let kept = last.as_ref().map_or(0, Bytes::len);
+        let room = Room { kept, room, backlog, known };
+        let ended = run(accessor, function, limits, room, turn, in_flight).await?;
+        let ended = Ended { number: *confirmed, ..ended };
+        *made += u64::from(ended.has_effects());
+        for outgoing in &ended.sends {
+            backlog.add_letter(outgoing.payload.len());
+        }
+        for reminder in &ended.reminders {
+            if let Remind::Set { payload, .. } = reminder {
+                backlog.add_reminder(payload.len());
+            }
+        }
+        if let Some(state) = &ended.state {
             *last = Some(state.clone());
         }
-        // Whoever commits has ended; so does this.
-        if let Err(refused) = ended.send(done).await {
-            let Ended { waiting, context, .. } = refused.0;
-            waiting.answer(Err(context.undone()));
+        if !hand_over(done, ended).await {
             return Ok(());
         }
         if began.elapsed() > LONG {
@@ -169,15 +308,49 @@ async fn one_by_one(
     Ok(())
 }
 
+/// Gives a turn that has ended to whoever commits; false when that has ended.
+async fn hand_over(done: &mpsc::Sender<Done>, ended: Ended) -> bool {
+    let Err(mpsc::error::SendError(Done::Turn(ended))) = done.send(Done::Turn(ended)).await else {
+        return true;
+    };
+    let Ended { waiting, context, .. } = ended;
+    waiting.answer(Err(context.undone()));
+    false
+}
+
+/// Waits until a turn may begin; false when the key belongs to another owner, none when whoever commits has found that out.
+/// A turn whose deadline has passed may begin as well: it says so by itself.
+async fn may_begin(
+    tenure: &Tenure,
+    confirmed: &mut u64,
+    deadline: Instant,
+    done: &mpsc::Sender<Done>,
+) -> Option<bool> {
+    loop {
+        match tenure.begin(*confirmed, deadline).await {
+            Begin::Now | Begin::Late => return Some(true),
+            Begin::Over => return Some(false),
+            Begin::Confirmed(number) => {
+                let (answer, answered) = oneshot::channel();
+                done.send(Done::Confirm(answer, None)).await.ok()?;
+                answered.await.ok()?;
+                *confirmed = number;
+            }
+        }
+    }
+}
+
 /// Runs one turn to its end. An error is a trap.
 async fn run(
     accessor: &Accessor<Guest>,
     function: TurnFunction,
     (payload_limit, state_limit): (usize, u64),
+    room: Room<'_>,
     turn: Turn,
     in_flight: &InFlight,
 ) -> wasmtime::Result<Ended> {
     let Turn { context, message, waiting } = turn;
+    let cause = message.cause.clone();
     let message = keyed_message(&context, message);
     let slot = in_flight.enter(context.clone(), waiting);
     let call = accessor.with(|mut access| {
@@ -192,41 +365,110 @@ async fn run(
     let abi::WitOutcome { reply, state, sends, reminders } = outcome;
     // When the reply is a failure nothing of the rest takes effect.
     let failed = reply.is_err();
-    let state = state.filter(|_| !failed).map(Bytes::from);
-    let answer = told(reply, payload_limit, &context);
-    let too_large = state.as_ref().map(|state| state.len() as u64).filter(|size| *size > state_limit);
-    let unserved = !failed && (!sends.is_empty() || !reminders.is_empty());
-    let (answer, state) = match too_large {
-        Some(size) => (Err(Fault::TooLarge { limit: state_limit, size, ran: Ran::Yes }), None),
-        None if unserved => (Err(not_served()), None),
-        None => (answer, state),
+    let answer = match (&cause, reply) {
+        (Cause::Call, reply) => told(reply, payload_limit, &context),
+        // Nobody reads it.
+        (_, Ok(_)) => Ok(Bytes::new()),
+        (_, reply) => told(reply, payload_limit, &context),
     };
-    if too_large.is_some() || unserved {
-        // The guest lives on with a state that never was: another one is woken with the last one that counts.
-        in_flight.retire();
-    }
+    let effects = match failed {
+        true => Ok((None, Vec::new(), Vec::new())),
+        false => {
+            let size = state.as_ref().map_or(room.kept, Vec::len);
+            let grants = |sends: &[abi::Outgoing]| {
+                (!sends.is_empty()).then(|| accessor.with(|mut access| access.data_mut().home.clone()))
+            };
+            let large = state.as_ref().map(|state| state.len() as u64).filter(|size| *size > state_limit);
+            let effects = match large {
+                Some(size) => Err(Fault::TooLarge { limit: state_limit, size, ran: Ran::Yes }),
+                None => effects::letters(grants(&sends).as_deref(), sends, payload_limit)
+                    .and_then(|sends| Ok((sends, effects::reminders(reminders, payload_limit)?))),
+            };
+            effects.and_then(|(sends, reminders)| {
+                room.fits(size, &sends, &reminders, &context)?;
+                Ok((state.map(Bytes::from), sends, reminders))
+            })
+        }
+    };
+    let (answer, state, sends, reminders) = match effects {
+        Ok((state, sends, reminders)) => (answer, state, sends, reminders),
+        Err(fault) => {
+            // The guest lives on with a state that never was: another one is woken with the last one that counts.
+            in_flight.retire();
+            (Err(fault), None, Vec::new(), Vec::new())
+        }
+    };
     // It is there: nothing else takes turns out before they end.
     let waiting = in_flight.take(slot).ok_or_else(|| wasmtime::Error::msg("a turn was lost"))?;
-    Ok(Ended { waiting, answer, state, context })
+    Ok(Ended { waiting, answer, state, cause, sends, reminders, number: 0, context })
 }
 
-fn not_served() -> Fault {
-    Fault::Rejected(Rejection {
-        code: "not-served".to_owned(),
-        message: "this version of Lattice serves neither sends nor reminders yet".to_owned(),
-        details: None,
-    })
+/// What a key has room for.
+struct Room<'a> {
+    /// The bytes of the state before the turn.
+    kept: usize,
+    /// What state, letters and reminders may take together, in bytes.
+    room: usize,
+    backlog: &'a Backlog,
+    known: &'a Mutex<Known>,
+}
+
+impl Room<'_> {
+    fn fits(
+        &self,
+        state: usize,
+        sends: &[Outgoing],
+        reminders: &[Remind],
+        context: &TurnContext,
+    ) -> Result<(), Fault> {
+        let known = lock(self.known);
+        let misfit = effects::fits(sends, reminders, state, self.backlog, &known, self.room);
+        misfit.map_err(|misfit| match misfit {
+            Misfit::TooLarge(size) => {
+                Fault::TooLarge { limit: self.room as u64, size: size as u64, ran: Ran::Yes }
+            }
+            Misfit::TooManyReminders => Fault::Rejected(Rejection {
+                code: "too-many-reminders".to_owned(),
+                message: format!("a key has {MAX_REMINDERS} reminders at most; cancel some"),
+                details: None,
+            }),
+            // Nothing of it is left, so it may be tried again, unless it called others.
+            Misfit::Later => match context.has_called() {
+                false => Fault::Overloaded(format!(
+                    "{} (its letters wait for mailboxes that have no room)",
+                    context.actor
+                )),
+                true => Fault::Unknown(format!(
+                    "{} (its letters wait for mailboxes that have no room)",
+                    context.actor
+                )),
+            },
+        })
+    }
+}
+
+fn lock(known: &Mutex<Known>) -> std::sync::MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn keyed_message(context: &TurnContext, message: Message) -> abi::KeyedMessage {
-    let Message { operation, payload, content_type, caller, attempt } = message;
+    let Message { operation, payload, content_type, caller, attempt, cause } = message;
     let remaining = context.deadline.saturating_duration_since(Instant::now());
     abi::KeyedMessage {
         id: context.id.shared(),
         operation: operation.shared(),
         payload: payload.into(),
         content_type: content_type.as_str().to_owned(),
-        cause: abi::Cause::Call(caller),
+        cause: match cause {
+            Cause::Letter(_) => abi::Cause::Send(caller),
+            Cause::Reminder(Due { id, due_ms, .. }) => {
+                abi::Cause::Reminder(abi::Occurrence { id, due: due_ms })
+            }
+            // The others do not enter the guest.
+            Cause::Call | Cause::Show(_) | Cause::Skip(_) | Cause::GiveUp(..) | Cause::Overwrite(_) => {
+                abi::Cause::Call(caller)
+            }
+        },
         remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
         traceparent: context.trace.as_ref().map(|trace| trace.parent.to_string()).unwrap_or_default(),
         attempt,

@@ -2,7 +2,7 @@
 
 use lattice_proto::event::{Event, Kind};
 use lattice_proto::record::{NodeState, Origin};
-use lattice_proto::{ActorName, AppName, NodeName};
+use lattice_proto::{ActorId, ActorName, AppName, Digest, NodeName};
 
 use super::Events;
 
@@ -56,6 +56,18 @@ impl Events {
         };
         let event = Event { revision: Some(revision), ..self.event(kind, actor, &text) };
         self.tell(event, Some(&format!("{revision}.{over}")));
+    }
+
+    /// The record of a key cannot be read. `revision` is where it lies in the store: each damage is told once.
+    pub fn damaged(&self, key: &ActorId, revision: u64, why: &str) {
+        let text = format!("the record of `{key}` cannot be read, so it is not served: {why}");
+        let once = format!("{}.{revision}", Digest::of(key.to_string().as_bytes()));
+        self.tell(self.event(Kind::KeyDamaged, &key.name, &text), Some(&once));
+    }
+
+    /// An operator overwrote or deleted what a key keeps.
+    pub fn overwritten(&self, key: &ActorId, what: &str) {
+        self.tell(self.event(Kind::StateOverwritten, &key.name, &format!("`{key}`: {what}")), None);
     }
 
     /// The lattice itself changed the number of replicas of an actor.

@@ -4,15 +4,17 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use lattice_proto::envelope::Overwrite;
 use lattice_proto::shard::Shard;
 use lattice_proto::{ActorId, Fault};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::commit;
+use super::known::Books;
 use super::store::{Lost, Store, Unclaimed};
+use super::{Letters, Owners, Tenure, commit};
 use crate::engine::{Asleep, Compiled, Exit, Home, Serving};
-use crate::replica::{InFlight, Refusal, Turn};
+use crate::replica::{Cause, InFlight, Refusal, Turn};
 
 /// Turns that have ended and wait for their commit. When it is full the guest waits.
 const UNCOMMITTED: usize = 64;
@@ -36,6 +38,8 @@ pub(super) struct Activation {
     used: AtomicU64,
     born: Instant,
     ended: watch::Receiver<bool>,
+    /// Whether it is claimed, and has no letters left to post.
+    posted: watch::Receiver<bool>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -47,6 +51,8 @@ pub(super) struct Parts {
     pub compiled: Compiled,
     pub home: Arc<Home>,
     pub store: Store,
+    pub owners: Owners,
+    pub letters: Letters,
     /// Earlier activations of the key on this node, which must have ended first.
     pub earlier: Vec<Arc<Activation>>,
 }
@@ -58,7 +64,8 @@ impl Activation {
         let in_flight = Arc::new(Mutex::new(Arc::<InFlight>::default()));
         let (over, ended) = watch::channel(false);
         let (epoch, shard) = (parts.epoch, parts.shard);
-        let serve = serve(parts, turns, in_flight.clone());
+        let (to_post, posted) = watch::channel(false);
+        let serve = serve(parts, turns, to_post, in_flight.clone());
         let task = tokio::spawn(async move {
             serve.await;
             over.send_replace(true);
@@ -72,6 +79,7 @@ impl Activation {
             used: AtomicU64::new(0),
             born: Instant::now(),
             ended,
+            posted,
             _task: AbortOnDropHandle::new(task),
         }
     }
@@ -122,6 +130,11 @@ impl Activation {
         }
     }
 
+    /// Waits until it has no letters left to post; false when it ended before.
+    pub async fn has_posted(&self) -> bool {
+        self.posted.clone().wait_for(|posted| *posted).await.is_ok()
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         *self.ended.borrow() || self.ended.has_changed().is_err()
@@ -144,36 +157,91 @@ impl Activation {
     }
 }
 
-async fn serve(parts: Parts, mut turns: mpsc::Receiver<Turn>, current: Arc<Mutex<Arc<InFlight>>>) {
-    let Parts { actor, shard, epoch, compiled, home, store, earlier } = parts;
+async fn serve(
+    parts: Parts,
+    mut turns: mpsc::Receiver<Turn>,
+    posted: watch::Sender<bool>,
+    current: Arc<Mutex<Arc<InFlight>>>,
+) {
+    let Parts { actor, shard, epoch, compiled, home, store, owners, letters, earlier } = parts;
     for one in earlier {
         one.close();
         one.ended().await;
     }
     let Some(keyed) = home.settings.kind.keyed() else { return };
-    let claimed = match store.claim(shard, &actor, epoch).await {
-        Ok(claimed) => claimed,
-        Err(unclaimed) => {
-            if let Unclaimed::Damaged(reason) = &unclaimed {
-                tracing::error!(%actor, reason, "a key cannot be served; its record is left as it is");
-            }
-            refuse_all(turns, || match &unclaimed {
-                Unclaimed::Damaged(reason) => {
-                    Fault::Unknown(format!("{actor} (its record in the store cannot be read: {reason})"))
+    let tenure = Tenure::new(owners, shard, epoch, keyed.strict);
+    // What is known before the claim: should the lease run out meanwhile, the key is claimed once more.
+    let mut confirmed = tenure.clear().await;
+    let (claimed, mut overwrite) = match store.claim(shard, &actor, epoch).await {
+        Ok(claimed) => (claimed, None),
+        Err(Unclaimed::Damaged { reason, revision }) => {
+            tracing::error!(%actor, reason, "a key is not served, because its record cannot be read");
+            home.events.damaged(&actor, revision, &reason);
+            // None of what waits has run.
+            let fault = || {
+                Fault::NoReplica(format!(
+                    "`{actor}` is not served, because its record in the store cannot be read: {reason}; it is left as it \
+                     is until `lattice state put` or `lattice state delete` replaces it"
+                ))
+            };
+            // One that names a revision has seen another record.
+            let any = |overwrite: &Overwrite| overwrite.if_revision.is_none();
+            let Some(overwrite) = refuse_until_overwritten(&mut turns, any, fault) else {
+                refuse_all(turns, fault);
+                return;
+            };
+            match store.claim_over(shard, &actor, epoch, Some(revision)).await {
+                Ok(claimed) => (claimed, Some(overwrite)),
+                Err(_) => {
+                    overwrite.waiting.answer(Err(not_here(&actor)));
+                    refuse_all(turns, || not_here(&actor));
+                    return;
                 }
-                Unclaimed::Taken | Unclaimed::Bus(_) => not_here(&actor),
-            });
+            }
+        }
+        Err(Unclaimed::Taken | Unclaimed::Bus(_)) => {
+            refuse_all(turns, || not_here(&actor));
             return;
         }
     };
-    let mut last = claimed.state();
+    let mut last = claimed.record().state.clone();
     let (ended, to_commit) = mpsc::channel(UNCOMMITTED);
     let (count, committed) = watch::channel(0);
-    let committer = tokio::spawn(commit::run(actor.clone(), claimed, to_commit, count));
+    let (room, books) = (letters.record_room(), Books::default());
+    let parts = commit::Parts {
+        actor: actor.clone(),
+        tenure: tenure.clone(),
+        claimed,
+        letters,
+        books: books.clone(),
+        committed: count,
+        posted,
+    };
+    // What is known of letters is known before the first turn.
+    let committer = tokio::spawn(commit::Committer::new(parts).run(to_commit));
     let mut committer = AbortOnDropHandle::new(committer);
     let (mut made, mut traps) = (0, 0);
     loop {
-        let woken = compiled.wake(&home, &actor, last.clone(), keyed.state.0).await;
+        let in_flight = Arc::<InFlight>::default();
+        let serving = Serving {
+            mailbox: &mut turns,
+            in_flight: &in_flight,
+            tenure: &tenure,
+            confirmed: &mut confirmed,
+            done: &ended,
+            known: &books.known,
+            backlog: &books.backlog,
+            room,
+            made: &mut made,
+            committed: &committed,
+            last: &mut last,
+            idle: keyed.idle.duration(),
+        };
+        if let Some(overwrite) = overwrite.take() {
+            serving.overwrite(overwrite).await;
+            continue;
+        }
+        let woken = compiled.wake(&home, &actor, serving.last.clone(), keyed.state.0).await;
         let instance = match woken {
             Ok(instance) => instance,
             Err(asleep) => {
@@ -186,21 +254,16 @@ async fn serve(parts: Parts, mut turns: mpsc::Receiver<Turn>, current: Arc<Mutex
                     }
                     Asleep::Refused(fault) => fault,
                 };
+                // It may wake with what an operator gives it.
+                overwrite = refuse_until_overwritten(&mut turns, |_| true, || fault.clone());
+                if overwrite.is_some() {
+                    continue;
+                }
                 refuse_all(turns, || fault.clone());
                 break;
             }
         };
-        let in_flight = Arc::<InFlight>::default();
         current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&in_flight);
-        let serving = Serving {
-            mailbox: &mut turns,
-            in_flight: &in_flight,
-            ended: &ended,
-            made: &mut made,
-            committed: &committed,
-            last: &mut last,
-            idle: keyed.idle.duration(),
-        };
         let exit = tokio::select! {
             exit = instance.serve(serving) => Some(exit),
             _ = &mut committer => None,
@@ -246,6 +309,21 @@ async fn serve(parts: Parts, mut turns: mpsc::Receiver<Turn>, current: Arc<Mutex
 
 fn not_here(actor: &ActorId) -> Fault {
     Fault::NotHere { actor: actor.to_string(), revision: 0 }
+}
+
+/// Refuses what waits, up to what an operator says the state of the key is.
+fn refuse_until_overwritten(
+    turns: &mut mpsc::Receiver<Turn>,
+    suits: impl Fn(&Overwrite) -> bool,
+    fault: impl Fn() -> Fault,
+) -> Option<Turn> {
+    while let Ok(turn) = turns.try_recv() {
+        match &turn.message.cause {
+            Cause::Overwrite(overwrite) if suits(overwrite) => return Some(turn),
+            _ => turn.waiting.answer(Err(fault())),
+        }
+    }
+    None
 }
 
 /// Nothing is served any more.

@@ -7,6 +7,7 @@ use lattice_proto::record::Shards;
 use lattice_proto::shard::Shard;
 
 use super::Keyed;
+use crate::clock::boottime;
 use crate::membership::Inventory;
 
 /// How long turns that run may hold up the next owner.
@@ -33,13 +34,17 @@ impl Handover {
         let mut before = BTreeMap::new();
         loop {
             let now = table.borrow_and_update().clone();
-            let (mine, leaving) = self.of_mine(&now);
+            let (mine, leaving) = self.of_mine(&now.shards);
             // From the moment that the table says so nothing more is admitted, so what is awake only has to end.
             let lost =
                 before.keys().filter(|shard| !mine.contains_key(*shard) && !leaving.contains_key(*shard));
             let ending: Vec<Shard> = lost.chain(leaving.keys()).copied().collect();
             // What is still awake after that is fenced by the next owner's epoch.
             let _ = tokio::time::timeout(LONGEST, self.keyed.let_go(&ending)).await;
+            // An owner that was lost may still act on what this one has let go of, and the next one must not have to know.
+            let clear = leaving.keys().map(|shard| self.keyed.owners.clear_at(*shard)).max();
+            tokio::time::sleep(clear.unwrap_or_default().saturating_sub(boottime())).await;
+            self.keyed.owners.let_go(leaving.iter().map(|(shard, epoch)| (*shard, *epoch)));
             self.inventory.release(leaving.clone());
             before = mine;
             loop {
@@ -60,7 +65,8 @@ impl Handover {
         for shard in (0..table.count()).map(Shard) {
             let Some((owner, epoch)) = table.owner(shard) else { continue };
             if owner.incarnation == *self.keyed.owners.me() {
-                let place = if table.next(shard).is_some() { &mut leaving } else { &mut mine };
+                let leaves = table.next(shard).is_some() || self.keyed.owners.has_let_go(shard, epoch);
+                let place = if leaves { &mut leaving } else { &mut mine };
                 place.insert(shard, epoch);
             }
         }

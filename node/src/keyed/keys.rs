@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use dashmap::{DashMap, Entry};
 use lattice_proto::ActorId;
+use lattice_proto::envelope::Seen;
 use lattice_proto::shard::Shard;
 
 use super::activation::{Activation, Parts};
-use super::{Owners, Store};
+use super::{Letters, Owners, Store};
 use crate::engine::{Compiled, Home};
 use crate::replica::{Refusal, Turn};
 
-/// How many are looked at to find one that was not used for long.
+/// How many are looked at, to find one that was not used for long.
 const LOOK_AT: usize = 64;
 
 /// What all keyed actors of this node share. A cheap handle.
@@ -21,6 +22,7 @@ const LOOK_AT: usize = 64;
 pub struct Keyed {
     pub(super) owners: Owners,
     pub(super) store: Store,
+    pub(super) letters: Letters,
     count: Arc<AtomicUsize>,
     /// Activations that may be in memory, of all actors.
     most: usize,
@@ -38,8 +40,8 @@ pub struct Keys {
 
 impl Keyed {
     /// Nothing is awake yet, and no more than `most` will be.
-    pub fn new(owners: Owners, store: Store, most: usize) -> Self {
-        Self { owners, store, count: Arc::default(), most, all: Arc::default() }
+    pub fn new(owners: Owners, store: Store, letters: Letters, most: usize) -> Self {
+        Self { owners, store, letters, count: Arc::default(), most, all: Arc::default() }
     }
 
     /// Makes sure that there is somewhere to keep records.
@@ -137,6 +139,46 @@ impl Keys {
         }
     }
 
+    /// The activation of a key, which is woken if it sleeps; none when it cannot be here at the moment.
+    pub(super) fn awake(&self, actor: &ActorId) -> Option<Arc<Activation>> {
+        let owners = &self.keyed.owners;
+        let key = actor.key.clone()?;
+        let shard = owners.shard(&actor.name, &key)?;
+        let epoch = owners.mine(shard)?;
+        let mut earlier = Vec::new();
+        if !self.activations.contains_key(&key) {
+            if self.keyed.awake() >= self.keyed.most && !self.keyed.make_room() {
+                return None;
+            }
+            earlier = self.keyed.elsewhere(self, actor, &key);
+        }
+        match self.activations.entry(key) {
+            _ if !self.is_open() || owners.mine(shard) != Some(epoch) => None,
+            Entry::Occupied(known) if known.get().epoch > epoch => None,
+            Entry::Occupied(known) if known.get().epoch == epoch && !known.get().is_closed() => {
+                Some(known.get().clone())
+            }
+            Entry::Occupied(mut known) => {
+                let next = self.wake(actor.clone(), shard, epoch, vec![known.get().clone()]);
+                known.insert(next.clone());
+                Some(next)
+            }
+            Entry::Vacant(free) => {
+                self.keyed.count.fetch_add(1, Ordering::Relaxed);
+                let next = self.wake(actor.clone(), shard, epoch, earlier);
+                free.insert(next.clone());
+                Some(next)
+            }
+        }
+    }
+
+    /// What there is of a key, without waking it.
+    pub fn look(&self, actor: &ActorId) -> Seen {
+        let known = actor.key.as_ref().and_then(|key| self.activations.get(key));
+        let awake = known.filter(|activation| !activation.has_ended());
+        awake.map_or_else(Seen::default, |activation| Seen { awake: true, messages: activation.load() })
+    }
+
     fn wake(
         &self,
         actor: ActorId,
@@ -151,6 +193,8 @@ impl Keys {
             compiled: self.compiled.clone(),
             home: self.home.clone(),
             store: self.keyed.store.clone(),
+            owners: self.keyed.owners.clone(),
+            letters: self.keyed.letters.clone(),
             earlier,
         }))
     }

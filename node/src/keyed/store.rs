@@ -1,14 +1,18 @@
 //! The records of keys: claimed, and committed. Each write is a compare-and-set on the key's own subject.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bytes::Bytes;
 use lattice_proto::shard::Shard;
-use lattice_proto::state::{State, WriteId};
+use lattice_proto::state::{Malformed, State, WriteId};
 use lattice_proto::subject::Subjects;
-use lattice_proto::{ActorId, Incarnation};
+use lattice_proto::{ActorId, ActorName, Incarnation};
 
+use super::backoff::Backoff;
 use crate::bus::{Bus, Entry, Error, Fate, Space};
+
+/// The longest pause between tries.
+const LONGEST: Duration = Duration::from_millis(250);
 
 /// How often a claim is built anew because what it was built on was stale.
 const TRIES: u32 = 20;
@@ -28,8 +32,13 @@ pub enum Unclaimed {
     #[error("a later owner has it")]
     Taken,
     /// Its record cannot be read. It is left as it is.
-    #[error("its record in the store cannot be read: {0}")]
-    Damaged(String),
+    #[error("its record in the store cannot be read: {reason}")]
+    Damaged {
+        /// Why not.
+        reason: String,
+        /// Its revision in the store.
+        revision: u64,
+    },
     /// The store did not answer.
     #[error(transparent)]
     Bus(#[from] Error),
@@ -66,7 +75,40 @@ impl Store {
     /// # Errors
     /// When the server cannot be reached or refuses.
     pub async fn ensure(&self) -> Result<(), Error> {
-        self.bus.ensure_states(&self.subjects).await
+        self.bus.ensure_keyed(&self.subjects).await
+    }
+
+    /// The record of a key as it is in the store now; none where there never was one.
+    ///
+    /// # Errors
+    /// When it cannot be read at the moment.
+    pub async fn look(&self, shard: Shard, actor: &ActorId) -> Result<Option<Kept>, Error> {
+        let (space, key) = self.place(shard, actor);
+        let Some(entry) = space.newest(&key).await? else { return Ok(None) };
+        let Some(value) = entry.value else { return Ok(None) };
+        let (size, written_ms) = (value.len(), u64::try_from(entry.stored_ms).unwrap_or(0));
+        let record = State::decode(value).map_err(|error| error.to_string());
+        Ok(Some(Kept { record, written_ms, size }))
+    }
+
+    /// The keys of an actor that have a record, sorted.
+    ///
+    /// # Errors
+    /// When they cannot be listed at the moment.
+    pub async fn keys(&self, actor: &ActorName) -> Result<BTreeSet<ActorId>, Error> {
+        let each = self.bus.states.iter().zip(0..).map(async |(space, partition)| {
+            let subjects = space.keys(&self.subjects.states_of(partition, actor)).await?;
+            let keys = subjects.iter().filter_map(|subject| self.subjects.parse_state(subject).ok());
+            Ok::<_, Error>(keys.map(|(_, key)| key).collect::<Vec<_>>())
+        });
+        let keys = futures::future::try_join_all(each).await?;
+        Ok(keys.into_iter().flatten().collect())
+    }
+
+    fn place(&self, shard: Shard, actor: &ActorId) -> (Space, String) {
+        let key = actor.key.as_deref().unwrap_or_default();
+        let space = self.bus.states[usize::from(shard.partition())].clone();
+        (space, self.subjects.state(shard, &actor.name, key))
     }
 
     /// Claims a key in an epoch: from then on no earlier owner can commit.
@@ -74,13 +116,28 @@ impl Store {
     /// # Errors
     /// Why not.
     pub async fn claim(&self, shard: Shard, actor: &ActorId, epoch: u64) -> Result<Claimed, Unclaimed> {
-        let key = actor.key.as_deref().unwrap_or_default();
-        let key = self.subjects.state(shard, &actor.name, key);
-        let space = self.bus.states[usize::from(shard.partition())].clone();
+        self.claim_over(shard, actor, epoch, None).await
+    }
+
+    /// The same; a record that cannot be read and has this revision is replaced by an empty one.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn claim_over(
+        &self,
+        shard: Shard,
+        actor: &ActorId,
+        epoch: u64,
+        damaged: Option<u64>,
+    ) -> Result<Claimed, Unclaimed> {
+        let (space, key) = self.place(shard, actor);
         let mut entry = space.get(&key).await?;
-        let mut pause = Backoff::new();
+        let mut pause = Backoff::up_to(LONGEST);
         for attempt in 0..TRIES {
             let (sequence, before) = match entry {
+                Some(entry) if damaged == Some(entry.revision) => {
+                    (entry.revision, read(&entry).unwrap_or(None))
+                }
                 Some(entry) => (entry.revision, read(&entry)?),
                 None => (0, None),
             };
@@ -92,9 +149,7 @@ impl Store {
                 Some(before) => {
                     State { epoch, owner: self.me.clone(), writes: before.writes_with(write), ..before }
                 }
-                None => {
-                    State { epoch, revision: 0, owner: self.me.clone(), state: None, writes: vec![write] }
-                }
+                None => State::new(epoch, self.me.clone(), write),
             };
             let claimed = |sequence, record| {
                 let (space, key, me) = (space.clone(), key.clone(), self.me.clone());
@@ -116,10 +171,23 @@ impl Store {
     }
 }
 
+/// A record as it is in the store.
+#[derive(Debug)]
+pub struct Kept {
+    /// What it says; or why it cannot be read.
+    pub record: Result<State, String>,
+    /// When it was written, in milliseconds since 1970 in the time of the NATS server.
+    pub written_ms: u64,
+    /// In bytes.
+    pub size: usize,
+}
+
 /// What a stored record says; none where there is none any more.
 fn read(entry: &Entry) -> Result<Option<State>, Unclaimed> {
     let Some(value) = entry.value.clone() else { return Ok(None) };
-    State::decode(value).map(Some).map_err(|error| Unclaimed::Damaged(error.to_string()))
+    let revision = entry.revision;
+    let damaged = |error: Malformed| Unclaimed::Damaged { reason: error.to_string(), revision };
+    State::decode(value).map(Some).map_err(damaged)
 }
 
 fn write_id() -> WriteId {
@@ -127,25 +195,25 @@ fn write_id() -> WriteId {
 }
 
 impl Claimed {
-    /// What the actor keeps.
-    pub fn state(&self) -> Option<Bytes> {
-        self.record.state.clone()
+    /// The record, as it is stored.
+    pub fn record(&self) -> &State {
+        &self.record
     }
 
-    /// Commits a new state. While NATS is away it waits, and goes on when it is back.
+    /// Commits what is to follow the present record. While NATS is away it waits, and goes on when it is back.
     ///
     /// # Errors
     /// When another owner has the key.
-    pub async fn commit(&mut self, state: Bytes) -> Result<(), Lost> {
-        let mut pause = Backoff::new();
+    pub async fn commit(&mut self, next: State) -> Result<(), Lost> {
+        let mut pause = Backoff::up_to(LONGEST);
         loop {
             let write = write_id();
             let record = State {
                 epoch: self.epoch,
                 revision: self.record.revision + 1,
                 owner: self.me.clone(),
-                state: Some(state.clone()),
                 writes: self.record.writes_with(write),
+                ..next.clone()
             };
             match self.space.write_if(&self.key, record.encode(), self.sequence).await {
                 Fate::Stored(sequence) => {
@@ -168,10 +236,20 @@ impl Claimed {
         }
     }
 
+    /// Claims the key once more: it is still this owner's when that is stored.
+    ///
+    /// # Errors
+    /// When another owner has it.
+    pub async fn confirm(&mut self) -> Result<(), Lost> {
+        let record = self.record.clone();
+        // An id that was never written is never found.
+        self.resolve(write_id(), &record).await.map(|_| ())
+    }
+
     /// Finds out by writing whether a write is stored: a claim on top of what was there before is refused if it is, and if
     /// it is not, keeps it from being stored later. True when it is stored.
     async fn resolve(&mut self, write: WriteId, written: &State) -> Result<bool, Lost> {
-        let mut pause = Backoff::new();
+        let mut pause = Backoff::up_to(LONGEST);
         // The claims of this loop: any of them may be stored without a word.
         let mut claims = Vec::new();
         loop {
@@ -221,22 +299,5 @@ impl Claimed {
                 }
             }
         }
-    }
-}
-
-/// Pauses between tries, each twice as long as the one before up to a bound, with jitter.
-struct Backoff(Duration);
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(5);
-    const LONGEST: Duration = Duration::from_millis(250);
-
-    fn new() -> Self {
-        Self(Self::FIRST)
-    }
-
-    async fn wait(&mut self) {
-        tokio::time::sleep(self.0.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        self.0 = (self.0 * 2).min(Self::LONGEST);
     }
 }

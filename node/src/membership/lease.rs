@@ -23,6 +23,8 @@ pub enum Renewal {
     Kept,
     /// The same, by an earlier renewal whose answer was lost.
     KeptBefore,
+    /// It was gone, and is held again: somebody may have counted on that meanwhile.
+    Retaken,
     /// Somebody else holds it.
     Lost(Lease),
     /// Nobody can say; it is held until it has run out by this node's own clock.
@@ -108,7 +110,7 @@ impl Keeper {
             Some(lease) => Ok(Renewal::Lost(lease)),
             // It expired while NATS could not be reached, and nobody has taken it.
             None => match self.take(entry.map_or(0, |entry| entry.revision)).await {
-                Ok(()) => Ok(Renewal::KeptBefore),
+                Ok(()) => Ok(Renewal::Retaken),
                 Err(Error::Conflict) => Ok(Renewal::Unclear),
                 Err(error) => Err(error),
             },

@@ -9,7 +9,7 @@ use lattice_proto::record::Lease;
 use lattice_proto::subject::{Inbox, Subjects};
 
 use super::lease::holder;
-use super::{Identity, Keeper, RENEW, Renewal, node_key};
+use super::{Fence, Identity, Keeper, RENEW, Renewal, node_key};
 use crate::bus::{self, Bus, LEASE, RequestError};
 use crate::clock::{ServerClock, boottime};
 
@@ -72,21 +72,25 @@ pub async fn take_name(bus: &Bus, subjects: &Subjects, me: &Identity) -> Result<
     }
 }
 
-/// Keeps the name until somebody else has it, whose lease is then returned. Reads the server's clock on the way.
+/// Keeps the name until somebody else has it, whose lease is then returned. Holds the fence open meanwhile, and reads the
+/// server's clock on the way.
 pub async fn keep(
     mut keeper: Keeper,
     bus: Bus,
     me: Identity,
     clock: Arc<ServerClock>,
+    fence: Fence,
     stop: tokio_util::sync::CancellationToken,
 ) -> Option<Lease> {
     let mut tick = tokio::time::interval(RENEW);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut clock_read: Option<tokio::time::Instant> = None;
+    fence.hold(keeper.expires());
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             () = stop.cancelled() => {
+                fence.close();
                 keeper.release().await;
                 return None;
             }
@@ -94,6 +98,7 @@ pub async fn keep(
         let sent = boottime();
         match keeper.renew().await {
             Renewal::Kept => {
+                fence.hold(keeper.expires());
                 if clock_read.is_none_or(|read| read.elapsed() > CLOCK) {
                     let acknowledged = boottime();
                     let key = node_key(&me.name);
@@ -107,8 +112,16 @@ pub async fn keep(
                     }
                 }
             }
-            Renewal::Lost(lease) => return Some(lease),
-            Renewal::KeptBefore | Renewal::Unclear => {}
+            Renewal::KeptBefore => fence.hold(keeper.expires()),
+            Renewal::Retaken => {
+                fence.close();
+                fence.hold(keeper.expires());
+            }
+            Renewal::Lost(lease) => {
+                fence.close();
+                return Some(lease);
+            }
+            Renewal::Unclear => {}
         }
     }
 }

@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use lattice_proto::record::{self, Shards};
+use lattice_proto::subject::Control;
+
 use super::member::{self, Member};
 use crate::Error;
 use crate::bus::Opening;
@@ -41,8 +44,36 @@ pub(super) async fn join(
             Err(taken) => return Err(taken.into()),
         }
     };
+    if let Some(wanted) = parts.shards {
+        match shards(&parts, &mut waiting).await {
+            Some(there) if there != wanted => return Err(Error::Shards { there, wanted }),
+            _ => {}
+        }
+    }
     if let Some((server_version, _)) = parts.bus.control.server() {
         tracing::info!(server_version, "connected to NATS");
     }
     Member::start(parts, keeper, (inboxes, inbox)).await
+}
+
+/// How many shards the lattice was born with; none while it has had no keyed actor yet.
+async fn shards(parts: &member::Parts, waiting: &mut impl FnMut(&str)) -> Option<u16> {
+    let key = parts.subjects.control(&Control::Shards);
+    let mut last = String::new();
+    loop {
+        match parts.bus.decisions.newest(&key).await {
+            Ok(entry) => {
+                let shards = entry.and_then(|entry| record::decode::<Shards>(&entry.value?).ok())?;
+                return Some(shards.count());
+            }
+            Err(error) => {
+                let reason = format!("the number of shards cannot be read: {error}");
+                if reason != last {
+                    waiting(&reason);
+                    last = reason;
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
 }

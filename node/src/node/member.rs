@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lattice_proto::envelope::Suspicion;
 use lattice_proto::record::Lease;
+use lattice_proto::shard::SHARDS;
 use lattice_proto::subject::{Inbox, Subjects};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -17,7 +18,7 @@ use crate::bus::{Bus, Subscription};
 use crate::clock::ServerClock;
 use crate::controller;
 use crate::events::{Events, Writer};
-use crate::membership::{self, Identity, Inventory, Keeper, Leader, ToLeader};
+use crate::membership::{self, Fence, Identity, Inventory, Keeper, Leader, ToLeader};
 use crate::router::{Inboxes, Ingress, Router, Suspicions, Told};
 use crate::telemetry::Counters;
 
@@ -29,11 +30,14 @@ pub(super) struct Parts {
     pub router: Router,
     pub inventory: Inventory,
     pub clock: Arc<ServerClock>,
+    pub fence: Fence,
     pub counters: Counters,
     pub events: Events,
     pub artifacts: Artifacts,
     /// How long an artifact is kept that no revision names.
     pub artifact_grace: Duration,
+    /// How many shards a new lattice gets, where the operator says so.
+    pub shards: Option<u16>,
     /// What is told, to be stored.
     pub tellings: Writer,
     /// Where it is kept who leads.
@@ -87,7 +91,14 @@ impl Member {
         tasks.spawn(membership::follow_leader(bus.clone(), parts.leader_seen));
         tasks.spawn(parts.tellings.run(bus.events.clone(), subjects.clone()));
         let release = CancellationToken::new();
-        let name = tokio::spawn(membership::keep(keeper, bus.clone(), me.clone(), clock, release.clone()));
+        let name = tokio::spawn(membership::keep(
+            keeper,
+            bus.clone(),
+            me.clone(),
+            clock,
+            parts.fence,
+            release.clone(),
+        ));
         let context = controller::Context {
             bus: bus.clone(),
             subjects: subjects.clone(),
@@ -97,6 +108,7 @@ impl Member {
             events,
             artifacts: parts.artifacts,
             artifact_grace: parts.artifact_grace,
+            shards: parts.shards.unwrap_or(SHARDS),
         };
         let lead = CancellationToken::new();
         let leading = tokio::spawn(controller::run(context, parts.told, lead.clone()));

@@ -2,7 +2,8 @@
 //!
 //! Rules, the earlier ones first:
 //! 1. A shard whose owner is lost has another one at once. Each change of the owner raises the epoch.
-//! 2. A shard whose owner lives changes hands only when that owner has let go of it: until then it has a next owner.
+//! 2. A shard whose owner lives changes hands only when that owner has let go of it: until then it has a next owner. What it
+//!    has let go of it never acts on again in that epoch, so if the next owner is lost meanwhile another one gets it.
 //! 3. A shard stays where it is, unless its node is being emptied, or others have too few.
 //! 4. Nodes own shards in proportion to their processors. What follows from that when a node joins is moved a few shards
 //!    at a time.
@@ -57,6 +58,8 @@ struct Place {
     epoch: u64,
     owner: Option<NodeName>,
     next: Option<NodeName>,
+    /// Whether the owner before was lost; where there is none, whether the last one was.
+    lost: bool,
 }
 
 struct Table<'a> {
@@ -77,10 +80,11 @@ impl<'a> Table<'a> {
             let owner = known.owners.get(usize::from(index?))?;
             alive(owner).then(|| owner.name.clone())
         };
-        let place = |owned: &Owned| Place {
-            epoch: owned.epoch,
-            owner: name(owned.owner),
-            next: name(owned.next).filter(|next| candidates[next].open),
+        let place = |owned: &Owned| {
+            let owner = name(owned.owner);
+            let lost = owned.lost || (owned.owner.is_some() && owner.is_none());
+            let next = name(owned.next).filter(|next| candidates[next].open);
+            Place { epoch: owned.epoch, owner, next, lost }
         };
         let mut table = Self {
             candidates,
@@ -130,15 +134,20 @@ impl<'a> Table<'a> {
     fn look_at(&mut self, number: usize, released: &impl Fn(&Owner, Shard) -> Option<u64>) {
         let place = &self.shards[number];
         let shard = Shard(u16::try_from(number).unwrap_or(u16::MAX));
-        let gone = match &place.owner {
-            None => true,
-            Some(owner) => {
-                place.next.is_some() && released(&self.candidates[owner].owner, shard) == Some(place.epoch)
-            }
-        };
+        let owner = place.owner.as_ref().and_then(|owner| self.candidates.get_key_value(owner));
+        let let_go =
+            owner.is_some_and(|(_, candidate)| released(&candidate.owner, shard) == Some(place.epoch));
+        if owner.is_some() && !let_go {
+            return;
+        }
         let place = &mut self.shards[number];
-        if gone && let Some(next) = place.next.take() {
-            (place.owner, place.epoch) = (Some(next), place.epoch + 1);
+        place.lost &= !let_go;
+        match place.next.take() {
+            Some(next) => (place.owner, place.epoch) = (Some(next), place.epoch + 1),
+            None => {
+                place.owner = None;
+                self.lose(owner.map(|(name, _)| name));
+            }
         }
     }
 
@@ -222,6 +231,7 @@ impl<'a> Table<'a> {
             epoch: place.epoch,
             owner: index(&place.owner),
             next: index(&place.next),
+            lost: place.lost,
         };
         let shards = self.shards.iter().map(owned).collect();
         Shards { term, owners, shards }
@@ -254,8 +264,11 @@ mod tests {
     /// Everybody lets go at once of what is to go elsewhere.
     fn settle(mut known: Shards, candidates: &BTreeMap<NodeName, Candidate>) -> Shards {
         for _ in 0..1_000 {
-            let epochs: Vec<u64> = known.shards.iter().map(|owned| owned.epoch).collect();
-            let next = plan(&known, candidates, |_, shard| Some(epochs[usize::from(shard.0)]));
+            let shards = known.shards.clone();
+            let next = plan(&known, candidates, |_, shard| {
+                let owned = &shards[usize::from(shard.0)];
+                owned.next.map(|_| owned.epoch)
+            });
             if next == known {
                 return next;
             }
@@ -300,6 +313,7 @@ mod tests {
             let shard = Shard(number as u16);
             let was_lost = first.owner(shard).unwrap().0.name.as_str() == "c";
             assert_eq!(after.epoch - before.epoch, u64::from(was_lost));
+            assert_eq!(after.lost, was_lost);
             assert!(was_lost || first.owner(shard) == second.owner(shard));
         }
         assert_eq!(counts(&second), [("a".into(), 128), ("b".into(), 128)].into());
@@ -324,7 +338,29 @@ mod tests {
         let second = plan(&first, &nodes, nobody);
         assert_eq!(counts(&second), counts(&first));
         assert_eq!(second.shards.iter().filter(|owned| owned.next.is_some()).count(), 128);
-        assert_eq!(counts(&settle(second, &nodes)), [("b".into(), 256)].into());
+        let last = settle(second, &nodes);
+        assert_eq!(counts(&last), [("b".into(), 256)].into());
+        assert!(last.shards.iter().all(|owned| !owned.lost), "each was let go of");
+    }
+
+    #[test]
+    fn what_was_let_go_of_in_vain_is_given_out_anew() {
+        let mut nodes: BTreeMap<_, _> = [candidate("a", 4), candidate("b", 4)].into();
+        let first = plan(&empty(), &nodes, nobody);
+        let leaving = nodes.get_mut("a").unwrap();
+        (leaving.open, leaving.keeps) = (false, false);
+        let second = plan(&first, &nodes, nobody);
+        // The next owner is lost, and the first one stays after all.
+        nodes.remove("b");
+        let back = nodes.get_mut("a").unwrap();
+        (back.open, back.keeps) = (true, true);
+        let third = plan(&second, &nodes, |_, _| Some(1));
+        assert_eq!(counts(&third), [("a".into(), 256)].into());
+        for (before, after) in first.shards.iter().zip(&third.shards) {
+            assert_eq!(after.epoch, before.epoch + 1);
+            let was_lost = first.owners[usize::from(before.owner.unwrap())].name.as_str() == "b";
+            assert_eq!(after.lost, was_lost);
+        }
     }
 
     proptest! {

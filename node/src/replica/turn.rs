@@ -5,11 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lattice_proto::envelope::{ContentType, Hop, TraceContext};
+use lattice_proto::envelope::{ContentType, Hop, Overwrite, TraceContext};
+use lattice_proto::letter::Stamp;
+use lattice_proto::reminder::Due;
 use lattice_proto::{ActorId, Fault, MessageId, Operation, Ran};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::keyed::Tenure;
 use crate::telemetry::Span;
 
 /// What comes of a turn.
@@ -40,6 +43,8 @@ pub struct TurnContext {
     seen_cancelled: OnceLock<Instant>,
     /// What its calls to others wait for.
     gate: OnceLock<Gate>,
+    /// Without which they are not made.
+    tenure: OnceLock<(Tenure, u64)>,
 }
 
 /// Opens when the state that a turn saw is committed.
@@ -97,6 +102,17 @@ impl TurnContext {
         self.gate.get().cloned()
     }
 
+    /// The guest's calls in this turn count for as long as this holds.
+    pub fn let_out_under(&self, tenure: Tenure, number: u64) {
+        // A turn begins once.
+        let _ = self.tenure.set((tenure, number));
+    }
+
+    /// What its calls count under.
+    pub fn tenure(&self) -> Option<(Tenure, u64)> {
+        self.tenure.get().cloned()
+    }
+
     /// Gives up on the caller's behalf, and tells whether the turn had begun.
     pub fn abandon(&self) -> Ran {
         self.cancelled.cancel();
@@ -126,6 +142,70 @@ pub struct Message {
     pub caller: Option<Arc<str>>,
     /// 1 on the first try.
     pub attempt: u32,
+    /// Why there is this message.
+    pub cause: Cause,
+}
+
+/// Why there is a message.
+#[derive(Debug, Clone)]
+pub enum Cause {
+    /// Somebody waits for the answer.
+    Call,
+    /// A letter, known by this.
+    Letter(Stamp),
+    /// A reminder of the actor's own is due.
+    Reminder(Due),
+    /// Nobody could handle a reminder that is due. What it would have told is the answer, as an encoded letter.
+    Show(Due),
+    /// The same, and what comes after it is to come.
+    Skip(Due),
+    /// Nobody could handle a letter, for this reason: it is to have no effect any more.
+    GiveUp(Stamp, String),
+    /// An operator says what the state of the key is: the payload.
+    Overwrite(Arc<Overwrite>),
+}
+
+/// What a turn says of its reminders once it is committed.
+pub enum Remind {
+    /// This is to be told at a time.
+    Set {
+        /// Chosen by the actor. One of the same id is replaced.
+        id: String,
+        /// When.
+        when: When,
+        /// What is told.
+        operation: Operation,
+        /// The arguments.
+        payload: Bytes,
+        /// How they are written.
+        content_type: ContentType,
+    },
+    /// This is not.
+    Cancel(String),
+}
+
+/// When a reminder is due.
+pub enum When {
+    /// At this time: milliseconds since 1970 in the time of the NATS server.
+    At(u64),
+    /// So many milliseconds after the turn.
+    After(u64),
+    /// The same, and again and again.
+    Every(u64),
+    /// Whenever this pattern says.
+    Cron(String),
+}
+
+/// What a turn sends once it is committed.
+pub struct Outgoing {
+    /// Whom it is for.
+    pub target: ActorId,
+    /// What is told.
+    pub operation: Operation,
+    /// The arguments.
+    pub payload: Bytes,
+    /// How they are written.
+    pub content_type: ContentType,
 }
 
 /// A turn before or in a replica.
@@ -193,6 +273,7 @@ impl Turn {
             called: AtomicBool::new(false),
             seen_cancelled: OnceLock::new(),
             gate: OnceLock::new(),
+            tenure: OnceLock::new(),
         });
         Self { context, message, waiting: Waiting { reply: Some(reply), span, load: None } }
     }

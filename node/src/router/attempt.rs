@@ -1,15 +1,17 @@
 //! One attempt of a call: into a mailbox of this node, or to another node.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lattice_proto::envelope::{Call, Hop, Side, TraceContext};
+use lattice_proto::envelope::{Aim, Call, Hop, Side, TraceContext};
 use lattice_proto::{ActorId, Fault, MessageId, Ran};
 
 use super::search::RETRIES;
 use super::table::Known;
 use super::{Ask, Router};
-use crate::replica::{LocalActor, Message, Pending, Refusal, Respond, Turn};
+use crate::clock::boottime;
+use crate::replica::{Cause, LocalActor, Message, Pending, Refusal, Respond, Turn};
 use crate::telemetry::{Span, Subject};
 
 /// One attempt of a call.
@@ -34,12 +36,20 @@ pub(super) enum Tried {
 
 impl Router {
     pub(super) async fn attempt_here(&self, local: &LocalActor, ask: &Ask, attempt: &Attempt<'_>) -> Tried {
+        if ask.not_after.is_some_and(|not_after| not_after <= boottime()) {
+            return Tried::Done(Err(Fault::Cancelled(Ran::No)));
+        }
+        let cause = match self.cause(&ask.aim, local, &ask.target) {
+            Ok(cause) => cause,
+            Err(answer) => return Tried::Done(answer),
+        };
         let message = Message {
             operation: ask.operation.clone(),
             payload: ask.payload.clone(),
             content_type: ask.content_type.clone(),
             caller: ask.caller.clone(),
             attempt: attempt.number,
+            cause,
         };
         let (sender, answer) = tokio::sync::oneshot::channel();
         let admitted = self
@@ -68,6 +78,24 @@ impl Router {
         }
     }
 
+    /// Why there is a message of this aim; or the answer, where it is not for a mailbox.
+    pub(super) fn cause(
+        &self,
+        aim: &Aim,
+        local: &LocalActor,
+        target: &ActorId,
+    ) -> Result<Cause, Result<Bytes, Fault>> {
+        match aim {
+            Aim::Handle => Ok(Cause::Call),
+            Aim::Overwrite(overwrite) => Ok(Cause::Overwrite(Arc::new(overwrite.clone()))),
+            Aim::Look => Err(match local.keys() {
+                Some(keys) => Ok(keys.look(target).encode()),
+                // Whoever asks has made sure that it is keyed, and a later version is not.
+                None => Err(self.not_here(target)),
+            }),
+        }
+    }
+
     /// A message as a turn of an actor of this node.
     #[allow(
         clippy::too_many_arguments,
@@ -84,7 +112,11 @@ impl Router {
         trace: Option<TraceContext>,
         reply: Respond,
     ) -> Result<Turn, Fault> {
-        let limit = local.home.settings.limits.payload.0;
+        let settings = &local.home.settings;
+        let limit = match (&message.cause, settings.kind.keyed()) {
+            (Cause::Overwrite(_), Some(keyed)) => keyed.state.0,
+            _ => settings.limits.payload.0,
+        };
         let size = message.payload.len() as u64;
         if size > limit {
             return Err(Fault::TooLarge { limit, size, ran: Ran::No });
@@ -132,15 +164,18 @@ impl Router {
         shared.counters.calls_remote();
         let target = &known.targets[index];
         let remaining = ask.deadline.saturating_duration_since(Instant::now());
-        let deadline_ms =
-            shared.clock.now_ms().saturating_add(i64::try_from(remaining.as_millis()).unwrap_or(i64::MAX));
+        let not_after_ms = match ask.not_after.map(|not_after| not_after.saturating_sub(boottime())) {
+            None => None,
+            Some(Duration::ZERO) => return Tried::Done(Err(Fault::Cancelled(Ran::No))),
+            Some(left) => Some(shared.clock.in_ms(left)),
+        };
         let call = Call {
             id: attempt.id.clone(),
             target: ask.target.clone(),
             operation: ask.operation.clone(),
             payload: ask.payload.clone(),
             content_type: ask.content_type.clone(),
-            deadline_ms: u64::try_from(deadline_ms).unwrap_or(0),
+            deadline_ms: shared.clock.in_ms(remaining),
             remaining,
             retry_budget: RETRIES.saturating_sub(attempt.number.saturating_sub(1)),
             chain: ask.chain.clone(),
@@ -148,11 +183,19 @@ impl Router {
             attempt: attempt.number,
             caller: ask.caller.as_deref().and_then(|caller| caller.parse().ok()),
             side: attempt.side,
+            not_after_ms,
+            aim: ask.aim.clone(),
         };
         let entry = call.encode();
         drop(call);
-        match target.peer.call(entry, &ask.target, ask.deadline, &target.load).await {
+        let answer = match target.peer.call(entry, &ask.target, ask.deadline, &target.load).await {
+            Ok(answer) => answer,
+            Err(reason) => return Tried::Refused(Fault::NoReplica(reason.to_owned())),
+        };
+        match answer {
             Ok(payload) => Tried::Done(Ok(payload)),
+            // The owner of a key says why the key does not wake, and nobody else can tell better.
+            Err(fault @ Fault::NoReplica(_)) if ask.target.key.is_some() => Tried::Done(Err(fault)),
             Err(fault @ (Fault::NotHere { .. } | Fault::Overloaded(_) | Fault::NoReplica(_))) => {
                 Tried::Refused(fault)
             }

@@ -151,15 +151,29 @@ impl Inboxes {
             shared.counters.expired();
             Fault::Deadline(Ran::No)
         })?;
+        // Whoever asks may be somebody's successor by now.
+        let now_ms = u64::try_from(shared.clock.now_ms()).unwrap_or(u64::MAX);
+        if call.not_after_ms.is_some_and(|not_after| not_after <= now_ms) {
+            shared.counters.expired();
+            return Err(Fault::Cancelled(Ran::No));
+        }
         let local = shared.local.on(&call.target.name, call.side);
         let local = local.ok_or_else(|| self.router.not_here(&call.target))?;
         check_key(&call.target, &call.chain, local.keys().is_some())?;
+        let cause = match self.router.cause(&call.aim, &local, &call.target) {
+            Ok(cause) => cause,
+            Err(outcome) => {
+                peer.post.reply(Reply { number, outcome, load: 0 }.encode());
+                return Ok(());
+            }
+        };
         let message = Message {
             operation: call.operation,
             payload: call.payload,
             content_type: call.content_type,
             caller: call.caller.map(|caller| caller.shared()),
             attempt: call.attempt,
+            cause,
         };
         let room = self.router.room(&call.target, message.payload.len())?;
         let unanswered = self.peers.tasks().token();

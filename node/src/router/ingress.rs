@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lattice_proto::envelope::{ContentType, TraceContext};
+use lattice_proto::envelope::{Aim, ContentType, TraceContext};
 use lattice_proto::manifest::Ingress as Way;
 use lattice_proto::{ActorName, Fault};
 use tokio::sync::Semaphore;
@@ -122,6 +122,7 @@ async fn handle(router: &Router, message: Arrived) -> Result<Bytes, Fault> {
     let caller = Some(lattice_proto::id::EXTERNAL.into());
     router
         .call(Ask {
+            id: None,
             target,
             operation,
             payload: message.payload,
@@ -130,6 +131,8 @@ async fn handle(router: &Router, message: Arrived) -> Result<Bytes, Fault> {
             caller,
             chain: vec![],
             trace,
+            not_after: None,
+            aim: Aim::Handle,
         })
         .await
 }

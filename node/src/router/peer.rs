@@ -20,7 +20,7 @@ use lattice_proto::{ActorId, Fault, Incarnation};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::post::{Post, Sorting};
+use super::post::{Post, Sorting, Unposted};
 use crate::bus::{Connection, RequestError};
 use crate::telemetry::Counters;
 
@@ -184,17 +184,25 @@ impl Peer {
     }
 
     /// Sends one attempt, encoded, and waits for its reply. Dropping the future cancels the call.
+    ///
+    /// # Errors
+    /// Why it never got there; whatever comes from there is an answer.
     pub(super) async fn call(
         &self,
         call: Entry,
         target: &ActorId,
         deadline: Instant,
         load: &AtomicU32,
-    ) -> Result<Bytes, Fault> {
-        let mut posted = self.post.call(call, target.name.as_str())?;
+    ) -> Result<Result<Bytes, Fault>, &'static str> {
+        let mut posted = match self.post.call(call, target.name.as_str()) {
+            Ok(posted) => posted,
+            Err(Unposted::Unreachable(reason)) => return Err(reason),
+            Err(Unposted::Refused(fault)) => return Ok(Err(fault)),
+        };
         let delivered = tokio::time::timeout_at((deadline + SLACK).into(), posted.delivered()).await;
         match delivered {
-            Ok(Some(Reply { outcome, load: now, .. })) => {
+            Ok(Some(Err(reason))) => Err(reason),
+            Ok(Some(Ok(Reply { outcome, load: now, .. }))) => {
                 // A refusal comes from before a mailbox, and knows nothing of what waits in it.
                 if now > 0 || outcome.is_ok() {
                     load.store(now, Ordering::Relaxed);
@@ -202,10 +210,10 @@ impl Peer {
                 if outcome.is_ok() {
                     self.avoided_until.store(0, Ordering::Relaxed);
                 }
-                outcome
+                Ok(outcome)
             }
-            Ok(None) => Err(Fault::Unknown("the node that had the message stopped answering".to_owned())),
-            Err(_) => Err(Fault::Deadline(posted.give_up())),
+            Ok(None) => Ok(Err(Fault::Unknown("the node that had the message stopped answering".to_owned()))),
+            Err(_) => Ok(Err(Fault::Deadline(posted.give_up()))),
         }
     }
 

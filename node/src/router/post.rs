@@ -46,8 +46,19 @@ const GONE: &str = "the node that ran it is gone";
 
 const UNREACHABLE: &str = "it runs on other nodes, and NATS cannot be reached at the moment";
 
-/// What comes of a call that was posted; none when its fate is not known.
-pub(super) type Delivery = oneshot::Receiver<Reply>;
+/// What comes of a call that was posted: a reply, or why it never got there.
+pub(super) type Delivered = Result<Reply, &'static str>;
+
+/// Where that comes; none when the call's fate is not known.
+type Delivery = oneshot::Receiver<Delivered>;
+
+/// Why a call is not in the post.
+pub(super) enum Unposted {
+    /// It cannot get there at the moment.
+    Unreachable(&'static str),
+    /// It may not go.
+    Refused(Fault),
+}
 
 /// What all posts of a node share.
 pub(super) struct Sorting {
@@ -81,7 +92,7 @@ struct State {
     /// Not sent yet. Bounded with `waiting`, by [`MAX_WAITING`].
     calls: VecDeque<Outgoing>,
     /// Sent, by number.
-    waiting: HashMap<u64, oneshot::Sender<Reply>>,
+    waiting: HashMap<u64, oneshot::Sender<Delivered>>,
     /// Not sent yet. One for each call that arrived, so that what bounds it is the other node's own [`MAX_WAITING`].
     replies: VecDeque<Entry>,
     /// Not sent yet. Bounded by the calls that were sent.
@@ -104,7 +115,7 @@ enum Sending {
 
 struct Outgoing {
     call: Entry,
-    reply: oneshot::Sender<Reply>,
+    reply: oneshot::Sender<Delivered>,
     number: Arc<AtomicU64>,
 }
 
@@ -137,16 +148,18 @@ impl Post {
     ///
     /// # Errors
     /// When there is no connection, it is larger than any message may be, or too many wait already.
-    pub fn call(&self, call: Entry, actor: &str) -> Result<Posted<'_>, Fault> {
+    pub fn call(&self, call: Entry, actor: &str) -> Result<Posted<'_>, Unposted> {
         if !self.shared.sorting.bus.is_up() {
-            return Err(Fault::NoReplica(UNREACHABLE.to_owned()));
+            return Err(Unposted::Unreachable(UNREACHABLE));
         }
-        self.fits(&call).map_err(|(limit, size)| Fault::TooLarge { limit, size, ran: Ran::No })?;
+        let too_large = |(limit, size)| Unposted::Refused(Fault::TooLarge { limit, size, ran: Ran::No });
+        self.fits(&call).map_err(too_large)?;
         let (reply, delivery) = oneshot::channel();
         let number = Arc::<AtomicU64>::default();
         let mut state = self.state();
         if state.calls.len() + state.waiting.len() >= MAX_WAITING {
-            return Err(Fault::Overloaded(format!("{actor} (too many calls wait for its node)")));
+            let hint = format!("{actor} (too many calls wait for its node)");
+            return Err(Unposted::Refused(Fault::Overloaded(hint)));
         }
         state.calls.push_back(Outgoing { call, reply, number: number.clone() });
         self.send_soon(state);
@@ -168,22 +181,25 @@ impl Post {
 
     /// Hands replies that arrived to those who wait for them.
     pub fn deliver(&self, replies: impl Iterator<Item = Reply>) {
-        let replies: Vec<Reply> = replies.collect();
-        let delivered: Vec<_> = {
-            let mut state = self.state();
-            let waiting = |reply: Reply| state.waiting.remove(&reply.number).map(|waiting| (waiting, reply));
-            replies.into_iter().filter_map(waiting).collect()
-        };
-        for (waiting, reply) in delivered {
-            // Whoever gave up meanwhile reads nothing.
-            let _ = waiting.send(reply);
-        }
+        self.hand_over(replies.map(|reply| (reply.number, Ok(reply))));
     }
 
     /// Tells calls that nobody got them.
     pub fn return_to_sender(&self, refused: &Refused) {
-        let gone = |number| Reply { number, outcome: Err(Fault::NoReplica(GONE.to_owned())), load: 0 };
-        self.deliver((refused.first..refused.first + refused.count).map(gone));
+        self.hand_over((refused.first..refused.first + refused.count).map(|number| (number, Err(GONE))));
+    }
+
+    fn hand_over(&self, all: impl Iterator<Item = (u64, Delivered)>) {
+        let all: Vec<_> = all.collect();
+        let delivered: Vec<_> = {
+            let mut state = self.state();
+            let waiting = |(number, delivered)| Some((state.waiting.remove(&number)?, delivered));
+            all.into_iter().filter_map(waiting).collect()
+        };
+        for (waiting, delivered) in delivered {
+            // Whoever gave up meanwhile reads nothing.
+            let _ = waiting.send(delivered);
+        }
     }
 
     /// Gives up on all calls: the node is lost. Those that were sent may have run.
@@ -276,8 +292,7 @@ impl Post {
 
     /// These have their numbers, and did not go out: there is no connection.
     fn never_sent(&self, numbers: std::ops::Range<u64>) {
-        let back = |number| Reply { number, outcome: Err(Fault::NoReplica(UNREACHABLE.to_owned())), load: 0 };
-        self.deliver(numbers.map(back));
+        self.hand_over(numbers.map(|number| (number, Err(UNREACHABLE))));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -324,9 +339,8 @@ impl State {
 }
 
 impl Outgoing {
-    fn never_sent(self, reason: &str) {
-        let outcome = Err(Fault::NoReplica(reason.to_owned()));
-        let _ = self.reply.send(Reply { number: 0, outcome, load: 0 });
+    fn never_sent(self, reason: &'static str) {
+        let _ = self.reply.send(Err(reason));
     }
 }
 
@@ -361,7 +375,7 @@ impl Posted<'_> {
     }
 
     /// Waits for the reply; none when the node was lost. Cancel safe.
-    pub async fn delivered(&mut self) -> Option<Reply> {
+    pub async fn delivered(&mut self) -> Option<Delivered> {
         let delivered = (&mut self.delivery).await;
         self.done = true;
         delivered.ok()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::aim::Aim;
 use super::{
     ContentType, Entry, MAX_TOGETHER, Malformed, TraceContext, VERSION, check_version, decode, entry, parse,
     wire,
@@ -65,6 +66,11 @@ pub struct Call {
     pub caller: Option<ActorId>,
     /// Which version is to take it.
     pub side: Side,
+    /// When nobody may take it any more, in milliseconds since 1970 in the time of the NATS server: it comes from an actor
+    /// that may have another owner by then.
+    pub not_after_ms: Option<u64>,
+    /// What is to be done with it.
+    pub aim: Aim,
 }
 
 /// Which versions of an actor a call is for, while one of them is tried with a part of the calls.
@@ -156,6 +162,8 @@ impl Call {
                 Side::Only(version) => Some(wire::call::Version::OnlyVersion(version)),
                 Side::Not(version) => Some(wire::call::Version::NotVersion(version)),
             },
+            not_after_ms: self.not_after_ms,
+            aim: self.aim.to_wire(),
         };
         Entry::with_payload(&message, PAYLOAD, self.payload.clone())
     }
@@ -197,6 +205,8 @@ impl Call {
                 Some(wire::call::Version::OnlyVersion(version)) => Side::Only(version),
                 Some(wire::call::Version::NotVersion(version)) => Side::Not(version),
             },
+            not_after_ms: message.not_after_ms,
+            aim: Aim::from_wire(message.aim)?,
         })
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::fault::{Fault, Ran, Rejection};
 use crate::id::MessageId;
+use crate::reminder::{MAX_REMINDERS, Reminder, Repeat};
 
 fn call() -> Call {
     Call {
@@ -26,6 +27,8 @@ fn call() -> Call {
         attempt: 2,
         caller: Some("storefront".parse().unwrap()),
         side: Side::Not(3),
+        not_after_ms: Some(1_700_000_001_000),
+        aim: Aim::Handle,
     }
 }
 
@@ -34,6 +37,44 @@ fn calls_round_trip() {
     let call = call();
     assert!(call.trace.is_some());
     assert_eq!(Call::decode(call.encode().to_bytes()), Ok(call));
+}
+
+#[test]
+fn what_operators_want_of_a_key_survives_the_wire() {
+    let reminder = Reminder {
+        id: "expire".into(),
+        generation: 0,
+        due_ms: 9,
+        repeat: Repeat::Every(1_000),
+        operation: "expire".parse().unwrap(),
+        payload: Bytes::from_static(b"{}"),
+        content_type: ContentType::Json,
+        armed: false,
+    };
+    let aims = [
+        Aim::Look,
+        Aim::Overwrite(Overwrite::default()),
+        Aim::Overwrite(Overwrite { delete: true, if_revision: Some(0), reminders: None }),
+        Aim::Overwrite(Overwrite {
+            delete: false,
+            if_revision: None,
+            reminders: Some(vec![reminder.clone()]),
+        }),
+    ];
+    for aim in aims {
+        let call = Call { aim, ..call() };
+        assert_eq!(Call::decode(call.encode().to_bytes()), Ok(call));
+    }
+    let too_many = Overwrite { reminders: Some(vec![reminder; MAX_REMINDERS + 1]), ..Overwrite::default() };
+    let call = Call { aim: Aim::Overwrite(too_many), ..call() };
+    assert!(matches!(
+        Call::decode(call.encode().to_bytes()),
+        Err(Malformed::Field { field: "reminders", .. })
+    ));
+
+    let seen = Seen { awake: true, messages: 3 };
+    assert_eq!(Seen::decode(seen.encode()), Ok(seen));
+    assert!(Seen::decode(Bytes::new()).is_err(), "a node that knows no such question answers something else");
 }
 
 #[test]

@@ -9,10 +9,13 @@
     reason = "a benchmark that cannot go on has nothing better to do than to say where"
 )]
 
+mod bare_jetstream;
 mod bare_nats;
 mod bare_wasm;
 mod control;
 mod figure;
+mod keyed;
+mod keyed_failover;
 mod leases;
 mod local;
 mod planning;
@@ -35,10 +38,11 @@ struct Options {
     /// Where the JSON goes
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
-    /// Only this group of figures: local, remote, replica, planning, leases or control
+    /// Only the groups of figures whose names contain this: local, remote, replica, keyed, planning, leases, control,
+    /// keyed-failover
     #[arg(long)]
     only: Option<String>,
-    /// Nodes that are killed, and as many that are stopped, to measure failover
+    /// Nodes that are killed, and as many that are stopped and cut off, to measure failover
     #[arg(long, default_value_t = 30)]
     kills: usize,
     #[command(subcommand)]
@@ -53,6 +57,9 @@ enum Command {
     /// The asking process of the raw NATS floor; the benchmark starts it by itself
     #[command(hide = true)]
     Ask { url: String, subject: String, n: u32, at_once: u32, bytes: usize },
+    /// The process of the raw JetStream floor; the benchmark starts it by itself
+    #[command(hide = true)]
+    Write { url: String, prefix: String, n: u32, keys: u32 },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -64,6 +71,9 @@ fn main() -> anyhow::Result<()> {
             Some(Command::Respond { url, subject }) => bare_nats::respond(&url, subject).await,
             Some(Command::Ask { url, subject, n, at_once, bytes }) => {
                 bare_nats::ask(&url, subject, n, at_once, bytes).await
+            }
+            Some(Command::Write { url, prefix, n, keys }) => {
+                bare_jetstream::write(&url, &prefix, n, keys).await
             }
             None => measure(&options).await,
         }
@@ -83,6 +93,11 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
         figures.extend(replica::measure(options.runs).await?);
     }
     let mut samples: Vec<Sample> = Vec::new();
+    if wanted("keyed") {
+        let (kept, told) = keyed::measure(options.runs).await?;
+        figures.extend(kept);
+        samples.extend(told);
+    }
     if wanted("planning") {
         samples.extend(planning::measure(options.runs)?);
     }
@@ -91,6 +106,9 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     }
     if wanted("control") {
         samples.extend(control::measure(options.kills).await?);
+    }
+    if wanted("keyed-failover") {
+        samples.extend(keyed_failover::measure(options.kills).await?);
     }
     if !figures.is_empty() {
         println!("{}", figure::table(&figures));

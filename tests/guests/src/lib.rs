@@ -157,6 +157,36 @@ impl Misfit {
         Ok(replies)
     }
 
+    /// Calls an operation without arguments `n` times, `at_once` at any time, over so many keys of a keyed actor from the
+    /// first on, and counts the replies.
+    #[allow(clippy::too_many_arguments, reason = "each is one of its arguments by name")]
+    async fn storm_keys(
+        &self,
+        ctx: &Context,
+        to: String,
+        operation: String,
+        first: u32,
+        keys: u32,
+        n: u32,
+        at_once: u32,
+    ) -> Result<u32> {
+        let (at_once, keys) = (at_once.max(1), keys.max(1));
+        let lanes = (0..at_once).map(async |lane| {
+            let mut replies = 0;
+            for turn in (lane..n).step_by(at_once as usize) {
+                let key = format!("{to}/k{}", first + turn % keys);
+                ctx.call::<u64>(key.as_str(), &operation, &Value::Null).await?;
+                replies += 1;
+            }
+            Result::<u32>::Ok(replies)
+        });
+        let mut replies = 0;
+        for lane in join_all(lanes).await {
+            replies += lane?;
+        }
+        Ok(replies)
+    }
+
     /// Tells what this turn knows of itself.
     async fn who(&self, ctx: &Context) -> Result<Who> {
         Ok(Who {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Lattice;
 use super::node::{self, Node, Settings};
-use crate::NatsServer;
+use crate::{NatsServer, Relay};
 
 /// All nodes must see each other by then.
 const JOIN_BOUND: Duration = Duration::from_secs(30);
@@ -18,6 +18,7 @@ pub struct Builder {
     env: BTreeMap<String, String>,
     args: Vec<String>,
     nats: Option<NatsServer>,
+    cluster: usize,
     id: Option<String>,
 }
 
@@ -26,6 +27,9 @@ struct Plan {
     program: PathBuf,
     name: String,
     labels: Vec<String>,
+    env: BTreeMap<String, String>,
+    /// Whether its way to NATS can be cut.
+    apart: bool,
 }
 
 impl Builder {
@@ -36,12 +40,15 @@ impl Builder {
             program: program(index),
             name: format!("node-{index}"),
             labels: Vec::new(),
+            env: BTreeMap::new(),
+            apart: false,
         };
         Self {
             nodes: (0..nodes).map(plan).collect(),
             env: BTreeMap::new(),
             args: Vec::new(),
             nats: None,
+            cluster: 1,
             id: None,
         }
     }
@@ -67,6 +74,24 @@ impl Builder {
     /// Sets a variable for all nodes.
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.env.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sets a variable for one node.
+    pub fn env_of(mut self, node: usize, key: &str, value: &str) -> Self {
+        self.nodes[node].env.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Lets one node reach NATS over links that [`Lattice::cut`] cuts.
+    pub fn apart(mut self, node: usize) -> Self {
+        self.nodes[node].apart = true;
+        self
+    }
+
+    /// Uses a cluster of so many servers, each of which keeps everything.
+    pub fn cluster(mut self, servers: usize) -> Self {
+        self.cluster = servers;
         self
     }
 
@@ -97,36 +122,66 @@ impl Builder {
 
     /// Starts everything, and returns when each node has said that it is ready.
     pub async fn start_apart(mut self) -> Lattice {
-        let nats = match self.nats.take() {
-            Some(nats) => nats,
-            None => NatsServer::start().await,
+        let (nats, others) = match self.nats.take() {
+            Some(nats) => (nats, Vec::new()),
+            None if self.cluster > 1 => {
+                let mut servers = NatsServer::start_cluster(self.cluster).await;
+                (servers.remove(0), servers)
+            }
+            None => (NatsServer::start().await, Vec::new()),
         };
-        let (id, folder, settings) = self.prepare(&nats);
+        let servers: Vec<&NatsServer> = std::iter::once(&nats).chain(&others).collect();
+        let links = self.nodes.iter().map(async |plan| {
+            let to = if plan.apart { servers.as_slice() } else { &[] };
+            futures::future::join_all(to.iter().map(|server| Relay::to(server))).await
+        });
+        let links: Vec<Vec<Relay>> = futures::future::join_all(links).await;
+        let (id, folder, settings) = self.prepare(&servers, &links);
         let nodes = futures::future::join_all(settings.into_iter().map(Node::start)).await;
-        Lattice { nodes, nats, id, folder }
+        Lattice { nodes, nats, others, links, id, folder }
     }
 
     /// Starts the nodes without waiting for anything; [`Node::wait_until_ready`] does that.
     pub fn spawn(mut self) -> Lattice {
         let nats = self.nats.take().unwrap_or_else(NatsServer::stopped);
-        let (id, folder, settings) = self.prepare(&nats);
+        let (id, folder, settings) = self.prepare(&[&nats], &[]);
         let nodes = settings.into_iter().map(Node::spawn).collect();
-        Lattice { nodes, nats, id, folder }
+        Lattice { nodes, nats, others: Vec::new(), links: Vec::new(), id, folder }
     }
 
-    fn prepare(self, nats: &NatsServer) -> (String, tempfile::TempDir, Vec<Settings>) {
+    fn prepare(
+        self,
+        servers: &[&NatsServer],
+        links: &[Vec<Relay>],
+    ) -> (String, tempfile::TempDir, Vec<Settings>) {
         let id = self.id.unwrap_or_else(|| format!("test-{}", uuid::Uuid::new_v4().simple()));
         let folder = tempfile::Builder::new().prefix("lattice-nodes-").tempdir().unwrap();
-        let settings = self.nodes.iter().map(|plan| Settings {
-            program: plan.program.clone(),
-            folder: folder.path().join(&plan.name),
-            name: plan.name.clone(),
-            labels: plan.labels.clone(),
-            lattice: id.clone(),
-            nats: Some(nats.url()),
-            listen: "127.0.0.1:0".to_owned(),
-            env: self.env.clone(),
-            args: self.args.clone(),
+        let mut args = self.args;
+        if servers.len() > 1 {
+            let config = folder.path().join("lattice.toml");
+            std::fs::write(&config, format!("nats_replicas = {}\n", servers.len())).unwrap();
+            args.extend(["--config".to_owned(), config.to_str().unwrap().to_owned()]);
+        }
+        let direct = servers.iter().map(|server| server.url()).collect::<Vec<_>>().join(",");
+        let settings = self.nodes.iter().enumerate().map(|(index, plan)| {
+            let links = links.get(index).map_or(&[][..], Vec::as_slice);
+            let nats = match links {
+                [] => direct.clone(),
+                links => links.iter().map(Relay::url).collect::<Vec<_>>().join(","),
+            };
+            let mut env = self.env.clone();
+            env.extend(plan.env.clone());
+            Settings {
+                program: plan.program.clone(),
+                folder: folder.path().join(&plan.name),
+                name: plan.name.clone(),
+                labels: plan.labels.clone(),
+                lattice: id.clone(),
+                nats: Some(nats),
+                listen: "127.0.0.1:0".to_owned(),
+                env,
+                args: args.clone(),
+            }
         });
         let settings = settings.collect();
         (id, folder, settings)

@@ -35,7 +35,7 @@ impl Held {
                         sender.send_replace(Duration::ZERO);
                         return;
                     }
-                    Renewal::Kept | Renewal::KeptBefore | Renewal::Unclear => {
+                    Renewal::Kept | Renewal::KeptBefore | Renewal::Retaken | Renewal::Unclear => {
                         sender.send_replace(keeper.expires());
                     }
                 }

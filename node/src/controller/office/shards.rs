@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use lattice_proto::manifest::{Kind, Placement};
 use lattice_proto::record::{self, NodeState, Owned, Owner, Shards};
-use lattice_proto::shard::SHARDS;
 use lattice_proto::subject::Control;
 use lattice_proto::{ActorName, NodeName};
 
@@ -15,6 +14,7 @@ use super::Office;
 use super::entry::Decision;
 use crate::bus::{Error, Guard};
 use crate::controller::reconcile::Seen;
+use crate::membership::{holder, node_key};
 use crate::placement::fits;
 use crate::placement::shards::{Candidate, plan};
 
@@ -28,7 +28,10 @@ impl Office<'_> {
         let key = self.subjects.control(&Control::Shards);
         let stored = match self.decisions.get(&key).map(|stored| &stored.value) {
             Some(Decision::Shards(shards)) => shards.clone(),
-            _ => Shards { shards: vec![Owned::default(); usize::from(SHARDS)], ..Shards::default() },
+            _ => {
+                let count = usize::from(self.context.shards);
+                Shards { shards: vec![Owned::default(); count], ..Shards::default() }
+            }
         };
         // What this leader tried to write last may be stored, whether its echo has come or not, so it is built on: an epoch
         // is given out once.
@@ -42,11 +45,29 @@ impl Office<'_> {
         if next.owners == known.owners && next.shards == known.shards && !self.shards_unsure {
             return Ok(());
         }
+        self.end_leases(&known, &next).await?;
         (self.shards, self.shards_unsure) = (Some(next.clone()), true);
         let term = self.subjects.control(&Control::Term);
         let guard = Guard { key: &term, revision: self.term_revision };
         self.context.bus.decisions.put_guarded(&guard, &key, record::encode(&next)).await?;
         self.shards_unsure = false;
+        Ok(())
+    }
+
+    /// Takes the leases of owners that own nothing any more although they let go of nothing: one that lives all the same
+    /// finds its lease gone, and acts on nothing before it has looked who owns what.
+    async fn end_leases(&self, known: &Shards, next: &Shards) -> Result<(), Error> {
+        for owner in known.owners.iter().filter(|owner| !next.owners.contains(owner)) {
+            let (leases, key) = (&self.context.bus.leases, node_key(&owner.name));
+            let entry = leases.newest(&key).await?;
+            let Some(entry) = entry.filter(|entry| {
+                holder(Some(entry)).is_some_and(|lease| lease.incarnation == owner.incarnation)
+            }) else {
+                continue;
+            };
+            // Where it was renewed this very moment, all is looked at once more.
+            leases.remove_if(&key, entry.revision).await?;
+        }
         Ok(())
     }
 

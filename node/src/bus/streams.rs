@@ -1,0 +1,182 @@
+//! The streams and buckets of a lattice: what each keeps, and how much of it. What is missing is created, and what is there
+//! is left as it is, since an operator may have given it more copies or another place.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use lattice_proto::shard::PARTITIONS;
+use lattice_proto::subject::Subjects;
+
+use super::{Bus, Error, LEASE};
+use crate::causes::full;
+
+/// The server's marker for an expired lease lives this long, which is the shortest that it allows.
+const MARKER: Duration = Duration::from_secs(1);
+
+/// Records are small; a larger one is a mistake. Assignments list every actor of a node with its settings.
+const MAX_RECORD: i32 = 8 << 20;
+
+/// How long events are kept: whoever looks the next morning still finds what happened at night.
+const EVENTS_KEPT: Duration = Duration::from_hours(24);
+
+/// How many events are kept at most; the oldest make room.
+const MAX_EVENTS: i64 = 10_000;
+
+/// How many bytes they have together at most: so many of the usual ones fit in several times.
+const MAX_EVENT_BYTES: i64 = 16 << 20;
+
+/// The largest event with its headers, in bytes: twice its longest text, which JSON escapes, and room for the rest.
+const MAX_EVENT: i32 = 4 << 10;
+
+/// Letters that may wait for one key; whoever sends more is told that there are too many.
+const LETTERS_PER_KEY: i64 = 1_000;
+
+/// Letters that may wait for one replicated actor.
+const LETTERS_PER_ACTOR: i64 = 1_000;
+
+/// How many letters are kept that nobody could handle.
+const MAX_DEAD: i64 = 10_000;
+
+/// How many bytes they have together at most.
+const MAX_DEAD_BYTES: i64 = 64 << 20;
+
+/// A stream from which each letter is taken once, and which refuses what it has no room for.
+fn letters() -> jetstream::stream::Config {
+    jetstream::stream::Config {
+        retention: jetstream::stream::RetentionPolicy::WorkQueue,
+        discard: jetstream::stream::DiscardPolicy::New,
+        discard_new_per_subject: true,
+        ..Default::default()
+    }
+}
+
+impl Bus {
+    /// Creates the streams of what keyed actors keep and of the letters for them, where they are missing.
+    pub async fn ensure_keyed(&self, subjects: &Subjects) -> Result<(), Error> {
+        let each = (0..PARTITIONS).map(async |partition| {
+            let state = jetstream::stream::Config {
+                name: subjects.state_stream(partition),
+                subjects: vec![subjects.state_filter(partition)],
+                max_messages_per_subject: 1,
+                allow_direct: true,
+                ..Default::default()
+            };
+            self.ensure_stream(state).await?;
+            let mail = jetstream::stream::Config {
+                name: subjects.mail_stream(partition),
+                subjects: subjects.mail_filters(partition).into(),
+                max_messages_per_subject: LETTERS_PER_KEY,
+                ..letters()
+            };
+            self.ensure_stream(mail).await
+        });
+        futures::future::try_join_all(each).await?;
+        self.ensure_stream(jetstream::stream::Config {
+            name: subjects.reminders_stream(),
+            subjects: subjects.reminder_filters().into(),
+            retention: jetstream::stream::RetentionPolicy::WorkQueue,
+            // The server refuses schedules where it is to refuse what there is no room for.
+            discard: jetstream::stream::DiscardPolicy::Old,
+            max_messages_per_subject: 1,
+            allow_message_schedules: true,
+            allow_direct: true,
+            ..Default::default()
+        })
+        .await
+    }
+
+    /// Creates a stream if it is missing. What is there is left as it is.
+    async fn ensure_stream(&self, config: jetstream::stream::Config) -> Result<(), Error> {
+        let context = self.control.jetstream()?;
+        if context.get_stream(&config.name).await.is_ok() {
+            return Ok(());
+        }
+        let name = config.name.clone();
+        let made =
+            context.create_stream(jetstream::stream::Config { num_replicas: self.copies, ..config }).await;
+        made.map(drop)
+            .map_err(|error| Error::failed("creating a stream", format!("{name}: {}", full(&error))))
+    }
+
+    /// Creates what is missing. Two nodes that do so at once ask for the same and both succeed.
+    pub async fn ensure(&self, subjects: &Subjects) -> Result<(), Error> {
+        use jetstream::kv::Config;
+        use jetstream::stream::StorageType;
+        let (source, destination) = subjects.route_republish();
+        let context = self.control.jetstream()?;
+        let buckets = [
+            Config {
+                bucket: subjects.leases_bucket(),
+                storage: StorageType::Memory,
+                max_age: LEASE,
+                limit_markers: Some(MARKER),
+                history: 1,
+                num_replicas: self.copies,
+                ..Default::default()
+            },
+            Config {
+                bucket: subjects.nodes_bucket(),
+                history: 1,
+                num_replicas: self.copies,
+                max_value_size: MAX_RECORD,
+                ..Default::default()
+            },
+            Config {
+                bucket: subjects.routes_bucket(),
+                history: 1,
+                num_replicas: self.copies,
+                max_value_size: MAX_RECORD,
+                republish: Some(jetstream::stream::Republish { source, destination, headers_only: false }),
+                ..Default::default()
+            },
+        ];
+        for config in buckets {
+            // What is there is left as it is: an operator may have given it more copies or another place.
+            if context.get_key_value(&config.bucket).await.is_ok() {
+                continue;
+            }
+            let made = context.create_key_value(config).await;
+            made.map_err(|error| Error::failed("creating a bucket", full(&error)))?;
+        }
+        for config in [
+            jetstream::stream::Config {
+                name: subjects.control_stream(),
+                subjects: vec![subjects.control_filter()],
+                max_messages_per_subject: 1,
+                max_message_size: MAX_RECORD,
+                allow_direct: true,
+                allow_atomic_publish: true,
+                ..Default::default()
+            },
+            jetstream::stream::Config {
+                name: subjects.events_stream(),
+                subjects: vec![subjects.events_filter()],
+                max_age: EVENTS_KEPT,
+                max_messages: MAX_EVENTS,
+                max_bytes: MAX_EVENT_BYTES,
+                max_message_size: MAX_EVENT,
+                ..Default::default()
+            },
+            jetstream::stream::Config {
+                name: subjects.sends_stream(),
+                subjects: vec![subjects.send_filter()],
+                max_messages_per_subject: LETTERS_PER_ACTOR,
+                ..letters()
+            },
+            jetstream::stream::Config {
+                name: subjects.dead_stream(),
+                subjects: vec![subjects.dead_filter(None)],
+                max_messages_per_subject: 1,
+                max_messages: MAX_DEAD,
+                max_bytes: MAX_DEAD_BYTES,
+                // What nobody could handle is not lost for want of room: it stays in its mailbox then.
+                discard: jetstream::stream::DiscardPolicy::New,
+                allow_direct: true,
+                ..Default::default()
+            },
+        ] {
+            self.ensure_stream(config).await?;
+        }
+        self.objects.ensure(self.copies).await
+    }
+}

@@ -1,0 +1,147 @@
+//! What a turn of a keyed actor wants to have done besides its reply and its state, checked before any of it is.
+
+use lattice_cron::Cron;
+use lattice_proto::envelope::ContentType;
+use lattice_proto::reminder::{MAX_ID_BYTES, MAX_PATTERN_BYTES, MAX_REMINDERS};
+use lattice_proto::state::{MAX_OUTBOX, MAX_SENDS};
+use lattice_proto::{ActorId, Fault, Operation, Ran};
+
+use super::{Home, abi};
+use crate::keyed::{Backlog, Known, letter_bytes, reminder_bytes};
+use crate::replica::{Outgoing, Remind, When};
+
+/// The shortest time between two occurrences of a reminder, in milliseconds.
+const SHORTEST: u64 = 1_000;
+
+/// What a turn sends, if its manifest grants that. Without a home there is nothing.
+pub(super) fn letters(
+    home: Option<&Home>,
+    sends: Vec<abi::Outgoing>,
+    limit: usize,
+) -> Result<Vec<Outgoing>, Fault> {
+    let Some(home) = home else { return Ok(Vec::new()) };
+    if sends.len() > MAX_SENDS {
+        let hint = format!("a turn sends {MAX_SENDS} messages at most, and this one has {}", sends.len());
+        return Err(Fault::Malformed(hint));
+    }
+    let one = |send: abi::Outgoing| {
+        let abi::Outgoing { to, operation, payload, content_type } = send;
+        let target: ActorId = to.parse().map_err(malformed)?;
+        if !home.settings.grants.call.contains(&target.name) {
+            let (sender, name) = (&home.actor, &target.name);
+            return Err(Fault::Denied(format!(
+                "`{sender}` may not send to `{name}`; add it to `grants.call` of `{sender}` in the manifest"
+            )));
+        }
+        let (operation, content_type) = told(&operation, &content_type, payload.len(), limit)?;
+        Ok(Outgoing { target, operation, payload: payload.into(), content_type })
+    };
+    sends.into_iter().map(one).collect()
+}
+
+/// What a turn wants to be reminded of.
+pub(super) fn reminders(changes: Vec<abi::ReminderChange>, limit: usize) -> Result<Vec<Remind>, Fault> {
+    if changes.len() > MAX_SENDS {
+        let hint = format!("a turn sets {MAX_SENDS} reminders at most, and this one has {}", changes.len());
+        return Err(Fault::Malformed(hint));
+    }
+    let one = |change: abi::ReminderChange| {
+        let abi::Reminder { id, schedule, operation, payload, content_type } = match change {
+            abi::ReminderChange::Cancel(id) => return Ok(Remind::Cancel(id)),
+            abi::ReminderChange::Set(reminder) => reminder,
+        };
+        if id.is_empty() || id.len() > MAX_ID_BYTES {
+            let size = id.len();
+            return Err(Fault::Malformed(format!(
+                "the id of a reminder has 1 to {MAX_ID_BYTES} bytes, and this one has {size}"
+            )));
+        }
+        let when = match schedule {
+            abi::Schedule::At(ms) => When::At(ms),
+            abi::Schedule::After(ms) => When::After(ms),
+            abi::Schedule::Every(ms) if ms < SHORTEST => {
+                return Err(Fault::Malformed(format!(
+                    "the reminder `{id}` cannot repeat every {ms} ms, but every {SHORTEST} ms at most"
+                )));
+            }
+            abi::Schedule::Every(ms) => When::Every(ms),
+            abi::Schedule::Cron(pattern) if pattern.len() > MAX_PATTERN_BYTES => {
+                return Err(Fault::Malformed(format!(
+                    "the pattern of the reminder `{id}` is longer than {MAX_PATTERN_BYTES} bytes"
+                )));
+            }
+            abi::Schedule::Cron(pattern) => {
+                let parsed = pattern.parse::<Cron>();
+                parsed.map_err(|error| {
+                    Fault::Malformed(format!("the pattern of the reminder `{id}` cannot be read: {error}"))
+                })?;
+                When::Cron(pattern)
+            }
+        };
+        let (operation, content_type) = told(&operation, &content_type, payload.len(), limit)?;
+        Ok(Remind::Set { id, when, operation, payload: payload.into(), content_type })
+    };
+    changes.into_iter().map(one).collect()
+}
+
+/// What all of it takes in the record, in bytes, at most.
+pub(super) fn size(sends: &[Outgoing], reminders: &[Remind]) -> usize {
+    let reminder = |change: &Remind| match change {
+        Remind::Set { payload, .. } => reminder_bytes(payload.len()),
+        Remind::Cancel(_) => 0,
+    };
+    let letters: usize = sends.iter().map(|send| letter_bytes(send.payload.len())).sum();
+    letters + reminders.iter().map(reminder).sum::<usize>()
+}
+
+/// Whether a key has room for it, beside what is there already and not done with.
+pub(super) fn fits(
+    sends: &[Outgoing],
+    reminders: &[Remind],
+    state: usize,
+    there: &Backlog,
+    known: &Known,
+    room: usize,
+) -> Result<(), Misfit> {
+    let own = state + size(sends, reminders);
+    if own > room {
+        return Err(Misfit::TooLarge(own));
+    }
+    let ids = reminders.iter().filter_map(|change| match change {
+        Remind::Set { id, .. } => Some(id.as_str()),
+        Remind::Cancel(_) => None,
+    });
+    if known.new_among(ids) + there.reminders() > MAX_REMINDERS {
+        return Err(Misfit::TooManyReminders);
+    }
+    let letters = !sends.is_empty() && there.letters() + sends.len() > MAX_OUTBOX;
+    if letters || own + there.bytes() > room { Err(Misfit::Later) } else { Ok(()) }
+}
+
+/// Why a key has no room for what a turn did.
+pub(super) enum Misfit {
+    /// It never has, with so many bytes.
+    TooLarge(usize),
+    /// It would have more than it may.
+    TooManyReminders,
+    /// It has when earlier letters were posted.
+    Later,
+}
+
+fn told(
+    operation: &str,
+    content_type: &str,
+    size: usize,
+    limit: usize,
+) -> Result<(Operation, ContentType), Fault> {
+    let operation = operation.parse().map_err(malformed)?;
+    let content_type = ContentType::parse(content_type).map_err(malformed)?;
+    if size > limit {
+        return Err(Fault::TooLarge { limit: limit as u64, size: size as u64, ran: Ran::Yes });
+    }
+    Ok((operation, content_type))
+}
+
+fn malformed(error: impl std::fmt::Display) -> Fault {
+    Fault::Malformed(error.to_string())
+}
