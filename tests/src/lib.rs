@@ -4,7 +4,8 @@
 //! [`Lattice`] of nodes and what a [`Fault`] from one of them looks like, [`wait_until`] a condition holds, a
 //! [`load`] generator, an OpenTelemetry receiver ([`otlp`]), clients in Python, and the programs of the command line.
 //! What keyed actors did is judged afterwards: the [`history`] of their [`clients`] ([`linearize`]), and the raw records of
-//! their state, which an [`audit`] keeps ([`chain`]), beside what a [`witness`] has seen of their turns.
+//! their state, which an [`audit`] keeps ([`chain`]), beside what a [`witness`] has seen of their turns. [`failover`] finds a key
+//! and asks until it answers again.
 //!
 //! A promise of the contract is a file under `tests/`, whose tests call one helper from here and then assert. Nothing
 //! here sleeps for a fixed time to let something happen: it waits for the thing itself.
@@ -44,6 +45,7 @@ pub mod linearize;
 pub mod audit;
 pub mod chain;
 pub mod clients;
+pub mod failover;
 pub mod witness;
 
 mod events;

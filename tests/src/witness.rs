@@ -34,8 +34,11 @@ pub struct Report {
     pub awake: usize,
     /// Turns that began.
     pub turns: usize,
-    /// Of both, those that began when the key was already another one's.
+    /// Turns that began when the key was already another one's. A guest may be woken then: it does nothing before its first
+    /// turn.
     pub late: Vec<Seen>,
+    /// Keys that another owner claimed than the one before.
+    pub moved: usize,
     /// Of both, those of whose key nothing was claimed before.
     pub unclaimed: Vec<Seen>,
 }
@@ -83,14 +86,16 @@ pub fn judge(seen: &[Seen], stored: &[Vec<Stored>]) -> Report {
         let key = record.actor.key.as_deref().unwrap_or_default();
         owners.entry(key).or_default().push((record.at, record.state.owner.as_str()));
     }
-    let mut report = Report::default();
+    let moves = |claims: &Vec<(i128, &str)>| claims.windows(2).any(|pair| pair[0].1 != pair[1].1);
+    let mut report =
+        Report { moved: owners.values().filter(|claims| moves(claims)).count(), ..Report::default() };
     for one in seen {
         *(if one.turn { &mut report.turns } else { &mut report.awake }) += 1;
         let known = owners.get(one.key.as_str()).map_or(&[][..], Vec::as_slice);
         let before = known.partition_point(|(at, _)| *at <= one.at);
         match known[..before].last() {
             None => report.unclaimed.push(one.clone()),
-            Some((_, owner)) if *owner != one.by => report.late.push(one.clone()),
+            Some((_, owner)) if *owner != one.by && one.turn => report.late.push(one.clone()),
             Some(_) => {}
         }
     }

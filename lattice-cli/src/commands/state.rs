@@ -92,7 +92,7 @@ pub struct ReminderView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
     pub operation: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "import::raw", skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
@@ -151,7 +151,7 @@ async fn put(args: PutArgs, global: &Global) -> Result<(), Failure> {
     let mut client = admin::connect(global).await?;
     let request = PutStateRequest {
         actor: target.to_string(),
-        state: state.into(),
+        state: Some(state.into()),
         if_revision,
         reminders: None,
         timeout_ms: 0,

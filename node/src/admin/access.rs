@@ -172,8 +172,9 @@ mod tests {
     fn what_only_looks_needs_read_and_all_else_needs_write() {
         for (path, needs) in METHODS {
             let Some(method) = path.strip_prefix("/lattice.admin.v1.Admin/") else { continue };
-            let looks =
-                ["List", "Get", "Watch", "Explain", "Find"].iter().any(|word| method.starts_with(word));
+            let looks = ["List", "Get", "Watch", "Explain", "Find", "Inspect", "Export"]
+                .iter()
+                .any(|word| method.starts_with(word));
             assert_eq!(needs, if looks { READ } else { WRITE }, "{method}");
         }
     }

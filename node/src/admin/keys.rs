@@ -72,9 +72,12 @@ pub(super) async fn get(parts: &Parts, actor: &str) -> Result<KeyState, Status> 
 pub(super) async fn put(parts: &Parts, request: PutStateRequest) -> Result<PutStateResponse, Status> {
     let PutStateRequest { actor, state, if_revision, reminders, timeout_ms } = request;
     let reminders = reminders.map(|reminders| parse(reminders.reminders)).transpose()?;
-    let what = format!("an operator overwrote its state with {} bytes", state.len());
-    let overwrite = Overwrite { delete: false, if_revision, reminders };
-    write(parts, &key(&actor)?, state, overwrite, timeout_ms, &what).await
+    let what = match &state {
+        Some(state) => format!("an operator overwrote its state with {} bytes", state.len()),
+        None => "an operator deleted its state and set its reminders".to_owned(),
+    };
+    let overwrite = Overwrite { delete: state.is_none(), if_revision, reminders };
+    write(parts, &key(&actor)?, state.unwrap_or_default(), overwrite, timeout_ms, &what).await
 }
 
 /// Deletes what a key keeps.
@@ -209,6 +212,9 @@ fn parse(reminders: Vec<admin::Reminder>) -> Result<Vec<Reminder>, Status> {
         let wrong = |problem: String| error::invalid(format!("reminders: `{id}`: {problem}"));
         let repeat = match (every_ms, cron.as_str()) {
             (0, "") => Repeat::Never,
+            (..1_000, "") => {
+                return Err(wrong(format!("it cannot repeat every {every_ms} ms, but every 1000 at most")));
+            }
             (ms, "") => Repeat::Every(ms),
             (0, pattern) => {
                 pattern.parse::<lattice_cron::Cron>().map_err(|problem| wrong(problem.to_string()))?;

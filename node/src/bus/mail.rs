@@ -265,7 +265,8 @@ impl MailReader {
         let created = u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0);
         let Group { name, epoch, filters } = &self.group;
         let config = pull::Config {
-            name: Some(format!("{name}_{epoch}")),
+            // With its stream: a receipt of a stream that is not there any more says nothing of this one.
+            name: Some(format!("{name}_{epoch}_{created}")),
             deliver_policy: DeliverPolicy::All,
             ack_policy: AckPolicy::Explicit,
             ack_wait: AGAIN,
@@ -311,7 +312,8 @@ impl MailReader {
         let names: Vec<String> =
             stream.consumer_names().try_collect().await.map_err(|error| Error::failed(READ, full(&error)))?;
         let of_group = |name: &String| {
-            let (group, epoch) = name.rsplit_once('_')?;
+            let mut parts = name.rsplitn(3, '_');
+            let (_created, epoch, group) = (parts.next()?, parts.next()?, parts.next()?);
             (group == self.group.name).then(|| epoch.parse::<u64>().ok())?
         };
         for name in names {

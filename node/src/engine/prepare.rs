@@ -109,8 +109,13 @@ impl Desk<'_> {
         };
         let reminders = overwrite.reminders.as_deref().unwrap_or_default();
         let added: usize = reminders.iter().map(|reminder| reminder_bytes(reminder.payload.len())).sum();
-        let size = turn.message.payload.len() + added + self.backlog.bytes();
-        let (limit, too_large) = (self.room as u64, size > self.room);
+        // All turns before are committed, so what is known is what is replaced.
+        let replaced = match overwrite.delete || overwrite.reminders.is_some() {
+            true => lock(self.known).reminder_bytes(),
+            false => 0,
+        };
+        let size = turn.message.payload.len() + added + self.backlog.bytes().saturating_sub(replaced);
+        let (limit, too_large) = (self.room as u64, size > self.room && !overwrite.delete);
         let too_large = too_large.then_some(Fault::TooLarge { limit, size: size as u64, ran: Ran::No });
         if let Some(fault) = refused.or(too_large) {
             turn.waiting.answer(Err(fault));

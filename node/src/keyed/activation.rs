@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::known::Books;
 use super::store::{Lost, Store, Unclaimed};
-use super::{Letters, Owners, Tenure, commit};
+use super::{Begin, Letters, Owners, Tenure, commit};
 use crate::engine::{Asleep, Compiled, Exit, Home, Serving};
 use crate::replica::{Cause, InFlight, Refusal, Turn};
 
@@ -190,14 +190,26 @@ async fn serve(
                 refuse_all(turns, fault);
                 return;
             };
-            match store.claim_over(shard, &actor, epoch, Some(revision)).await {
-                Ok(claimed) => (claimed, Some(overwrite)),
-                Err(_) => {
-                    overwrite.waiting.answer(Err(not_here(&actor)));
-                    refuse_all(turns, || not_here(&actor));
-                    return;
-                }
+            // What cannot be read cannot tell of a later owner, so this one must be sure of itself.
+            let begins = tenure.begin(confirmed, overwrite.context.deadline).await;
+            let over = Some((revision, letters.now_ms()));
+            match begins == Begin::Now {
+                true => match store.claim_over(shard, &actor, epoch, over).await {
+                    Ok(claimed) => (claimed, Some(overwrite)),
+                    Err(_) => return refuse_here(overwrite, turns, &actor),
+                },
+                false => return refuse_here(overwrite, turns, &actor),
             }
+        }
+        Err(Unclaimed::Newer(version)) => {
+            tracing::error!(%actor, version, "a key is not served: a later version of Lattice wrote its record");
+            refuse_all(turns, || {
+                Fault::NoReplica(format!(
+                    "`{actor}` is not served by this node: its record is of version {version}, which is later than this node \
+                     understands; update the node"
+                ))
+            });
+            return;
         }
         Err(Unclaimed::Taken | Unclaimed::Bus(_)) => {
             refuse_all(turns, || not_here(&actor));
@@ -294,7 +306,14 @@ async fn serve(
                 traps = if in_flight.answered() > 0 { 1 } else { traps + 1 };
                 if traps >= TRAPS {
                     let fault = format!("`{actor}` traps again and again: {reason}");
-                    refuse_all(turns, || Fault::NoReplica(fault.clone()));
+                    let fault = || Fault::NoReplica(fault.clone());
+                    // It may live with what an operator gives it.
+                    overwrite = refuse_until_overwritten(&mut turns, |_| true, fault);
+                    if overwrite.is_some() {
+                        traps = 0;
+                        continue;
+                    }
+                    refuse_all(turns, fault);
                     break;
                 }
             }
@@ -309,6 +328,12 @@ async fn serve(
 
 fn not_here(actor: &ActorId) -> Fault {
     Fault::NotHere { actor: actor.to_string(), revision: 0 }
+}
+
+/// The key is not here, whatever an operator wants of it.
+fn refuse_here(overwrite: Turn, turns: mpsc::Receiver<Turn>, actor: &ActorId) {
+    overwrite.waiting.answer(Err(not_here(actor)));
+    refuse_all(turns, || not_here(actor));
 }
 
 /// Refuses what waits, up to what an operator says the state of the key is.

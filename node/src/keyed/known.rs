@@ -23,6 +23,11 @@ impl Known {
         self.reminders.iter().find(wanted).cloned()
     }
 
+    /// What all reminders take in the record, in bytes, at most.
+    pub fn reminder_bytes(&self) -> usize {
+        self.reminders.iter().map(|reminder| reminder_bytes(reminder.payload.len())).sum()
+    }
+
     /// How many of these ids are not among its reminders.
     pub fn new_among<'a>(&self, ids: impl Iterator<Item = &'a str>) -> usize {
         ids.filter(|id| self.reminders.iter().all(|reminder| reminder.id != **id)).count()

@@ -39,6 +39,11 @@ pub enum Unclaimed {
         /// Its revision in the store.
         revision: u64,
     },
+    /// A later version of Lattice wrote its record, and may be using it.
+    #[error(
+        "its record in the store is of version {0}, which is later than this node understands; update this node"
+    )]
+    Newer(u32),
     /// The store did not answer.
     #[error(transparent)]
     Bus(#[from] Error),
@@ -119,7 +124,8 @@ impl Store {
         self.claim_over(shard, actor, epoch, None).await
     }
 
-    /// The same; a record that cannot be read and has this revision is replaced by an empty one.
+    /// The same; a record that cannot be read and has the given revision is replaced by an empty one, whose reminders have
+    /// generations above the given number: what the server was told of the earlier ones is of no account then.
     ///
     /// # Errors
     /// Why not.
@@ -128,15 +134,15 @@ impl Store {
         shard: Shard,
         actor: &ActorId,
         epoch: u64,
-        damaged: Option<u64>,
+        damaged: Option<(u64, u64)>,
     ) -> Result<Claimed, Unclaimed> {
         let (space, key) = self.place(shard, actor);
         let mut entry = space.get(&key).await?;
         let mut pause = Backoff::up_to(LONGEST);
         for attempt in 0..TRIES {
             let (sequence, before) = match entry {
-                Some(entry) if damaged == Some(entry.revision) => {
-                    (entry.revision, read(&entry).unwrap_or(None))
+                Some(entry) if damaged.is_some_and(|(revision, _)| revision == entry.revision) => {
+                    (entry.revision, None)
                 }
                 Some(entry) => (entry.revision, read(&entry)?),
                 None => (0, None),
@@ -149,7 +155,10 @@ impl Store {
                 Some(before) => {
                     State { epoch, owner: self.me.clone(), writes: before.writes_with(write), ..before }
                 }
-                None => State::new(epoch, self.me.clone(), write),
+                None => {
+                    let generation = damaged.map_or(0, |(_, generation)| generation);
+                    State { generation, ..State::new(epoch, self.me.clone(), write) }
+                }
             };
             let claimed = |sequence, record| {
                 let (space, key, me) = (space.clone(), key.clone(), self.me.clone());
@@ -186,7 +195,10 @@ pub struct Kept {
 fn read(entry: &Entry) -> Result<Option<State>, Unclaimed> {
     let Some(value) = entry.value.clone() else { return Ok(None) };
     let revision = entry.revision;
-    let damaged = |error: Malformed| Unclaimed::Damaged { reason: error.to_string(), revision };
+    let damaged = |error: Malformed| match error {
+        Malformed::Version(version) => Unclaimed::Newer(version),
+        error => Unclaimed::Damaged { reason: error.to_string(), revision },
+    };
     State::decode(value).map(Some).map_err(damaged)
 }
 

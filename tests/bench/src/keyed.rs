@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use lattice_tests::Lattice;
+use lattice_tests::{Lattice, wait_until};
 use serde_json::{Value, json};
 
 use crate::bare_jetstream::Floor;
@@ -73,11 +73,13 @@ async fn turns(runs: usize) -> anyhow::Result<Vec<Figure>> {
     let mut raw_one = Floor::start(&lattice.nats.url(), ONE_BY_ONE, 1).await?;
     let raw_is = "raw compare-and-set writes, one on its way for each key";
     let at_least = |bound| Some(Bound::AtLeast(bound));
-    let mut spread = Figure::new("committed turns, 64 keys, 1 caller each", "/s", raw_is, None);
-    let mut shared = Figure::new("committed turns, 64 keys, 8 callers each", "/s", raw_is, at_least(0.4));
+    let mut spread = Figure::new("committed turns, 64 keys, 1 caller each", "/s", raw_is, at_least(0.4));
+    let mut shared = Figure::new("committed turns, 64 keys, 8 callers each", "/s", raw_is, None);
     let mut one = Figure::new("a committed turn of one key, one at a time", "us", raw_is, None);
-    let each = "one commit for each turn: one caller";
+    let each = "one caller, whose turns have a commit each";
     let mut hot = Figure::new("committed turns of one hot key, 512 callers", "/s", each, at_least(10.0));
+    let raw_each = "raw compare-and-set writes, one at a time";
+    let mut hot_raw = Figure::new("committed turns of one hot key, 512 callers", "/s", raw_each, None);
     for counted in (0..=runs).map(|run| run > 0) {
         let note = |figure: &mut Figure, lattice: f64, floor: f64| {
             if counted {
@@ -95,8 +97,9 @@ async fn turns(runs: usize) -> anyhow::Result<Vec<Figure>> {
         note(&mut one, alone.as_secs_f64() * 1e6, floor.as_secs_f64() * 1e6);
         let many = turns_of(&lattice, "touch", (0, 1), TURNS, HOT).await?;
         note(&mut hot, per_second(many), per_second(alone));
+        note(&mut hot_raw, per_second(many), per_second(floor));
     }
-    Ok(vec![spread, shared, one, hot])
+    Ok(vec![spread, shared, one, hot, hot_raw])
 }
 
 async fn reads(runs: usize) -> anyhow::Result<Figure> {
@@ -122,16 +125,19 @@ async fn reads(runs: usize) -> anyhow::Result<Figure> {
 }
 
 async fn cold(runs: usize) -> anyhow::Result<Figure> {
-    // More than are woken in all.
-    let lattice = Lattice::builder(1).arg("--config").arg(&config(20_000)).start().await;
-    lattice.apply(MANIFEST).await;
+    let lattice = Lattice::builder(1).arg("--config").arg(&config(4 * COLD)).start().await;
+    lattice.apply(&MANIFEST.replace("1h", "500ms")).await;
     let mut raw = Floor::start(&lattice.nats.url(), ONE_BY_ONE, 1).await?;
     let floor_is = "one raw compare-and-set write";
     let name = "the first call of a key that sleeps, one at a time";
     let mut figure = Figure::new(name, "us", floor_is, Some(Bound::AtMost(3.0)));
-    for round in 0..=u32::try_from(runs)? {
+    // They have all been awake, and have a state to wake with.
+    turns_of(&lattice, "touch", (0, COLD), COLD, 64).await?;
+    for round in 0..=runs {
+        let awake = async || lattice.list_nodes(0).await.map_or(u32::MAX, |nodes| nodes[0].activations);
+        wait_until("all keys sleep", PATIENCE, awake, |awake| *awake == 0).await;
         let floor = raw.run().await?;
-        let each = turns_of(&lattice, "touched", (round * COLD, COLD), COLD, 1).await?;
+        let each = turns_of(&lattice, "touched", (0, COLD), COLD, 1).await?;
         if round > 0 {
             figure.lattice.push(each.as_secs_f64() * 1e6);
             figure.floor.push(floor.as_secs_f64() * 1e6);

@@ -31,12 +31,17 @@ struct Line {
     /// Of the record that was exported; it says nothing of the one that is written.
     #[serde(default, rename = "revision")]
     _revision: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "raw")]
     state: Option<Box<RawValue>>,
     #[serde(default)]
     state_base64: Option<String>,
     #[serde(default)]
     reminders: Vec<ReminderView>,
+}
+
+/// What is there, be it `null`.
+pub(super) fn raw<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(from).map(Some)
 }
 
 /// Imports all lines of a file; gives their number.
@@ -97,10 +102,10 @@ fn read(actor: &ActorName, file: &str) -> Result<Vec<PutStateRequest>, Failure> 
 fn request(actor: &ActorName, line: Line) -> Result<PutStateRequest, String> {
     let Line { key, state, state_base64, reminders, .. } = line;
     let actor: ActorId = format!("{actor}/{key}").parse().map_err(|error| format!("{error}"))?;
-    let state = match bytes(state, state_base64)? {
-        Some(state) => state,
-        None => return Err("neither `state` nor `state_base64` is there".to_owned()),
-    };
+    let state = bytes(state, state_base64)?;
+    if state.is_none() && reminders.is_empty() {
+        return Err("neither `state` nor `state_base64` is there, nor any reminders".to_owned());
+    }
     let reminder = |view: ReminderView| {
         let ReminderView { id, due_ms, every_ms, cron, operation, payload, payload_base64, content_type } =
             view;
@@ -148,10 +153,17 @@ mod tests {
     #[test]
     fn what_was_exported_comes_back_byte_for_byte() {
         let request = read_line(r#"{"key":"a/b","revision":3,"state":{"b": 1.10},"reminders":[{"id":"x","due_ms":9,"cron":"* * * * *","operation":"ring","payload_base64":"/w=="}]}"#).unwrap();
-        assert_eq!((request.actor.as_str(), &request.state[..]), ("cart/a/b", &b"{\"b\": 1.10}"[..]));
+        assert_eq!(
+            (request.actor.as_str(), request.state.as_deref()),
+            ("cart/a/b", Some(&b"{\"b\": 1.10}"[..]))
+        );
         let reminders = request.reminders.unwrap().reminders;
         assert_eq!((reminders.len(), &reminders[0].payload[..]), (1, &[0xff][..]));
-        assert_eq!(&read_line(r#"{"key":"a","state_base64":"ewp9"}"#).unwrap().state[..], b"{\n}");
+        let state = |line| read_line(line).unwrap().state;
+        assert_eq!(state(r#"{"key":"a","state_base64":"ewp9"}"#).as_deref(), Some(&b"{\n}"[..]));
+        assert_eq!(state(r#"{"key":"a","state":null}"#).as_deref(), Some(&b"null"[..]));
+        let reminded = r#"{"key":"a","reminders":[{"id":"x","due_ms":9,"operation":"ring"}]}"#;
+        assert_eq!(state(reminded), None, "a key may have reminders and keep nothing");
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Delivery {
                 receipts
             };
             self.wait_until_posted(actor).await;
-            for receipt in receipts {
+            for receipt in receipts.into_values() {
                 receipt.give().await;
             }
         }

@@ -49,13 +49,11 @@ impl Delivery {
             if !lock(&handled).insert(place.sequence) {
                 continue;
             }
-            let Ok(room) = self.room_for_due.clone().acquire_owned().await else { return };
             let (this, handled) = (self.clone(), handled.clone());
             workers.spawn(async move {
                 this.remind(&actor, due).await;
                 receipt.give().await;
                 lock(&handled).remove(&place.sequence);
-                drop(room);
             });
         }
     }
@@ -67,10 +65,13 @@ impl Delivery {
         let mut moving = Backoff::up_to(MOVING);
         let mut given_up: Option<Fault> = None;
         loop {
+            // Nobody closes it. It is held for one try at a time: what waits for a key that does not wake takes no room.
+            let Ok(room) = self.room_for_due.acquire().await else { return };
             let outcome = match &given_up {
                 None => self.router.remind(actor, id.clone(), Cause::Reminder(due.clone()), tried + 1).await,
                 Some(fault) => self.skip(actor, &id, &due, fault, tried).await,
             };
+            drop(room);
             let Err(fault) = outcome else { return };
             match judge(&fault) {
                 Verdict::Later => {

@@ -4,7 +4,7 @@
 //! kept meanwhile, but not with a key that cannot handle what is first: whatever is the matter with it, it must take
 //! nothing that other keys need.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use lattice_proto::{ActorId, ActorName, Fault, MessageId};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
-use super::{Delivery, FIRST_PAUSE, LONGEST_PAUSE, MOVING, ROOM, TRIES, Verdict, give_up, judge, lock};
+use super::{Delivery, FIRST_PAUSE, LONGEST_PAUSE, MOVING, ROOM, TRIES, Verdict, judge, lock};
 use crate::bus::{Collected, Delivered, Error, Group, Receipt};
 use crate::keyed::backoff::Backoff;
 
@@ -30,8 +30,9 @@ const AHEAD: usize = 64;
 pub(super) struct Queues {
     /// Each has a task that works on it.
     letters: HashMap<ActorId, Queue>,
-    /// Keys that have announced letters; each has a task that looks after it.
-    pub announced: HashMap<ActorId, Vec<Receipt>>,
+    /// Keys that have announced letters, with the last receipt of each word that says so; each key has a task that looks
+    /// after it.
+    pub announced: HashMap<ActorId, BTreeMap<u64, Receipt>>,
 }
 
 /// The letters of one key, in the order of the mailbox.
@@ -45,6 +46,8 @@ struct Queue {
 struct Queued {
     id: MessageId,
     place: Place,
+    /// In bytes, with all that is in it.
+    size: usize,
     /// Of its last delivery: earlier ones are worth nothing.
     receipt: Receipt,
     held: Option<Held>,
@@ -100,10 +103,10 @@ impl Delivery {
         if mail == Mail::Outbox {
             let mut locked = lock(queues);
             if let Some(known) = locked.announced.get_mut(&actor) {
-                known.push(receipt);
+                known.insert(place.sequence, receipt);
                 return;
             }
-            locked.announced.insert(actor.clone(), vec![receipt]);
+            locked.announced.insert(actor.clone(), BTreeMap::from([(place.sequence, receipt)]));
             drop(locked);
             let (this, queues) = (self.clone(), queues.clone());
             workers.spawn(async move { this.flush(&actor, &queues).await });
@@ -142,101 +145,129 @@ impl Delivery {
                 let mut locked = lock(queues);
                 let queue = locked.letters.get_mut(actor).map(|queue| &mut queue.letters);
                 let first = queue.and_then(VecDeque::front_mut);
-                let first = first.map(|first| (first.id.clone(), first.place, first.held.take()));
+                let first = first.map(|first| (first.id.clone(), first.place, first.size, first.held.take()));
                 if first.is_none() {
                     locked.letters.remove(actor);
                 }
                 first
             };
-            let Some((id, place, held)) = first else { return };
-            let handled = self.handle(Waiting { shard, actor, id: &id, place }, held, queues, tries).await;
-            tries = if handled { TRIES } else { 1 };
+            let Some((id, place, size, held)) = first else { return };
+            let waiting = Waiting { shard, actor, id: &id, place, size };
+            let handled = self.handle(waiting, held, queues, tries).await;
+            tries = if handled == Handled::GivenUp { 1 } else { TRIES };
             let done = lock(queues).letters.get_mut(actor).and_then(|queue| {
                 queue.is_stuck = false;
                 queue.letters.pop_front()
             });
-            if let Some(done) = done {
+            // The receipt of one that is not there any more may be that of another letter by now.
+            if let Some(done) = done.filter(|_| handled != Handled::Gone) {
                 done.receipt.give().await;
             }
         }
     }
 
-    /// Delivers one letter, or gives it up. False when it was given up for what its key is.
+    /// Delivers one letter, or gives it up.
     async fn handle(
         &self,
         waiting: Waiting<'_>,
         mut held: Option<Held>,
         queues: &Mutex<Queues>,
         tries: u32,
-    ) -> bool {
+    ) -> Handled {
         let (mut tried, mut pause) = (0, Backoff::from(FIRST_PAUSE, LONGEST_PAUSE));
         let mut moving = Backoff::up_to(MOVING);
+        let (mut given_up, mut is_told): (Option<Fault>, bool) = (None, false);
         loop {
             let first = match held.take() {
                 Some(first) => first,
-                None => match self.read_again(&waiting).await {
-                    Some(first) => first,
-                    // It is not there any more, so somebody has handled it.
-                    None => return true,
-                },
+                None => {
+                    // Nobody waits for room who has some.
+                    stick(queues, waiting.actor);
+                    match self.read_again(&waiting).await {
+                        Some(first) => first,
+                        None => return Handled::Gone,
+                    }
+                }
             };
             let letter = &first.letter;
             let stamp = letter.stamp(waiting.place);
-            let Err(fault) = self.router.deliver(letter, stamp, tried + 1).await else { return true };
-            let verdict = judge(&fault);
-            tried += u32::from(verdict != Verdict::Later);
-            if verdict == Verdict::Never || tried >= tries {
-                self.no_effect(letter, stamp, &fault).await;
-                give_up(&self.letters, letter, &fault, tried).await;
-                return verdict == Verdict::Never || matches!(fault, Fault::Rejected(_));
+            if given_up.is_none() {
+                let Err(fault) = self.router.deliver(letter, stamp, tried + 1).await else {
+                    return Handled::Done;
+                };
+                let verdict = judge(&fault);
+                tried += u32::from(verdict != Verdict::Later);
+                if verdict == Verdict::Never || tried >= tries {
+                    given_up = Some(fault);
+                } else {
+                    drop(first);
+                    stick(queues, waiting.actor);
+                    match verdict {
+                        Verdict::Later => self.settled(&mut moving).await,
+                        _ => pause.wait().await,
+                    }
+                    continue;
+                }
+            }
+            let Some(fault) = &given_up else { continue };
+            is_told = is_told || self.no_effect(letter, stamp, fault).await;
+            if is_told {
+                match self.letters.bury(letter, fault.to_string(), tried).await {
+                    Ok(()) => {
+                        let of_letter = judge(fault) == Verdict::Never || matches!(fault, Fault::Rejected(_));
+                        return if of_letter { Handled::Done } else { Handled::GivenUp };
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, letter = %letter.id, "a letter that was given up is not kept yet");
+                    }
+                }
             }
             drop(first);
-            if let Some(queue) = lock(queues).letters.get_mut(waiting.actor) {
-                queue.is_stuck = true;
-                queue.letters.iter_mut().for_each(|queued| queued.held = None);
-            }
-            match verdict {
-                Verdict::Later => moving.wait().await,
-                _ => pause.wait().await,
-            }
+            stick(queues, waiting.actor);
+            if is_told { pause.wait().await } else { self.settled(&mut moving).await }
+        }
+    }
+
+    /// Waits until a key may be here again that is on its way, or whose owner may not act: with the last case hundreds of keys
+    /// wait at once, and ask nobody for anything meanwhile.
+    async fn settled(&self, moving: &mut Backoff) {
+        moving.wait().await;
+        if self.keyed.owners.open().is_none() {
+            self.keyed.owners.opened().await;
         }
     }
 
     /// Reads a letter that waits, as soon as there is room for it; none when it is not there any more.
     async fn read_again(&self, waiting: &Waiting<'_>) -> Option<Held> {
-        let &Waiting { shard, actor, id, place } = waiting;
+        let &Waiting { shard, actor, id, place, size } = waiting;
         let mail = &self.letters.bus.mail[usize::from(shard.partition())];
         let mut pause = Backoff::from(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
+            // Nobody closes it.
+            let room = self.room.clone().acquire_many_owned(units(size)).await.ok()?;
             match mail.at(place).await {
                 Ok(payload) => {
-                    let payload = payload?;
-                    let units = units(payload.len());
                     // It was read before, so it is a letter; a stream that was made anew holds others in its place.
-                    let letter = read(payload, actor).ok().filter(|letter| letter.id == *id)?;
-                    // Nobody closes it.
-                    let room = self.room.clone().acquire_many_owned(units).await.ok()?;
+                    let letter = read(payload?, actor).ok().filter(|letter| letter.id == *id)?;
                     return Some(Held { letter, _room: room });
                 }
                 Err(error) => {
+                    drop(room);
                     tracing::debug!(%error, %actor, letter = %id, "a letter cannot be read yet");
                     pause.wait().await;
+                    // The only error is a connection that is closed for good, and the node with it.
+                    let _ = self.letters.bus.calls.link().wait_for(|link| link.up).await;
                 }
             }
         }
     }
 
     /// Has a key know that a letter will have no effect, before it lies with the dead letters: it comes again perhaps, and
-    /// must not be both. A key that cannot be told so cannot handle the letter either.
-    async fn no_effect(&self, letter: &Letter, stamp: Stamp, fault: &Fault) {
-        let mut pause = Backoff::up_to(MOVING);
+    /// must not be both. A key that cannot be told so cannot handle the letter either. False when it is to be told again.
+    async fn no_effect(&self, letter: &Letter, stamp: Stamp, fault: &Fault) -> bool {
         let reason: String = fault.to_string().chars().take(MAX_REASON).collect();
-        while let Err(fault) = self.router.give_up(letter, stamp, reason.clone()).await {
-            if judge(&fault) != Verdict::Later {
-                return;
-            }
-            pause.wait().await;
-        }
+        let told = self.router.give_up(letter, stamp, reason).await;
+        told.is_ok() || told.is_err_and(|fault| judge(&fault) != Verdict::Later)
     }
 
     /// Keeps what cannot be read as a letter with the dead ones. Where that fails it comes again.
@@ -264,6 +295,26 @@ struct Waiting<'a> {
     actor: &'a ActorId,
     id: &'a MessageId,
     place: Place,
+    size: usize,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Handled {
+    /// It had its effect, or was given up for what it is.
+    Done,
+    /// It was given up for what its key is.
+    GivenUp,
+    /// It is not there any more.
+    Gone,
+}
+
+/// Lets nothing of a key stay in memory that waits for its first letter.
+fn stick(queues: &Mutex<Queues>, actor: &ActorId) {
+    if let Some(queue) = lock(queues).letters.get_mut(actor) {
+        queue.is_stuck = true;
+        queue.letters.iter_mut().for_each(|queued| queued.held = None);
+    }
 }
 
 impl Queue {
@@ -272,7 +323,7 @@ impl Queue {
             .then(|| delivery.room.clone().try_acquire_many_owned(units(size)).ok());
         let id = letter.id.clone();
         let held = room.flatten().map(|room| Held { letter, _room: room });
-        self.letters.push_back(Queued { id, place, receipt, held });
+        self.letters.push_back(Queued { id, place, size, receipt, held });
     }
 }
 
