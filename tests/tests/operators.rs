@@ -230,6 +230,8 @@ async fn a_lattice_keeps_the_number_of_shards_that_it_was_born_with() {
     assert!(!status.success() && said.contains("expected 16 to 4096"), "{said}");
     // Without a word about it, or with the right one, it goes on.
     lattice.restart_node(0).await;
-    let reply = lattice.call_within(0, "ledger/alice", "append", json!(2), LATEST).await.unwrap();
-    assert_eq!(reply, json!(2));
+    // A call that goes to the incarnation before may end as `unknown`, so what is there is read until it is told.
+    let read = async || lattice.call(0, "ledger/alice", "all", Value::Null).await;
+    let kept = wait_for("the key is served again", LATEST, read, Result::is_ok).await;
+    assert_eq!(kept.unwrap(), json!([1]));
 }
