@@ -11,10 +11,18 @@ pub fn boottime() -> Duration {
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
+/// What the wall clock of this machine is wrong by, in milliseconds: nothing, unless a test wants it so.
+static SKEW_MS: AtomicI64 = AtomicI64::new(0);
+
+/// Makes the wall clock wrong, for whoever reads it in this process.
+pub fn skew(ms: i64) {
+    SKEW_MS.store(ms, Ordering::Relaxed);
+}
+
 /// This machine's wall clock, in milliseconds since 1970.
 pub fn wall_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX).saturating_add(SKEW_MS.load(Ordering::Relaxed))
 }
 
 /// The NATS server's time, as this node knows it: the one clock by which deadlines travel.
@@ -23,17 +31,9 @@ pub fn wall_ms() -> i64 {
 #[derive(Debug, Default)]
 pub struct ServerClock {
     offset_ms: AtomicI64,
-    /// What this machine's wall clock is taken to be wrong by.
-    skew_ms: i64,
 }
 
 impl ServerClock {
-    /// One that knows nothing of the server yet, on a machine whose wall clock is wrong by so many milliseconds: a test may
-    /// want that.
-    pub fn wrong_by(skew_ms: i64) -> Self {
-        Self { skew_ms, ..Self::default() }
-    }
-
     /// Takes a reading: the server stored something at `stored_ms`, in milliseconds since 1970 by its own clock, that
     /// was sent and acknowledged at these times by [`boottime`].
     pub fn learn(&self, sent: Duration, acknowledged: Duration, stored_ms: i64) {
@@ -45,7 +45,7 @@ impl ServerClock {
     pub fn now_ms(&self) -> i64 {
         let offset = self.offset_ms.load(Ordering::Relaxed);
         // Before the first reading this machine's own wall clock has to do.
-        if offset == 0 { wall_ms().saturating_add(self.skew_ms) } else { millis(boottime()) + offset }
+        if offset == 0 { wall_ms() } else { millis(boottime()) + offset }
     }
 
     /// The same after so long, as it travels.

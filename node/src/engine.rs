@@ -32,7 +32,7 @@ pub(crate) use guest::{Guest, current_turn};
 pub use inspect::{MAX_ARTIFACT, Refused};
 pub use instance::{Exit, Instance};
 pub use keyed::{Asleep, Done, Ended, KeyedInstance, Serving};
-pub use prepare::{GIVEN_UP, conflict};
+pub use prepare::GIVEN_UP;
 
 /// How often running guests are asked to give way. Short enough that a spinning guest delays others little, long
 /// enough that the check costs nothing.

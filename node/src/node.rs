@@ -117,9 +117,10 @@ async fn serve(
     };
     let (bus, opening) = Bus::new(options, &subjects);
 
+    crate::clock::skew(config.clock_skew_ms);
     // What is shared by the parts below.
     let counters = Counters::default();
-    let clock = Arc::new(ServerClock::wrong_by(config.clock_skew_ms));
+    let clock = Arc::<ServerClock>::default();
     let local = Local::default();
     let (events, tellings) = Events::new(me.name.clone(), clock.clone(), counters.clone());
     let inventory = Inventory::new(membership::describe(&me, config.labels.clone(), listener.url()));

@@ -372,6 +372,19 @@ impl Lattice {
         self.nodes[node].restart().await;
     }
 
+    /// Kills all nodes and their server at once, and starts everything again.
+    pub async fn restart_everything(&mut self, bound: Duration) {
+        for node in &mut self.nodes {
+            node.kill();
+        }
+        self.nats.kill();
+        self.nats.restart().await;
+        for node in 0..self.nodes.len() {
+            self.restart_node(node).await;
+        }
+        self.wait_until_joined(bound).await;
+    }
+
     /// Starts one more node, like the others.
     pub async fn add_node(&mut self, name: &str, labels: &[&str]) -> usize {
         let mut settings = self.nodes[0].settings().clone();

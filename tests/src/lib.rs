@@ -57,5 +57,8 @@ pub mod python;
 
 pub mod manifests;
 
+mod wanted;
+pub use wanted::number;
+
 mod say;
 pub use say::{say, skip_loudly};

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use lattice_proto::admin::SendRequest;
 use lattice_tests::lattice::AdminClient;
-use lattice_tests::{Lattice, manifests, say, wait_for};
+use lattice_tests::{Lattice, manifests, number, say, wait_for};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -56,8 +56,8 @@ impl Transfer {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_money_is_lost_or_made_and_every_dead_letter_is_accounted_for() {
     let usual = if std::env::var_os("LATTICE_SOAK").is_some() { 50_000 } else { 1_000 };
-    let transfers = number("LATTICE_BANK_TRANSFERS").unwrap_or(usual);
-    let mut rng = Rng::with_seed(number("LATTICE_CHAOS_SEED").unwrap_or(1) as u64);
+    let transfers = usize::try_from(number("LATTICE_BANK_TRANSFERS").unwrap_or(usual)).unwrap();
+    let mut rng = Rng::with_seed(number("LATTICE_CHAOS_SEED").unwrap_or(1));
     let mut lattice = Lattice::builder(3).apart(1).apart(2).start().await;
     lattice.apply(&manifests::bank_with("")).await;
     for account in 0..ACCOUNTS {
@@ -82,7 +82,6 @@ async fn no_money_is_lost_or_made_and_every_dead_letter_is_accounted_for() {
         while let Ok(Some(ended)) = tokio::time::timeout_at(until, senders.join_next()).await {
             ended.unwrap();
         }
-        // What was sent is on its way still.
         inflict(&mut lattice, &mut rng).await;
         faults += 1;
     }
@@ -150,6 +149,7 @@ async fn surely_send(mut client: AdminClient, number: usize) {
     let began = Instant::now();
     while let Err(status) = client.send(request.clone()).await {
         assert!(began.elapsed() < LATEST, "transfer {number} cannot be sent: {status}");
+        // As a client does that must not keep a server from getting well.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -180,10 +180,4 @@ async fn inflict(lattice: &mut Lattice, rng: &mut Rng) {
             lattice.nats.restart().await;
         }
     }
-}
-
-fn number(variable: &str) -> Option<usize> {
-    std::env::var(variable)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use lattice_tests::load::{Plan, Shot};
-use lattice_tests::{Lattice, manifests, say};
+use lattice_tests::{Lattice, manifests, number, say};
 use serde_json::{Value, json};
 
 const NODES: usize = 4;
@@ -191,10 +191,4 @@ async fn inflict(lattice: &mut Lattice, fault: Fault, declared: &mut Declared, r
             }
         }
     }
-}
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
 }

@@ -74,15 +74,7 @@ async fn state_outlives_everything_that_runs() {
     for key in 0..20 {
         append(&lattice, key as usize % 3, &format!("key-{key}"), key).await;
     }
-    for node in &mut lattice.nodes {
-        node.kill();
-    }
-    lattice.nats.kill();
-    lattice.nats.restart().await;
-    for node in 0..3 {
-        lattice.restart_node(node).await;
-    }
-    lattice.wait_until_joined(LATEST).await;
+    lattice.restart_everything(LATEST).await;
     for key in 0..20 {
         let name = format!("ledger/key-{key}");
         let reply = lattice.call_within(key as usize % 3, &name, "append", json!(100), LATEST).await.unwrap();

@@ -154,15 +154,7 @@ async fn nothing_is_lost_when_everything_is_killed_at_once() {
     let to: Vec<String> = (0..30).map(|n| format!("ledger/to-{n}")).collect();
     let arguments = json!({ "number": 1, "to": to });
     lattice.call(0, "ledger/alice", "spread", arguments).await.unwrap();
-    for node in &mut lattice.nodes {
-        node.kill();
-    }
-    lattice.nats.kill();
-    lattice.nats.restart().await;
-    for node in 0..3 {
-        lattice.restart_node(node).await;
-    }
-    lattice.wait_until_joined(LATEST).await;
+    lattice.restart_everything(LATEST).await;
     for n in 0..30 {
         wait_for_list(&lattice, n % 3, &format!("to-{n}"), &[1]).await;
     }

@@ -92,15 +92,7 @@ async fn reminders_survive_owners_and_a_restart_of_everything() {
         later(&lattice, &format!("key-{key}"), 20 + key, 3_000, false).await;
     }
     lattice.nodes[2].kill();
-    for node in &mut lattice.nodes {
-        node.kill();
-    }
-    lattice.nats.kill();
-    lattice.nats.restart().await;
-    for node in 0..3 {
-        lattice.restart_node(node).await;
-    }
-    lattice.wait_until_joined(LATEST).await;
+    lattice.restart_everything(LATEST).await;
     for key in 0..12_u64 {
         let rung = wait_for_rung(&lattice, &format!("key-{key}"), 1).await;
         assert_eq!((rung.len(), rung[0].number), (1, 20 + key), "{rung:?}");

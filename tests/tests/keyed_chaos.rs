@@ -12,7 +12,7 @@ use lattice_tests::audit::{self, Audit};
 use lattice_tests::clients::Clients;
 use lattice_tests::history::Outcome;
 use lattice_tests::linearize::{List, assert_linearizable};
-use lattice_tests::{Lattice, manifests, say, wait_until, witness};
+use lattice_tests::{Lattice, manifests, number, say, wait_until, witness};
 
 const NODES: usize = 3;
 const SERVERS: usize = 3;
@@ -179,10 +179,4 @@ async fn inflict(lattice: &mut Lattice, fault: Fault, rng: &mut Rng, strict: boo
             lattice.server(server).resume();
         }
     }
-}
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
 }

@@ -17,12 +17,10 @@ use lattice_proto::reminder::{MAX_REMINDERS, Reminder, Repeat};
 use lattice_proto::{ActorId, ActorName, Fault, Operation};
 use tonic::Status;
 
+use super::service::timeout;
 use super::{Parts, error};
 use crate::keyed::Kept;
 use crate::router::Ask;
-
-/// How long a write may take where the client does not say.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the owner of a key is asked what it has in memory.
 const LOOK: Duration = Duration::from_millis(500);
@@ -95,11 +93,8 @@ async fn write(
     timeout_ms: u64,
     what: &str,
 ) -> Result<PutStateResponse, Status> {
-    let timeout = match timeout_ms {
-        0 => TIMEOUT,
-        ms => Duration::from_millis(ms.min(86_400_000)),
-    };
-    let written = parts.router.call(ask(actor, "overwrite", state, Aim::Overwrite(overwrite), timeout)).await;
+    let ask = ask(actor, "overwrite", state, Aim::Overwrite(overwrite), timeout(timeout_ms));
+    let written = parts.router.call(ask).await;
     match written {
         Ok(_) => {
             parts.events.overwritten(actor, what);

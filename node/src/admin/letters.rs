@@ -11,12 +11,10 @@ use lattice_proto::{ActorId, ActorName, Fault, MessageId, Operation};
 use tonic::{Request, Status};
 
 use super::page::Page;
+use super::service::timeout;
 use super::{Parts, error};
 use crate::bus::Posted;
 use crate::keyed::Dead;
-
-/// How long it is tried where the client does not say.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause between tries.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -36,10 +34,7 @@ pub(super) async fn send(parts: &Parts, request: Request<SendRequest>) -> Result
         "" => parts.router.message_id(),
         id => id.parse().map_err(|problem| error::invalid(format!("request_id: {problem}")))?,
     };
-    let timeout = match request.timeout_ms {
-        0 => TIMEOUT,
-        ms => Duration::from_millis(ms.min(86_400_000)),
-    };
+    let timeout = timeout(request.timeout_ms);
     let letter = Letter {
         id,
         target,

@@ -12,7 +12,7 @@ use lattice_proto::envelope::{Aim, ContentType, TraceContext};
 use lattice_proto::manifest::Label;
 use lattice_proto::record::{NodeState, Running, Target};
 use lattice_proto::{ActorId, ActorName, AppName, Digest, Fault, Operation as OperationName};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::page::Page;
@@ -64,6 +64,12 @@ impl Service {
         error::invalid(message)
     }
 
+    /// A place among the calls, for as long as it is held.
+    fn room(&self) -> Result<SemaphorePermit<'_>, Status> {
+        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
+        self.calls.try_acquire().map_err(overloaded)
+    }
+
     fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(&self, text: &str) -> Result<T, Status> {
         text.parse().map_err(|error: T::Err| self.invalid(error))
     }
@@ -80,6 +86,15 @@ impl Service {
             .await
             .map_err(|error| error::from_bus(&error))?;
         watched.ok_or_else(|| error::missing(format!("there is no operation `{shown}`")))
+    }
+}
+
+/// How long what a client asks for may take.
+pub(super) fn timeout(ms: u64) -> Duration {
+    match ms {
+        0 => TIMEOUT,
+        // An `Instant` cannot hold every number.
+        ms => Duration::from_millis(ms.min(86_400_000)),
     }
 }
 
@@ -350,8 +365,7 @@ impl admin_server::Admin for Service {
     }
 
     async fn call(&self, request: Request<CallRequest>) -> Answer<CallResponse> {
-        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
-        let _room = self.calls.try_acquire().map_err(overloaded)?;
+        let _room = self.room()?;
         let header = |name: &str| {
             request.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
         };
@@ -361,10 +375,6 @@ impl admin_server::Admin for Service {
         let target: ActorId = self.parse(&request.target)?;
         let operation: OperationName = self.parse(&request.operation)?;
         let content_type = ContentType::parse(&request.content_type).map_err(|error| self.invalid(error))?;
-        let timeout = match request.timeout_ms {
-            0 => TIMEOUT,
-            ms => Duration::from_millis(ms.min(86_400_000)),
-        };
         let subject = Subject { actor: &target, operation: operation.as_str(), message: "", attempt: 1 };
         let mut span = Span::request(TraceContext::parse(&parent, &state), &subject);
         let trace = span.context();
@@ -376,7 +386,7 @@ impl admin_server::Admin for Service {
             operation,
             payload: request.payload,
             content_type,
-            deadline: Instant::now() + timeout,
+            deadline: Instant::now() + timeout(request.timeout_ms),
             caller: None,
             chain: Vec::new(),
             trace,
@@ -395,8 +405,7 @@ impl admin_server::Admin for Service {
     }
 
     async fn send(&self, request: Request<SendRequest>) -> Answer<SendResponse> {
-        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
-        let _room = self.calls.try_acquire().map_err(overloaded)?;
+        let _room = self.room()?;
         letters::send(&self.parts, request).await.map(Response::new)
     }
 
@@ -409,14 +418,12 @@ impl admin_server::Admin for Service {
     }
 
     async fn put_state(&self, request: Request<PutStateRequest>) -> Answer<PutStateResponse> {
-        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
-        let _room = self.calls.try_acquire().map_err(overloaded)?;
+        let _room = self.room()?;
         keys::put(&self.parts, request.into_inner()).await.map(Response::new)
     }
 
     async fn delete_state(&self, request: Request<DeleteStateRequest>) -> Answer<PutStateResponse> {
-        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
-        let _room = self.calls.try_acquire().map_err(overloaded)?;
+        let _room = self.room()?;
         keys::delete(&self.parts, request.into_inner()).await.map(Response::new)
     }
 

@@ -145,7 +145,7 @@ fn without_guest(turn: Turn, state: Option<Bytes>) -> Ended {
 }
 
 /// What an operator is told whose knowledge of a record is out of date.
-pub fn conflict(wanted: u64, revision: u64) -> Fault {
+fn conflict(wanted: u64, revision: u64) -> Fault {
     let message = format!(
         "its record is at revision {revision} and not {wanted}; look at its state once more, and then decide"
     );

@@ -24,14 +24,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lattice_proto::letter::Letter;
 use lattice_proto::shard::Shard;
 use lattice_proto::{Fault, Ran};
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Letters;
-use super::backoff::Backoff;
 use super::keys::Keyed;
 use crate::engine::GIVEN_UP;
 use crate::replica::Local;
@@ -115,15 +113,6 @@ impl Delivery {
                 return;
             }
         }
-    }
-}
-
-/// Keeps a letter with the dead ones, however long it takes.
-async fn give_up(letters: &Letters, letter: &Letter, fault: &Fault, tried: u32) {
-    let mut pause = Backoff::from(FIRST_PAUSE, LONGEST_PAUSE);
-    while let Err(error) = letters.bury(letter, fault.to_string(), tried).await {
-        tracing::warn!(%error, letter = %letter.id, "a letter that was given up is not kept yet");
-        pause.wait().await;
     }
 }
 

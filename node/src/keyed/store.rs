@@ -218,15 +218,11 @@ impl Claimed {
     /// When another owner has the key.
     pub async fn commit(&mut self, next: State) -> Result<(), Lost> {
         let mut pause = Backoff::up_to(LONGEST);
+        let (epoch, owner) = (self.epoch, self.me.clone());
+        let mut record = State { epoch, revision: self.record.revision + 1, owner, ..next };
         loop {
             let write = write_id();
-            let record = State {
-                epoch: self.epoch,
-                revision: self.record.revision + 1,
-                owner: self.me.clone(),
-                writes: self.record.writes_with(write),
-                ..next.clone()
-            };
+            record.writes = self.record.writes_with(write);
             match self.space.write_if(&self.key, record.encode(), self.sequence).await {
                 Fate::Stored(sequence) => {
                     (self.sequence, self.record) = (sequence, record);

@@ -10,7 +10,7 @@ use lattice_proto::shard::Shard;
 use lattice_proto::{ActorId, Fault, MessageId};
 use tokio::task::JoinSet;
 
-use super::{Delivery, FIRST_PAUSE, LONGEST_PAUSE, MOVING, TRIES, Verdict, give_up, judge, lock};
+use super::{Delivery, FIRST_PAUSE, LONGEST_PAUSE, MOVING, TRIES, Verdict, judge, lock};
 use crate::bus::{Collected, Delivered, Error, Group};
 use crate::keyed::backoff::Backoff;
 use crate::replica::Cause;
@@ -101,7 +101,9 @@ impl Delivery {
     ) -> Result<Bytes, Fault> {
         let shown = self.router.remind(actor, id.clone(), Cause::Show(due.clone()), tried).await?;
         if let Ok(letter) = Letter::decode(shown) {
-            give_up(&self.letters, &letter, fault, tried).await;
+            let kept = self.letters.bury(&letter, fault.to_string(), tried).await;
+            // It is tried again then, as what says nothing of the key.
+            kept.map_err(|error| Fault::Overloaded(format!("the dead letters ({error})")))?;
         }
         self.router.remind(actor, id.clone(), Cause::Skip(due.clone()), tried).await
     }
