@@ -11,6 +11,8 @@ pub enum Cause {
     Send,
     /// A reminder of the actor's own is due.
     Reminder(Occurrence),
+    /// A timer of the actor's own, of this id. The [message id](crate::Context::message_id) is new each time.
+    Timer(String),
 }
 
 /// A reminder that came due. The [message id](crate::Context::message_id) is its own, however often it is delivered.

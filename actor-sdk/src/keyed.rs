@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::call::Outgoing;
 use crate::metadata::Operations;
 use crate::reminder::Change;
+use crate::timer;
 use crate::turn::{Effects, Turn};
 use crate::{CallError, Context, Message, Result};
 
@@ -65,6 +66,7 @@ pub(crate) struct Outcome {
     pub state: Option<Vec<u8>>,
     pub sends: Vec<Outgoing>,
     pub reminders: Vec<Change>,
+    pub timers: Vec<timer::Change>,
 }
 
 impl<S: Keyed> Activation<S> {
@@ -97,8 +99,8 @@ impl<S: Keyed> Activation<S> {
         }
         match reply.and_then(|reply| Ok((reply, self.changed()?))) {
             Ok((reply, state)) => {
-                let Effects { sends, reminders } = turn.into_effects();
-                Outcome { reply: Ok(reply), state, sends, reminders }
+                let Effects { sends, reminders, timers } = turn.into_effects();
+                Outcome { reply: Ok(reply), state, sends, reminders, timers }
             }
             Err(error) => {
                 // Whatever an operation ends with is a rejection. Any other failure was found before one began, and a
@@ -134,7 +136,7 @@ impl<S: Keyed> Activation<S> {
 
 impl Outcome {
     pub fn without_effects(reply: Result<Vec<u8>>) -> Self {
-        Outcome { reply, state: None, sends: Vec::new(), reminders: Vec::new() }
+        Outcome { reply, state: None, sends: Vec::new(), reminders: Vec::new(), timers: Vec::new() }
     }
 }
 

@@ -134,6 +134,7 @@ mod metadata;
 mod protobuf;
 mod rejection;
 mod reminder;
+mod timer;
 mod turn;
 
 #[cfg(target_family = "wasm")]

@@ -79,13 +79,8 @@ pub(crate) enum Change {
 
 /// Refuses, while the operation can still act on it, what the node would have to refuse.
 pub(crate) fn check(id: &str, schedule: &Schedule) -> Result<()> {
+    check_id(id)?;
     let refuse = |problem: String| Err(Rejection::new(REJECTED, problem).into());
-    if id.is_empty() || id.len() > LONGEST_ID {
-        return refuse(format!(
-            "the id of a reminder has 1 to {LONGEST_ID} bytes, and this one has {}",
-            id.len()
-        ));
-    }
     match schedule {
         Schedule::Every(interval) if *interval < SHORTEST => {
             refuse(format!("`{id}` cannot repeat every {interval:?}, but every second at most"))
@@ -96,6 +91,15 @@ pub(crate) fn check(id: &str, schedule: &Schedule) -> Result<()> {
         },
         Schedule::At(_) | Schedule::After(_) | Schedule::Every(_) => Ok(()),
     }
+}
+
+/// The same of an id, be it a reminder's or a timer's.
+pub(crate) fn check_id(id: &str) -> Result<()> {
+    if id.is_empty() || id.len() > LONGEST_ID {
+        let problem = format!("an id has 1 to {LONGEST_ID} bytes, and this one has {}", id.len());
+        return Err(Rejection::new(REJECTED, problem).into());
+    }
+    Ok(())
 }
 
 /// Milliseconds since 1970, as they travel; 0 for what was before, which is past in any case.

@@ -5,9 +5,11 @@
 
 use std::cell::RefCell;
 use std::ops::Deref;
+use std::time::Duration;
 
 use crate::call::{Call, Outgoing};
 use crate::reminder::{self, Change, Reminder, Schedule};
+use crate::timer::{self, Timer};
 use crate::{Context, Interface, Rejection, Result};
 
 /// The message that a keyed actor handles, where the operation may change the state: a [`Context`], and the way to send
@@ -66,6 +68,7 @@ pub struct Turn {
 pub(crate) struct Effects {
     pub sends: Vec<Outgoing>,
     pub reminders: Vec<Change>,
+    pub timers: Vec<timer::Change>,
 }
 
 impl Turn {
@@ -114,17 +117,56 @@ impl Turn {
     /// A rejection of the code `bad-reminder`, when the id or the schedule cannot be, or the call is one to another actor;
     /// and as for [`send`](Turn::send).
     pub fn remind<T>(&self, id: impl Into<String>, schedule: Schedule, call: Call<T>) -> Result<()> {
-        let (id, outgoing) = (id.into(), call.into_outgoing()?);
+        let id = id.into();
         reminder::check(&id, &schedule)?;
+        let Outgoing { operation, payload, content_type, .. } = self.to_itself(&id, call)?;
+        let reminder = Reminder { id, schedule, operation, payload, content_type };
+        self.effects.borrow_mut().reminders.push(Change::Set(reminder));
+        Ok(())
+    }
+
+    /// Lets this actor be told after so long, 10 ms at least, if it is awake until then: a timer is in memory, and ends when
+    /// the key falls asleep, moves or is lost. It costs no commit of its own, and does not keep the key awake. For what must
+    /// come, there are [reminders](Turn::remind).
+    ///
+    /// The call must be one to [itself](Turn::myself). A timer of the same id is replaced; an actor has 256 at most. The
+    /// operation learns from [`cause`](Context::cause) that it is a timer, and which.
+    ///
+    /// # Errors
+    /// As for [`remind`](Turn::remind).
+    pub fn timer<T>(&self, id: impl Into<String>, after: Duration, call: Call<T>) -> Result<()> {
+        self.set_timer(id.into(), after, false, call)
+    }
+
+    /// The same, again and again, with so long between. Those that are missed are left out.
+    ///
+    /// # Errors
+    /// As for [`remind`](Turn::remind).
+    pub fn timer_every<T>(&self, id: impl Into<String>, interval: Duration, call: Call<T>) -> Result<()> {
+        self.set_timer(id.into(), interval, true, call)
+    }
+
+    fn set_timer<T>(&self, id: String, after: Duration, repeats: bool, call: Call<T>) -> Result<()> {
+        reminder::check_id(&id)?;
+        let Outgoing { operation, payload, content_type, .. } = self.to_itself(&id, call)?;
+        let timer = Timer { id, after, repeats, operation, payload, content_type };
+        self.effects.borrow_mut().timers.push(timer::Change::Set(timer));
+        Ok(())
+    }
+
+    fn to_itself<T>(&self, id: &str, call: Call<T>) -> Result<Outgoing> {
+        let outgoing = call.into_outgoing()?;
         if outgoing.to != self.context.self_id() {
             let message =
                 format!("`{id}` is to remind `{}`, and an actor can remind only itself", outgoing.to);
             return Err(Rejection::new(reminder::REJECTED, message).into());
         }
-        let Outgoing { operation, payload, content_type, .. } = outgoing;
-        let reminder = Reminder { id, schedule, operation, payload, content_type };
-        self.effects.borrow_mut().reminders.push(Change::Set(reminder));
-        Ok(())
+        Ok(outgoing)
+    }
+
+    /// Takes a timer back; without effect where there is none of that id. After this turn it comes no more.
+    pub fn cancel_timer(&self, id: impl Into<String>) {
+        self.effects.borrow_mut().timers.push(timer::Change::Cancel(id.into()));
     }
 
     /// Takes a reminder back; without effect where there is none of that id. After this turn it comes no more.

@@ -57,6 +57,17 @@ impl Book {
         }
     }
 
+    /// Is told after so many milliseconds, once or again and again, or not any more.
+    async fn time(&mut self, ctx: &Turn, id: String, ms: u64, repeats: bool) -> Result<()> {
+        let after = Duration::from_millis(ms);
+        match (ms, repeats) {
+            (0, _) => ctx.cancel_timer(id),
+            (_, true) => ctx.timer_every(id, after, ctx.myself::<Self>().tick())?,
+            (_, false) => ctx.timer(id, after, ctx.myself::<Self>().tick())?,
+        }
+        Ok(())
+    }
+
     /// Writes down why it was called.
     async fn tick(&mut self, ctx: &Turn) -> Result<()> {
         let cause = match ctx.cause() {
@@ -67,6 +78,7 @@ impl Book {
                 assert_eq!(occurrence.due, ctx.now());
                 format!("{} at {}", occurrence.id, due.as_secs())
             }
+            Cause::Timer(id) => format!("the timer {id}"),
         };
         self.seen.insert(ctx.message_id().to_owned(), format!("{cause} by {:?}", ctx.caller()));
         Ok(())
@@ -336,4 +348,32 @@ fn an_actor_tells_which_operations_only_read() {
     assert!(all["about"]);
     assert!(!all["touch"]);
     assert!(!all.contains_key("woken"));
+}
+
+#[test]
+fn timers_come_while_the_key_is_awake_and_end_with_it() {
+    let mesh = mesh();
+    let book = mesh.context().actor::<Book>("book/a");
+    let key = mesh.key("book/a");
+    let ticks = || key.state().map_or(0, |state| state["seen"].as_object().map_or(0, |seen| seen.len()));
+    assert_eq!(block_on(book.time("once", 500, false)), Ok(()));
+    assert_eq!(block_on(book.time("again", 200, true)), Ok(()));
+    assert_eq!((key.commits(), key.timers()), (0, vec!["again".to_owned(), "once".to_owned()]));
+    assert_eq!(mesh.advance(Duration::from_secs(1)), []);
+    assert_eq!((ticks(), key.timers()), (6, vec!["again".to_owned()]));
+    assert_eq!(block_on(book.time("again", 0, false)), Ok(()));
+    assert_eq!(mesh.advance(HOUR), []);
+    assert_eq!(ticks(), 6);
+    assert_eq!(block_on(book.time("again", 200, true)), Ok(()));
+    key.restart();
+    assert_eq!(mesh.advance(HOUR), []);
+    assert_eq!((ticks(), key.timers()), (6, Vec::<String>::new()));
+    assert_eq!(block_on(book.time("soon", 1, false)), Ok(()));
+    let started = mesh.now();
+    assert_eq!(mesh.advance(Duration::from_millis(9)), []);
+    assert_eq!(ticks(), 6, "10 ms is the least");
+    assert_eq!(mesh.advance(Duration::from_millis(1)), []);
+    assert_eq!((ticks(), mesh.now()), (7, started + Duration::from_millis(10)));
+    let error = block_on(book.time("", 5, true)).expect_err("it has no id");
+    assert_eq!(code(&error), "bad-reminder");
 }

@@ -90,6 +90,8 @@ pub struct Config {
     pub log: String,
     /// Guest memories that are reserved at once.
     pub pool: u32,
+    /// Keys that may be awake at once.
+    pub activations: u32,
     /// How many servers of a NATS cluster keep the lattice's state.
     pub nats_replicas: usize,
     /// How long an artifact is kept that no revision names.
@@ -114,6 +116,7 @@ struct File {
     labels: BTreeMap<String, String>,
     data: Option<PathBuf>,
     pool: Option<u32>,
+    activations: Option<u32>,
     nats_replicas: Option<usize>,
     artifact_grace: Option<String>,
     shards: Option<u16>,
@@ -160,6 +163,7 @@ impl Config {
             Some(data) => data,
             None => default_data()?,
         };
+        let pool = file.pool.unwrap_or(POOL).clamp(1, 100_000);
         Ok(Self {
             name: name.parse().map_err(|error| invalid("--name", error))?,
             lattice: lattice.parse().map_err(|error| invalid("--lattice", error))?,
@@ -174,10 +178,25 @@ impl Config {
             log,
             nats_replicas: nats_replicas(file.nats_replicas)?,
             artifact_grace: artifact_grace(file.artifact_grace.as_deref())?,
-            pool: file.pool.unwrap_or(POOL).clamp(1, 100_000),
+            pool,
+            activations: activations(file.activations, pool)?,
             shards: shards(file.shards)?,
             clock_skew_ms: clock_skew_ms()?,
         })
+    }
+}
+
+fn activations(given: Option<u32>, pool: u32) -> Result<u32, Error> {
+    match given {
+        // The other half is for replicas.
+        None => Ok((pool / 2).max(1)),
+        Some(count) if (1..=pool).contains(&count) => Ok(count),
+        Some(_) => Err(invalid(
+            "activations",
+            format!(
+                "expected 1 to {pool}, which is `pool`: keys that may be awake at once, each with a guest of its own"
+            ),
+        )),
     }
 }
 

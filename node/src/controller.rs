@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_proto::subject::Subjects;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use tokio_util::task::AbortOnDropHandle;
 
@@ -52,6 +52,8 @@ pub struct Context {
     pub me: Identity,
     /// Who leads, as this node sees it.
     pub leader: watch::Receiver<Option<Leader>>,
+    /// Told when something that was sent to the leader found nobody there.
+    pub doubts: Arc<Notify>,
     /// What is counted.
     pub counters: Counters,
     /// What the lattice stores.

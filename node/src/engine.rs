@@ -41,6 +41,12 @@ const TICK: Duration = Duration::from_millis(10);
 /// The stack of a guest. Wasmtime's own default.
 const STACK: usize = 512 << 10;
 
+/// Mappings of memory that a guest takes: two for its stack, from the start on, and up to four for its memory.
+const MAPPINGS: u64 = 6;
+
+/// Those that the process needs for itself.
+const SPARE: u64 = 4_000;
+
 /// Why the engine could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -70,6 +76,14 @@ impl Engine {
     /// # Errors
     /// When Wasmtime refuses or the cache folder cannot be made.
     pub fn start(data: &Path, pool: u32) -> Result<Self, Error> {
+        let wanted = u64::from(pool) * MAPPINGS + SPARE;
+        if let Some(allowed) = mappings().filter(|allowed| wanted > *allowed) {
+            tracing::warn!(
+                pool,
+                "so many guests may take {wanted} mappings of memory, and the system allows {allowed}: lower `pool`, or allow \
+                 more with `sysctl -w vm.max_map_count={wanted}`"
+            );
+        }
         let engine = match wasmtime::Engine::new(&config(Some(pool))) {
             Ok(engine) => engine,
             Err(error) => {
@@ -84,6 +98,12 @@ impl Engine {
         tick(&engine);
         Ok(Self { shared: Arc::new(Shared { engine, linker, cache }) })
     }
+}
+
+/// How many mappings a process may have, where the system says so.
+fn mappings() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?;
+    text.trim().parse().ok()
 }
 
 fn config(pool: Option<u32>) -> Config {

@@ -33,6 +33,7 @@ mod owners;
 mod sends;
 mod store;
 mod tenure;
+mod timers;
 
 pub use delivery::Delivery;
 pub use handover::Handover;
@@ -43,3 +44,4 @@ pub use owners::Owners;
 pub use sends::Sends;
 pub use store::{Kept, Store};
 pub use tenure::{Begin, Tenure};
+pub use timers::{MAX_TIMERS, Timer, Timers};

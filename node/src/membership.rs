@@ -4,6 +4,7 @@ mod fence;
 mod inventory;
 mod lease;
 mod name;
+mod pulse;
 mod to_leader;
 
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ pub use fence::Fence;
 pub use inventory::{Inventory, describe};
 pub use lease::{Keeper, Renewal, holder};
 pub use name::{Error, keep, take_name};
+pub use pulse::{answer, is_gone};
 pub use to_leader::ToLeader;
 
 /// How often a lease is renewed: three times may fail before it expires.

@@ -226,8 +226,7 @@ async fn serve(
     tasks.spawn(local.clone().watch());
     tasks.spawn(agent::report(local.clone(), me.incarnation.clone(), to_leader));
     tasks.spawn(ownership.run(bus.clone(), subjects.clone(), counters.clone()));
-    // The other half of the memories that are reserved is for replicas.
-    let keyed = Keyed::new(owners, store, letters.clone(), (config.pool / 2).max(1) as usize);
+    let keyed = Keyed::new(owners, store, letters.clone(), config.activations as usize);
     tasks.spawn(Handover::new(keyed.clone(), inventory.clone()).run());
     let delivery =
         Delivery::new(keyed.clone(), local.clone(), router.clone(), letters.clone(), counters.clone());

@@ -28,7 +28,8 @@ pub use in_flight::InFlight;
 pub use local::{Busy, Local, LocalActor, Refusal, draw};
 pub use tally::{Count, Tally};
 pub use turn::{
-    Answer, Cause, Gate, Message, Outgoing, Pending, Remind, Respond, Turn, TurnContext, Waiting, When,
+    Answer, Cause, Gate, Message, Outgoing, Pending, Remind, Respond, Timing, Turn, TurnContext, Waiting,
+    When,
 };
 
 /// How long a turn may run on after its deadline before its instance is given up. The caller has its answer by then.

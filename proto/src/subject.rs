@@ -115,6 +115,11 @@ impl Subjects {
         }
     }
 
+    /// Where a node answers by the connection that its leases go over. It is no part of its inbox, which comes by another.
+    pub fn pulse(&self, node: &Incarnation) -> String {
+        format!("{}pulse.{node}", self.prefix)
+    }
+
     /// What a node subscribes to, to get its whole inbox.
     pub fn inbox_filter(&self, node: &Incarnation) -> String {
         format!("{}node.{node}.>", self.prefix)

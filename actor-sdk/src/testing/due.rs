@@ -1,8 +1,15 @@
-//! When a reminder of a test is due, by the rules of the WIT package.
+//! When a reminder or a timer of a test is due, by the rules of the WIT package.
+
+use std::time::Duration;
 
 use lattice_cron::Cron;
 
 use crate::reminder::{self, Schedule, whole_millis};
+
+/// How long it is until a timer comes that is to come after so long, in milliseconds. The WIT package has the least.
+pub fn tick_millis(after: Duration) -> u64 {
+    whole_millis(after).max(10)
+}
 
 /// When a reminder that is set now comes for the first time, in milliseconds since 1970.
 pub fn first_due(schedule: &Schedule, now: u64) -> u64 {

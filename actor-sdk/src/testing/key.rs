@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::keys::{Awake, Wake};
 use super::mesh::arguments;
 use crate::reminder::{self, time};
+use crate::timer::Timer;
 
 /// What is kept for one key.
 pub(super) struct Record {
@@ -23,6 +24,13 @@ pub(super) struct Record {
     pub saved: RefCell<Option<Vec<u8>>>,
     pub commits: Cell<usize>,
     pub reminders: RefCell<BTreeMap<String, Armed>>,
+    pub timers: RefCell<BTreeMap<String, Ticking>>,
+}
+
+/// A timer that runs, and when it comes next.
+pub(super) struct Ticking {
+    pub due: u64,
+    pub timer: Timer,
 }
 
 /// A reminder that is set.
@@ -81,13 +89,19 @@ impl Key {
         self.0.reminders.borrow().values().map(Armed::shown).collect()
     }
 
-    /// Puts the actor to sleep. Its next message wakes it with what was saved, as after a crash or a move.
+    /// The ids of the timers that run, in their order.
+    pub fn timers(&self) -> Vec<String> {
+        self.0.timers.borrow().keys().cloned().collect()
+    }
+
+    /// Puts the actor to sleep, and its timers end. Its next message wakes it with what was saved, as after a crash or a move.
     ///
     /// # Panics
     /// When it is in a turn.
     pub fn restart(&self) {
         let mut awake = self.0.awake.try_lock().expect("an actor in a turn cannot be put to sleep by a test");
         *awake = None;
+        self.0.timers.borrow_mut().clear();
     }
 
     /// Saves a state as an artifact of another version would have left it, and puts the actor to sleep.
@@ -105,6 +119,18 @@ impl Key {
 impl fmt::Debug for Key {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_tuple("Key").field(&self.0.id).finish()
+    }
+}
+
+impl Ticking {
+    pub fn shown(&self) -> Reminder {
+        let Timer { id, operation, payload, .. } = &self.timer;
+        Reminder {
+            id: id.clone(),
+            due: time(self.due),
+            operation: operation.clone(),
+            arguments: arguments(payload),
+        }
     }
 }
 

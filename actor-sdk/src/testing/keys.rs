@@ -13,13 +13,14 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use futures::lock::Mutex;
 
-use super::due::{first_due, next_due};
-use super::key::{Armed, Record, Reminder, Sent};
+use super::due::{first_due, next_due, tick_millis};
+use super::key::{Armed, Record, Reminder, Sent, Ticking};
 use super::mesh::arguments;
 use crate::call::Outgoing;
-use crate::cause::Occurrence;
+use crate::cause::{Cause, Occurrence};
 use crate::keyed::{Activation, Outcome};
 use crate::reminder::{self, Change, time, whole_millis};
+use crate::timer::{self, Timer};
 use crate::{Context, Keyed, Message, Result};
 
 /// All keyed actors that a test knows.
@@ -53,10 +54,10 @@ pub(super) struct Letter {
     pub message: Message,
 }
 
-/// A reminder whose time has come.
+/// A reminder or a timer whose time has come.
 pub(super) struct Due {
     pub record: Rc<Record>,
-    pub occurrence: Occurrence,
+    pub cause: Cause,
     pub id: String,
     pub reminder: Reminder,
     pub message: Message,
@@ -97,6 +98,7 @@ impl Keys {
             saved: RefCell::default(),
             commits: Cell::default(),
             reminders: RefCell::default(),
+            timers: RefCell::default(),
         });
         self.keys.borrow_mut().insert(id.to_owned(), record.clone());
         Some(record)
@@ -117,7 +119,7 @@ impl Keys {
     }
 
     fn commit(&self, record: &Record, outcome: Outcome) -> Result<Vec<u8>> {
-        let Outcome { reply, state, sends, reminders } = outcome;
+        let Outcome { reply, state, sends, reminders, timers } = outcome;
         if state.is_some() {
             record.commits.set(record.commits.get() + 1);
             *record.saved.borrow_mut() = state;
@@ -125,14 +127,25 @@ impl Keys {
         for send in sends {
             self.send(record, send);
         }
+        let now = self.now.get();
         for change in reminders {
             let mut reminders = record.reminders.borrow_mut();
             match change {
                 Change::Set(reminder) => {
-                    let due = first_due(&reminder.schedule, self.now.get());
+                    let due = first_due(&reminder.schedule, now);
                     reminders.insert(reminder.id.clone(), Armed { due, reminder });
                 }
                 Change::Cancel(id) => drop(reminders.remove(&id)),
+            }
+        }
+        for change in timers {
+            let mut timers = record.timers.borrow_mut();
+            match change {
+                timer::Change::Set(timer) => {
+                    let due = now.saturating_add(tick_millis(timer.after));
+                    timers.insert(timer.id.clone(), Ticking { due, timer });
+                }
+                timer::Change::Cancel(id) => drop(timers.remove(&id)),
             }
         }
         reply
@@ -170,36 +183,65 @@ impl Keys {
         self.now.set(now);
     }
 
-    /// The next reminder that is due until then, if any. The clock goes on to when it is; a repeating one is set anew.
+    /// The next reminder or timer that is due until then, if any. The clock goes on to when it is; a repeating one is set anew.
     pub fn next_due(&self, until: u64) -> Option<Due> {
         let keys = self.keys.borrow();
         let all = keys.values().flat_map(|record| {
-            let reminders = record.reminders.borrow();
-            let due: Vec<_> =
-                reminders.values().map(|armed| (armed.due, armed.reminder.id.clone())).collect();
-            due.into_iter().map(move |(due, id)| (due, record, id))
+            let (reminders, timers) = (record.reminders.borrow(), record.timers.borrow());
+            let reminders = reminders.iter().map(|(id, armed)| (armed.due, id.clone(), true));
+            let timers = timers.iter().map(|(id, ticking)| (ticking.due, id.clone(), false));
+            let due: Vec<_> = reminders.chain(timers).collect();
+            due.into_iter().map(move |(due, id, durable)| (due, record, id, durable))
         });
-        let (due, record, id) = all.min_by_key(|(due, _, _)| *due).filter(|(due, _, _)| *due <= until)?;
+        let next = all.min_by_key(|(due, ..)| *due).filter(|(due, ..)| *due <= until);
+        let (due, record, id, durable) = next?;
         self.now.set(self.now.get().max(due));
-        let mut reminders = record.reminders.borrow_mut();
-        let armed = reminders.get_mut(&id)?;
-        let shown = armed.shown();
-        let reminder::Reminder { operation, payload, content_type, schedule, .. } = &armed.reminder;
-        let message = Message {
-            operation: operation.clone(),
-            content_type: (*content_type).to_owned(),
-            payload: payload.clone(),
-        };
-        match next_due(schedule, due) {
-            Some(next) => armed.due = next,
-            None => drop(reminders.remove(&id)),
-        }
-        Some(Due {
-            id: format!("{}:{id}:{due}", record.id),
-            record: record.clone(),
-            occurrence: Occurrence { id, due: time(due) },
-            reminder: shown,
-            message,
-        })
+        if durable { remind(record, id, due) } else { tick(record, id, due) }
     }
+}
+
+fn remind(record: &Rc<Record>, id: String, due: u64) -> Option<Due> {
+    let mut reminders = record.reminders.borrow_mut();
+    let armed = reminders.get_mut(&id)?;
+    let shown = armed.shown();
+    let reminder::Reminder { operation, payload, content_type, schedule, .. } = &armed.reminder;
+    let message = Message {
+        operation: operation.clone(),
+        content_type: (*content_type).to_owned(),
+        payload: payload.clone(),
+    };
+    match next_due(schedule, due) {
+        Some(next) => armed.due = next,
+        None => drop(reminders.remove(&id)),
+    }
+    Some(Due {
+        id: format!("{}:{id}:{due}", record.id),
+        record: record.clone(),
+        cause: Cause::Reminder(Occurrence { id, due: time(due) }),
+        reminder: shown,
+        message,
+    })
+}
+
+fn tick(record: &Rc<Record>, id: String, due: u64) -> Option<Due> {
+    let mut timers = record.timers.borrow_mut();
+    let ticking = timers.get_mut(&id)?;
+    let shown = ticking.shown();
+    let Timer { operation, payload, content_type, after, repeats, .. } = &ticking.timer;
+    let message = Message {
+        operation: operation.clone(),
+        content_type: (*content_type).to_owned(),
+        payload: payload.clone(),
+    };
+    match repeats {
+        true => ticking.due = due.saturating_add(tick_millis(*after)),
+        false => drop(timers.remove(&id)),
+    }
+    Some(Due {
+        id: format!("{}:{id}:{due}", record.id),
+        record: record.clone(),
+        cause: Cause::Timer(id),
+        reminder: shown,
+        message,
+    })
 }

@@ -162,14 +162,14 @@ impl Mesh {
         self.shared.keys.now()
     }
 
-    /// Lets so much time pass. Each reminder that is due meanwhile is delivered at its time, in the order of their times.
+    /// Lets so much time pass. Each reminder, and each timer of a key that is awake, that is due meanwhile is delivered at its
+    /// time, in the order of their times.
     /// Gives what failed and why; it is not tried again.
     #[must_use = "what failed is not tried again"]
     pub fn advance(&self, by: Duration) -> Vec<(Reminder, CallError)> {
         let keys = &self.shared.keys;
         let (mut failed, until) = (Vec::new(), keys.later(by));
-        while let Some(Due { record, occurrence, id, reminder, message }) = keys.next_due(until) {
-            let cause = Cause::Reminder(occurrence);
+        while let Some(Due { record, cause, id, reminder, message }) = keys.next_due(until) {
             let context = self.turn(&record.id, cause).with_caller(&record.id).with_message(id, 1);
             let reply = block_on(keys.turn(&record, context.into_context(), message));
             failed.extend(reply.err().map(|error| (reminder, error)));

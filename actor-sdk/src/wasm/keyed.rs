@@ -18,6 +18,7 @@ use crate::context::Origin;
 use crate::keyed::{Activation, Outcome};
 use crate::mesh::Mesh;
 use crate::reminder::{Change, Reminder, Schedule, millis, time, whole_millis};
+use crate::timer::{self, Timer};
 use crate::{CallError, Context, Keyed, Message, logging};
 
 /// What wit-bindgen makes of the world.
@@ -91,6 +92,7 @@ fn take_apart(message: types::KeyedMessage) -> (Context, Message) {
         types::Cause::Reminder(types::Occurrence { id, due }) => {
             (Cause::Reminder(Occurrence { id, due: time(due) }), Some(Mesh.self_id().to_owned()))
         }
+        types::Cause::Timer(id) => (Cause::Timer(id), Some(Mesh.self_id().to_owned())),
     };
     let origin = Origin {
         message_id: id,
@@ -107,12 +109,13 @@ fn take_apart(message: types::KeyedMessage) -> (Context, Message) {
 
 impl From<Outcome> for types::Outcome {
     fn from(outcome: Outcome) -> Self {
-        let Outcome { reply, state, sends, reminders } = outcome;
+        let Outcome { reply, state, sends, reminders, timers } = outcome;
         types::Outcome {
             reply: reply.map_err(Into::into),
             state,
             sends: sends.into_iter().map(Into::into).collect(),
             reminders: reminders.into_iter().map(Into::into).collect(),
+            timers: timers.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -133,6 +136,18 @@ impl From<Change> for types::ReminderChange {
                 types::ReminderChange::Set(types::Reminder { id, schedule, operation, payload, content_type })
             }
             Change::Cancel(id) => types::ReminderChange::Cancel(id),
+        }
+    }
+}
+
+impl From<timer::Change> for types::TimerChange {
+    fn from(change: timer::Change) -> Self {
+        match change {
+            timer::Change::Set(Timer { id, after, repeats, operation, payload, content_type }) => {
+                let (after, content_type) = (whole_millis(after), content_type.to_owned());
+                types::TimerChange::Set(types::Timer { id, after, repeats, operation, payload, content_type })
+            }
+            timer::Change::Cancel(id) => types::TimerChange::Cancel(id),
         }
     }
 }

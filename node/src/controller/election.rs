@@ -2,27 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use lattice_proto::Incarnation;
 use lattice_proto::record::{self, Term};
-use lattice_proto::subject::{Control, Inbox};
+use lattice_proto::subject::Control;
 
 use super::Context;
-use crate::bus::{Error, LEASE, RequestError};
+use crate::bus::{Error, LEASE};
 use crate::clock::wall_ms;
-use crate::membership::{Keeper, LEADER};
+use crate::membership::{Keeper, LEADER, is_gone};
 
-/// A leader that was not heard of for this long, which is more than one renewal, is pinged.
+/// A leader that was not heard of for this long, which is more than one renewal, is asked for. So is one that did not get
+/// what this node sent it, however short ago it was heard of.
 const SILENT: Duration = Duration::from_millis(700);
 
 /// How often a candidate looks.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// Two refused pings this far apart say that a node is gone. One could fall into a reconnection.
-const AGAIN: Duration = Duration::from_millis(200);
-
-/// A ping without an answer for this long says nothing.
-const PING: Duration = Duration::from_millis(500);
 
 /// The office, won.
 pub(super) struct Elected {
@@ -38,8 +32,12 @@ pub(super) struct Elected {
 pub(super) async fn win(context: &Context) -> Elected {
     loop {
         // Jitter, so that the candidates do not all run for it in the same moment.
-        tokio::time::sleep(LOOK + Duration::from_millis(fastrand::u64(0..50))).await;
-        match run_for_office(context).await {
+        let look = tokio::time::sleep(LOOK + Duration::from_millis(fastrand::u64(0..50)));
+        let doubted = tokio::select! {
+            () = look => false,
+            () = context.doubts.notified() => true,
+        };
+        match run_for_office(context, doubted).await {
             Ok(Some(elected)) => return elected,
             Ok(None) | Err(Error::Conflict) => {}
             Err(error) => tracing::debug!(%error, "cannot run for office"),
@@ -47,21 +45,22 @@ pub(super) async fn win(context: &Context) -> Elected {
     }
 }
 
-async fn run_for_office(context: &Context) -> Result<Option<Elected>, Error> {
+async fn run_for_office(context: &Context, doubted: bool) -> Result<Option<Elected>, Error> {
     if !context.bus.control.is_up() {
         return Ok(None);
     }
     let leader = context.leader.borrow().clone();
     let (over, deposed) = match leader {
-        // Heard of a moment ago.
-        Some(leader) if Instant::now().duration_since(leader.seen) < SILENT => return Ok(None),
+        // Heard of a moment ago, and by all that is known it is there.
+        Some(leader) if !doubted && Instant::now().duration_since(leader.seen) < SILENT => return Ok(None),
         // Far too long ago: the end of the lease was not seen, so the lease itself is asked.
         Some(leader) if Instant::now().duration_since(leader.seen) > LEASE * 2 => {
             let entry = context.bus.leases.get(LEADER).await?;
             match entry {
                 Some(entry) if entry.value.is_some() && entry.revision > leader.revision => return Ok(None),
                 Some(entry)
-                    if entry.value.is_some() && !is_gone(context, &leader.lease.incarnation).await =>
+                    if entry.value.is_some()
+                        && !is_gone(&context.bus, &context.subjects, &leader.lease.incarnation).await =>
                 {
                     return Ok(None);
                 }
@@ -70,7 +69,7 @@ async fn run_for_office(context: &Context) -> Result<Option<Elected>, Error> {
         }
         Some(leader) => {
             let holder = leader.lease.incarnation;
-            if !is_gone(context, &holder).await {
+            if !is_gone(&context.bus, &context.subjects, &holder).await {
                 return Ok(None);
             }
             tracing::warn!(%holder, "the leader is gone");
@@ -88,19 +87,6 @@ async fn run_for_office(context: &Context) -> Result<Option<Elected>, Error> {
     keeper.take(over).await?;
     let (term, term_revision) = begin_term(context).await?;
     Ok(Some(Elected { keeper, term, term_revision, deposed }))
-}
-
-/// Whether a node's inbox has no listener, twice in a row.
-pub(super) async fn is_gone(context: &Context, node: &Incarnation) -> bool {
-    for last in [false, true] {
-        let inbox = context.subjects.inbox(node, &Inbox::Ping);
-        match context.bus.control.request(inbox, Bytes::new(), PING).await {
-            Err(RequestError::NoResponders) if last => return true,
-            Err(RequestError::NoResponders) => tokio::time::sleep(AGAIN).await,
-            _ => return false,
-        }
-    }
-    false
 }
 
 /// Writes the next term, from which moment no earlier leader can write anything.

@@ -3,7 +3,7 @@
 //! Rules:
 //! 1. A lease that ended says that its node is lost, but not within one lease time after this leader took office or
 //!    reconnected: after an outage the server ends all leases at once, which says nothing about anybody.
-//! 2. A node whose inbox nobody listens to, twice in a row, is lost at once.
+//! 2. A node of which nobody listens to either connection, twice in a row, is lost at once, unless it renewed meanwhile.
 //! 3. A node that renews nothing and answers nothing leaves the rotation; it is lost when its lease ends.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,9 @@ use crate::bus::LEASE;
 
 /// More than one renewal missed: time to ask.
 const SILENT: Duration = Duration::from_millis(700);
+
+/// How long what others say of a node says nothing after it was asked.
+const SUSPECTED: Duration = Duration::from_millis(200);
 
 /// How long between two looks at the same silent node.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -138,20 +141,30 @@ impl Liveness {
         }
     }
 
-    /// Surely lost, whenever its last renewal was: it lost the leadership that way.
-    pub(super) fn lost(&mut self, incarnation: &Incarnation, now: Instant) {
+    /// A ping that began at `since` was answered, or not.
+    pub(super) fn told(&mut self, incarnation: &Incarnation, verdict: Verdict, since: Instant) {
         for watched in self.nodes.values_mut().filter(|watched| watched.incarnation == *incarnation) {
-            watched.renewed = now.checked_sub(SILENT * 2).unwrap_or(now);
-        }
-        self.told(incarnation, Verdict::Gone);
-    }
-
-    /// A ping was answered, or not.
-    pub(super) fn told(&mut self, incarnation: &Incarnation, verdict: Verdict) {
-        for watched in self.nodes.values_mut().filter(|watched| watched.incarnation == *incarnation) {
+            // Whoever renewed meanwhile lives, whatever the ping said.
+            if verdict != Verdict::Alive && watched.renewed > since {
+                continue;
+            }
             self.changed |= watched.verdict.unwrap_or(Verdict::Alive) != verdict;
             watched.verdict = Some(verdict);
         }
+    }
+
+    /// Another node could not reach this one: whether to ask it now. Many may say so at once, and one answer is enough.
+    pub(super) fn suspect(&mut self, incarnation: &Incarnation, now: Instant) -> bool {
+        let Some(watched) = self.nodes.values_mut().find(|watched| watched.incarnation == *incarnation)
+        else {
+            return false;
+        };
+        let asked = watched.asked.is_some_and(|asked| now.duration_since(asked) < SUSPECTED);
+        if asked || watched.verdict == Some(Verdict::Gone) {
+            return false;
+        }
+        watched.asked = Some(now);
+        true
     }
 
     /// The nodes to ask now.
@@ -173,11 +186,8 @@ impl Liveness {
 
     /// Whether answers may differ from those at the last time that this was asked.
     pub(super) fn take_changed(&mut self, now: Instant) -> bool {
-        // Within the grace time any answer may change by time alone, and so may one that waits for a renewal's end.
-        let gone = |watched: &Watched| watched.verdict == Some(Verdict::Gone);
-        let open = |watched: &Watched| gone(watched) && now.duration_since(watched.renewed) <= SILENT;
-        let waits = now < self.grace_until || self.nodes.values().any(open);
-        std::mem::replace(&mut self.changed, waits)
+        // Within the grace time any answer may change by time alone.
+        std::mem::replace(&mut self.changed, now < self.grace_until)
     }
 
     /// What to make of a node whose record names this incarnation; none while nothing can be said.
@@ -196,8 +206,7 @@ impl Liveness {
             return (watched.leased || now >= self.grace_until).then_some(NodeState::Gone);
         }
         match watched.verdict {
-            // A refused ping counts only against a node that renews nothing: its two connections may come and go apart.
-            Some(Verdict::Gone) if now.duration_since(watched.renewed) > SILENT => Some(NodeState::Gone),
+            Some(Verdict::Gone) => Some(NodeState::Gone),
             _ if !watched.leased && now >= self.grace_until => Some(NodeState::Gone),
             Some(Verdict::Silent) => Some(NodeState::Suspect),
             _ => Some(NodeState::Ready),
@@ -236,10 +245,33 @@ mod tests {
         let later = now + Duration::from_secs(1);
         assert_eq!(liveness.ask_now(later), std::slice::from_ref(&id));
         assert!(liveness.ask_now(later).is_empty(), "asked already");
-        liveness.told(&id, Verdict::Silent);
+        liveness.told(&id, Verdict::Silent, later);
         assert_eq!(liveness.state(&name, &id, later), Some(NodeState::Suspect));
-        liveness.told(&id, Verdict::Gone);
+        liveness.told(&id, Verdict::Gone, later);
         assert_eq!(liveness.state(&name, &id, later), Some(NodeState::Gone));
+    }
+
+    #[test]
+    fn whom_others_suspect_is_asked_at_once_and_lives_if_it_renewed_meanwhile() {
+        let (now, id) = (Instant::now(), Incarnation::generate());
+        let name = "a".parse().unwrap();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut liveness = Liveness::new(now);
+        assert!(!liveness.suspect(&id, now), "nobody knows it");
+        liveness.renewed(&lease("a", &id), now);
+        assert!(liveness.suspect(&id, at(10)));
+        assert!(!liveness.suspect(&id, at(20)), "asked already");
+        liveness.renewed(&lease("a", &id), at(100));
+        liveness.told(&id, Verdict::Gone, at(10));
+        assert_eq!(liveness.state(&name, &id, at(210)), Some(NodeState::Ready));
+        assert!(liveness.suspect(&id, at(220)));
+        liveness.told(&id, Verdict::Gone, at(220));
+        assert_eq!(
+            liveness.state(&name, &id, at(430)),
+            Some(NodeState::Gone),
+            "right after its last renewal"
+        );
+        assert!(!liveness.suspect(&id, at(1_000)), "that is settled");
     }
 
     #[test]

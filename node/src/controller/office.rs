@@ -26,11 +26,12 @@ use self::chronicle::Chronicle;
 use self::entry::{Decision, NodeEntry, parse_decision, parse_node};
 use self::held::Held;
 use super::Context;
-use super::election::{self, Elected};
+use super::election::Elected;
 use super::liveness::{Liveness, Verdict};
 use super::reconcile::{Reconciler, Seen};
 use super::scaling::Scaling;
 use crate::bus::{Error, Link, Mirror, RequestError};
+use crate::membership::is_gone;
 use crate::router::Told;
 
 /// How often time alone is a reason to look.
@@ -89,7 +90,7 @@ pub(super) async fn hold(
     let Elected { keeper, term, term_revision, deposed } = elected;
     // Renewals have a task of their own: a plan that takes long to write must not cost the office.
     let held = Held::start(keeper);
-    let (verdicts, mut asked) = mpsc::channel::<(Incarnation, Verdict)>(64);
+    let (verdicts, mut asked) = mpsc::channel::<Asked>(64);
     let mut office = Office {
         context,
         term,
@@ -137,14 +138,16 @@ pub(super) async fn hold(
             change = leases.next() => office.lease(change),
             Some(told) = told.recv() => match told {
                 Told::Suspect(suspect) => {
-                    ask(context, suspect, &verdicts);
+                    if office.liveness.suspect(&suspect, Instant::now()) {
+                        ask(context, suspect, &verdicts);
+                    }
                     false
                 }
                 Told::Load(report) => office.scaling.load(report, Instant::now()),
                 Told::Wake(wake) => office.scaling.wake(wake, Instant::now()),
             },
-            Some((incarnation, verdict)) = asked.recv() => {
-                office.liveness.told(&incarnation, verdict);
+            Some(Asked { node, since, verdict }) = asked.recv() => {
+                office.liveness.told(&node, verdict, since);
                 office.liveness.take_changed(Instant::now())
             }
             _ = look.tick() => {
@@ -182,7 +185,7 @@ pub(super) async fn hold(
             dirty |= more;
         }
         if let Some(gone) = deposed.take_if(|_| office.leases_complete) {
-            office.liveness.lost(&gone, Instant::now());
+            office.liveness.told(&gone, Verdict::Gone, Instant::now());
         }
         if !held.is_valid() {
             return "its lease was not renewed in time, or another node took over";
@@ -217,20 +220,30 @@ async fn next_generation(link: &mut watch::Receiver<Link>, known: u64) -> u64 {
     }
 }
 
+/// What came of asking a node.
+struct Asked {
+    node: Incarnation,
+    /// When that began.
+    since: Instant,
+    verdict: Verdict,
+}
+
 /// Pings a node in the background and reports what that told.
-fn ask(context: &Context, node: Incarnation, verdicts: &mpsc::Sender<(Incarnation, Verdict)>) {
-    let (context, verdicts) = (context.clone(), verdicts.clone());
+fn ask(context: &Context, node: Incarnation, verdicts: &mpsc::Sender<Asked>) {
+    let (context, verdicts, since) = (context.clone(), verdicts.clone(), Instant::now());
     tokio::spawn(async move {
         let inbox = context.subjects.inbox(&node, &Inbox::Ping);
         let verdict = match context.bus.control.request(inbox, Bytes::new(), PING).await {
             Ok(_) => Verdict::Alive,
-            Err(RequestError::NoResponders) if election::is_gone(&context, &node).await => Verdict::Gone,
+            Err(RequestError::NoResponders) if is_gone(&context.bus, &context.subjects, &node).await => {
+                Verdict::Gone
+            }
             Err(RequestError::TimedOut) => Verdict::Silent,
             // Nothing is known of others while this node itself is cut off.
             Err(_) => return,
         };
         // The office may have ended meanwhile.
-        let _ = verdicts.send((node, verdict)).await;
+        let _ = verdicts.send(Asked { node, since, verdict }).await;
     });
 }
 

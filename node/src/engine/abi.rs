@@ -109,6 +109,8 @@ pub(crate) enum Cause {
     Send(Option<Arc<str>>),
     #[component(name = "reminder")]
     Reminder(Occurrence),
+    #[component(name = "timer")]
+    Timer(String),
 }
 
 #[derive(ComponentType, Lower)]
@@ -171,11 +173,33 @@ pub(crate) enum ReminderChange {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
+pub(crate) struct Timer {
+    pub id: String,
+    pub after: u64,
+    pub repeats: bool,
+    pub operation: String,
+    pub payload: Vec<u8>,
+    #[component(name = "content-type")]
+    pub content_type: String,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub(crate) enum TimerChange {
+    #[component(name = "set")]
+    Set(Timer),
+    #[component(name = "cancel")]
+    Cancel(String),
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
 pub(crate) struct WitOutcome {
     pub reply: Result<Vec<u8>, Failure>,
     pub state: Option<Vec<u8>>,
     pub sends: Vec<Outgoing>,
     pub reminders: Vec<ReminderChange>,
+    pub timers: Vec<TimerChange>,
 }
 
 #[derive(ComponentType, Lift, Lower)]

@@ -1,5 +1,7 @@
 //! What a turn of a keyed actor wants to have done besides its reply and its state, checked before any of it is.
 
+use std::time::Duration;
+
 use lattice_cron::Cron;
 use lattice_proto::envelope::ContentType;
 use lattice_proto::reminder::{MAX_ID_BYTES, MAX_PATTERN_BYTES, MAX_REMINDERS};
@@ -7,11 +9,14 @@ use lattice_proto::state::{MAX_OUTBOX, MAX_SENDS};
 use lattice_proto::{ActorId, Fault, Operation, Ran};
 
 use super::{Home, abi};
-use crate::keyed::{Backlog, Known, letter_bytes, reminder_bytes};
-use crate::replica::{Outgoing, Remind, When};
+use crate::keyed::{Backlog, Known, MAX_TIMERS, Timers, letter_bytes, reminder_bytes};
+use crate::replica::{Outgoing, Remind, Timing, When};
 
 /// The shortest time between two occurrences of a reminder, in milliseconds.
 const SHORTEST: u64 = 1_000;
+
+/// A timer that comes sooner comes after so long, in milliseconds.
+const SHORTEST_TIMER: u64 = 10;
 
 /// What a turn sends, if its manifest grants that. Without a home there is nothing.
 pub(super) fn letters(
@@ -50,12 +55,7 @@ pub(super) fn reminders(changes: Vec<abi::ReminderChange>, limit: usize) -> Resu
             abi::ReminderChange::Cancel(id) => return Ok(Remind::Cancel(id)),
             abi::ReminderChange::Set(reminder) => reminder,
         };
-        if id.is_empty() || id.len() > MAX_ID_BYTES {
-            let size = id.len();
-            return Err(Fault::Malformed(format!(
-                "the id of a reminder has 1 to {MAX_ID_BYTES} bytes, and this one has {size}"
-            )));
-        }
+        check_id(&id)?;
         let when = match schedule {
             abi::Schedule::At(ms) => When::At(ms),
             abi::Schedule::After(ms) => When::After(ms),
@@ -82,6 +82,44 @@ pub(super) fn reminders(changes: Vec<abi::ReminderChange>, limit: usize) -> Resu
         Ok(Remind::Set { id, when, operation, payload: payload.into(), content_type })
     };
     changes.into_iter().map(one).collect()
+}
+
+/// What a turn wants to be told while the key is awake.
+pub(super) fn timers(changes: Vec<abi::TimerChange>, limit: usize) -> Result<Vec<Timing>, Fault> {
+    if changes.len() > MAX_SENDS {
+        let hint = format!("a turn sets {MAX_SENDS} timers at most, and this one has {}", changes.len());
+        return Err(Fault::Malformed(hint));
+    }
+    let one = |change: abi::TimerChange| {
+        let abi::Timer { id, after, repeats, operation, payload, content_type } = match change {
+            abi::TimerChange::Cancel(id) => return Ok(Timing::Cancel(id)),
+            abi::TimerChange::Set(timer) => timer,
+        };
+        check_id(&id)?;
+        let (operation, content_type) = told(&operation, &content_type, payload.len(), limit)?;
+        let after = Duration::from_millis(after.max(SHORTEST_TIMER));
+        Ok(Timing::Set { id, after, repeats, operation, payload: payload.into(), content_type })
+    };
+    changes.into_iter().map(one).collect()
+}
+
+fn check_id(id: &str) -> Result<(), Fault> {
+    if id.is_empty() || id.len() > MAX_ID_BYTES {
+        return Err(Fault::Malformed(format!(
+            "the id of a reminder or a timer has 1 to {MAX_ID_BYTES} bytes, and this one has {}",
+            id.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a key may have so many timers, beside those that it has.
+pub(super) fn timers_fit(changes: &[Timing], there: &Timers, room: usize) -> Result<(), Misfit> {
+    let (count, bytes) = there.with(changes);
+    if count > MAX_TIMERS {
+        return Err(Misfit::TooManyTimers);
+    }
+    if bytes > room { Err(Misfit::TooLarge(bytes)) } else { Ok(()) }
 }
 
 /// What all of it takes in the record, in bytes, at most.
@@ -124,6 +162,8 @@ pub(super) enum Misfit {
     TooLarge(usize),
     /// It would have more than it may.
     TooManyReminders,
+    /// The same.
+    TooManyTimers,
     /// It has when earlier letters were posted.
     Later,
 }

@@ -80,7 +80,7 @@ impl Guest {
         Self {
             wasi: wasi.build(),
             table,
-            limiter: Limiter { memory, used: 0, last_growth: 0, refused: None },
+            limiter: Limiter { memory, used: 0, last_growth: 0, refused: None, starved: false },
             turns: HashMap::new(),
             ticks: 0,
             born: Instant::now(),
@@ -160,6 +160,11 @@ impl WasiView for Guest {
     }
 }
 
+/// Whether the system refused memory, or to map more of it.
+pub(super) fn is_out_of_memory(error: &wasmtime::Error) -> bool {
+    error.downcast_ref::<rustix::io::Errno>().is_some_and(|errno| *errno == rustix::io::Errno::NOMEM)
+}
+
 /// Holds a guest to its memory limit and remembers when it hit it.
 pub(super) struct Limiter {
     /// All linear memories of the store together, in bytes.
@@ -168,6 +173,8 @@ pub(super) struct Limiter {
     /// Given back when the growth fails after all.
     last_growth: usize,
     pub(super) refused: Option<usize>,
+    /// Whether the system had no memory to give it.
+    pub(super) starved: bool,
 }
 
 impl ResourceLimiter for Limiter {
@@ -183,7 +190,8 @@ impl ResourceLimiter for Limiter {
         Ok(true)
     }
 
-    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.starved |= is_out_of_memory(&error);
         self.used = self.used.saturating_sub(std::mem::take(&mut self.last_growth));
         Ok(())
     }

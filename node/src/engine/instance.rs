@@ -70,7 +70,8 @@ impl Compiled {
         let Entry::Handle(handle) = inner.entry else {
             return Err("it is a keyed actor, and its manifest does not say so".to_owned());
         };
-        let (mut store, instance) = self.make(home, home.actor.clone()).await?;
+        let made = self.make(home, home.actor.clone()).await;
+        let (mut store, instance) = made.map_err(Unmade::into_reason)?;
         let handle =
             instance.get_func(&mut store, handle).ok_or("its handler is gone")?.typed(&store).map_err(
                 |error| format!("its handler has another type than lattice:actor@0.1.0: {error:#}"),
@@ -89,7 +90,7 @@ impl Compiled {
         &self,
         home: &Arc<Home>,
         actor: ActorId,
-    ) -> Result<(Store<Guest>, wasmtime::component::Instance), String> {
+    ) -> Result<(Store<Guest>, wasmtime::component::Instance), Unmade> {
         let inner = &self.inner;
         let mut store = Store::new(&inner.engine.shared.engine, Guest::new(home.clone(), actor));
         store.limiter(|guest| &mut guest.limiter);
@@ -98,11 +99,14 @@ impl Compiled {
         store.epoch_deadline_callback(guest::on_epoch);
         let made = tokio::time::timeout(START, inner.pre.instantiate_async(&mut store)).await;
         let instance = match made {
-            Ok(instance) => instance.map_err(|error| explain(&error, &store))?,
-            Err(_) => return Err(format!("it did not start within {} seconds", START.as_secs())),
+            Ok(instance) => instance.map_err(|error| unmade(&error, &store))?,
+            Err(_) => {
+                return Err(Unmade::Broken(format!("it did not start within {} seconds", START.as_secs())));
+            }
         };
         if let Some(index) = inner.check {
-            check::ask(&mut store, &instance, index).await?;
+            let ready = check::ask(&mut store, &instance, index).await;
+            ready.map_err(|reason| Unmade::because(reason, &store))?;
         }
         Ok((store, instance))
     }
@@ -253,6 +257,36 @@ pub(super) fn told(reply: Result<Vec<u8>, Failure>, limit: usize, context: &Turn
         }
         Ok(payload) => Ok(payload.into()),
         Err(failure) => Err(failure.into_answer(context.has_called())),
+    }
+}
+
+/// Why a guest could not be made; one sentence.
+pub(super) enum Unmade {
+    /// This machine has no room for another one at the moment.
+    NoRoom(String),
+    /// Whatever the moment.
+    Broken(String),
+}
+
+impl Unmade {
+    fn into_reason(self) -> String {
+        let (Unmade::NoRoom(reason) | Unmade::Broken(reason)) = self;
+        reason
+    }
+
+    /// What a guest that was refused memory does then says nothing about the guest.
+    fn because(reason: String, store: &Store<Guest>) -> Self {
+        if store.data().limiter.starved { Unmade::NoRoom(reason) } else { Unmade::Broken(reason) }
+    }
+}
+
+/// Why a guest could not be made, or woken.
+pub(super) fn unmade(error: &wasmtime::Error, store: &Store<Guest>) -> Unmade {
+    let reason = explain(error, store);
+    // The pool is used up; or the system makes no further mappings, of which each guest takes several.
+    match error.is::<wasmtime::PoolConcurrencyLimitError>() || guest::is_out_of_memory(error) {
+        true => Unmade::NoRoom(reason),
+        false => Unmade::because(reason, store),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lattice_proto::fault::Rejection;
 use lattice_proto::reminder::{Due, MAX_REMINDERS};
-use lattice_proto::{ActorId, Fault, Ran};
+use lattice_proto::{ActorId, Fault, MessageId, Ran};
 use tokio::sync::{mpsc, oneshot, watch};
 use wasmtime::component::{Accessor, TypedFunc};
 use wasmtime::{AsContextMut, Store};
@@ -17,22 +17,39 @@ use wasmtime::{AsContextMut, Store};
 use super::compile::Entry;
 use super::effects::{self, Misfit};
 use super::guest::Guest;
-use super::instance::{LONG, START, end, explain, told};
+use super::instance::{LONG, START, Unmade, end, told, unmade};
 use super::prepare::{Desk, Prepared, prepare};
 use super::settle::settle;
 use super::{Compiled, Exit, Failure, Home, abi};
-use crate::keyed::{Backlog, Begin, Known, Tenure};
-use crate::replica::{Answer, Cause, Gate, InFlight, Message, Outgoing, Remind, Turn, TurnContext, Waiting};
+use crate::keyed::{Backlog, Begin, Known, MAX_TIMERS, Tenure, Timer, Timers};
+use crate::replica::{
+    Answer, Cause, Gate, InFlight, Message, Outgoing, Remind, Respond, Timing, Turn, TurnContext, Waiting,
+};
+use crate::telemetry::{Span, Subject};
+
+/// How long the turn of a timer may take.
+const TIMED: Duration = Duration::from_secs(30);
 
 type TurnFunction = TypedFunc<(abi::KeyedMessage,), (abi::WitOutcome,)>;
 
 /// Why a guest does not wake.
 #[derive(Debug)]
 pub enum Asleep {
+    /// This machine has no room for another guest at the moment; one sentence.
+    NoRoom(String),
     /// It cannot be made, or traps; one sentence.
     Broken(String),
     /// It says that it cannot live with its state.
     Refused(Fault),
+}
+
+impl From<Unmade> for Asleep {
+    fn from(unmade: Unmade) -> Self {
+        match unmade {
+            Unmade::NoRoom(reason) => Asleep::NoRoom(reason),
+            Unmade::Broken(reason) => Asleep::Broken(reason),
+        }
+    }
 }
 
 /// A turn that has ended, with what is to come of it.
@@ -103,24 +120,29 @@ pub struct Serving<'a> {
     pub known: &'a Mutex<Known>,
     /// What waits to be posted.
     pub backlog: &'a Backlog,
+    /// What it wants to be told while it is awake.
+    pub timers: &'a mut Timers,
     /// What the state and all that waits may have together, in bytes.
     pub room: usize,
     /// The last state that a turn made; what the guest is woken with after a trap.
     pub last: &'a mut Option<Bytes>,
     /// How long it may be without a message.
     pub idle: Duration,
+    /// When it falls asleep if none comes; none before the first instance. Timers are no messages, whatever instances they take.
+    pub sleeps: &'a mut Option<Instant>,
 }
 
 impl Serving<'_> {
     /// Takes in what an operator says the state of a key is, of which there is no guest. False when that is not to be, and
     /// the operator was told why.
     pub async fn overwrite(self, turn: Turn) -> bool {
-        let Self { known, backlog, room, committed, made, last, done, .. } = self;
+        let Self { known, backlog, room, committed, made, last, done, timers, .. } = self;
         let desk = Desk { known, backlog, room, committed, made: *made };
         match prepare(turn, desk).await {
             Prepared::Overwritten(ended, state) => {
                 *made += 1;
                 *last = state;
+                timers.clear();
                 hand_over(done, ended).await
             }
             Prepared::Answered => false,
@@ -153,7 +175,7 @@ impl Compiled {
                 "it is a replicated actor, and its manifest does not say so".to_owned(),
             ));
         };
-        let (mut store, instance) = self.make(home, actor.clone()).await.map_err(Asleep::Broken)?;
+        let (mut store, instance) = self.make(home, actor.clone()).await.map_err(Asleep::from)?;
         let missing = |what: &str| Asleep::Broken(format!("its `{what}` is gone or has another type"));
         let activate = instance
             .get_func(&mut store, activate)
@@ -170,7 +192,7 @@ impl Compiled {
             Ok(Ok((Err(failure),))) => return Err(Asleep::Refused(failure.into_answer(false))),
             Ok(Err(error)) => {
                 tracing::warn!(%actor, detail = ?error, "a keyed actor trapped as it was woken");
-                return Err(Asleep::Broken(explain(&error, &store)));
+                return Err(unmade(&error, &store).into());
             }
             Err(_) => {
                 return Err(Asleep::Broken(format!("it did not wake within {} seconds", START.as_secs())));
@@ -212,20 +234,43 @@ async fn one_by_one(
         committed,
         known,
         backlog,
+        timers,
         room,
         last,
         idle,
+        sleeps,
     } = serving;
+    let actor = accessor.with(|mut access| access.data_mut().actor.clone());
+    let sleeps = sleeps.get_or_insert_with(|| Instant::now() + idle);
+    // Of a timer that is due and messages that wait, each has its turn.
+    let mut timer_first = false;
     while !in_flight.is_retiring() {
-        let turn = match tokio::time::timeout(idle, mailbox.recv()).await {
-            Ok(Some(turn)) => turn,
-            Ok(None) => return Ok(()),
-            Err(_) => {
-                // Nothing more is let in; what came in this very moment is served.
-                mailbox.close();
-                continue;
-            }
+        let due = if timer_first { timers.take(Instant::now()) } else { None };
+        let (turn, is_message) = match due {
+            Some((id, timer)) => (timed(&actor, id, timer), false),
+            None => tokio::select! {
+                biased;
+                turn = mailbox.recv() => match turn {
+                    Some(turn) => (turn, true),
+                    // A closed mailbox ends it.
+                    None => return Ok(()),
+                },
+                () = tokio::time::sleep_until((*sleeps).into()) => {
+                    // Nothing more is let in; what came in this very moment is served.
+                    mailbox.close();
+                    *sleeps = Instant::now() + idle;
+                    continue;
+                }
+                () = at(timers.next()) => {
+                    timer_first = true;
+                    continue;
+                }
+            },
         };
+        timer_first = is_message;
+        if is_message {
+            *sleeps = Instant::now() + idle;
+        }
         let desk = Desk { known, backlog, room, committed, made: *made };
         let turn = match prepare(turn, desk).await {
             Prepared::Run(turn) => turn,
@@ -235,6 +280,7 @@ async fn one_by_one(
                 in_flight.retire();
                 *made += 1;
                 *last = state;
+                timers.clear();
                 if !hand_over(done, ended).await {
                     return Ok(());
                 }
@@ -283,8 +329,12 @@ async fn one_by_one(
             turn.context.let_out_under(tenure.clone(), *confirmed);
         }
         let kept = last.as_ref().map_or(0, Bytes::len);
-        let room = Room { kept, room, backlog, known };
-        let ended = run(accessor, function, limits, room, turn, in_flight).await?;
+        let room = Room { kept, room, backlog, known, timers };
+        let (ended, told) = run(accessor, function, limits, room, turn, in_flight).await?;
+        timers.change(told, Instant::now());
+        if is_message {
+            *sleeps = Instant::now() + idle;
+        }
         let ended = Ended { number: *confirmed, ..ended };
         *made += u64::from(ended.has_effects());
         for outgoing in &ended.sends {
@@ -306,6 +356,41 @@ async fn one_by_one(
         }
     }
     Ok(())
+}
+
+/// At this time; never, where there is none.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The turn of a timer. Nobody waits for it, so what goes wrong is only written down.
+fn timed(actor: &ActorId, id: String, timer: Timer) -> Turn {
+    let Timer { operation, payload, content_type, .. } = timer;
+    let message_id: MessageId = uuid::Uuid::now_v7()
+        .simple()
+        .to_string()
+        .parse()
+        .unwrap_or_else(|_| unreachable!("a UUID is a word"));
+    let subject = Subject { actor, operation: operation.as_str(), message: message_id.as_str(), attempt: 1 };
+    let span = Span::handle(None, &subject);
+    let message = Message {
+        operation,
+        payload,
+        content_type,
+        caller: Some(actor.shared()),
+        attempt: 1,
+        cause: Cause::Timer(id.clone()),
+    };
+    let whose = actor.clone();
+    let respond = Respond::Hand(Box::new(move |answer| {
+        if let Err(fault) = answer {
+            tracing::warn!(actor = %whose, timer = id, %fault, "the turn of a timer failed");
+        }
+    }));
+    Turn::new(message_id, actor.clone(), Vec::new(), Instant::now() + TIMED, message, span, respond)
 }
 
 /// Gives a turn that has ended to whoever commits; false when that has ended.
@@ -340,7 +425,7 @@ async fn may_begin(
     }
 }
 
-/// Runs one turn to its end. An error is a trap.
+/// Runs one turn to its end, and gives what it says of its timers. An error is a trap.
 async fn run(
     accessor: &Accessor<Guest>,
     function: TurnFunction,
@@ -348,7 +433,7 @@ async fn run(
     room: Room<'_>,
     turn: Turn,
     in_flight: &InFlight,
-) -> wasmtime::Result<Ended> {
+) -> wasmtime::Result<(Ended, Vec<Timing>)> {
     let Turn { context, message, waiting } = turn;
     let cause = message.cause.clone();
     let message = keyed_message(&context, message);
@@ -362,7 +447,7 @@ async fn run(
     let (task, call) = call?;
     let (outcome,) = function.finish_call_concurrent(accessor, call).await?;
     accessor.with(|mut access| access.data_mut().leave(task, &context));
-    let abi::WitOutcome { reply, state, sends, reminders } = outcome;
+    let abi::WitOutcome { reply, state, sends, reminders, timers } = outcome;
     // When the reply is a failure nothing of the rest takes effect.
     let failed = reply.is_err();
     let answer = match (&cause, reply) {
@@ -372,7 +457,7 @@ async fn run(
         (_, reply) => told(reply, payload_limit, &context),
     };
     let effects = match failed {
-        true => Ok((None, Vec::new(), Vec::new())),
+        true => Ok((None, Vec::new(), Vec::new(), Vec::new())),
         false => {
             let size = state.as_ref().map_or(room.kept, Vec::len);
             let grants = |sends: &[abi::Outgoing]| {
@@ -381,26 +466,28 @@ async fn run(
             let large = state.as_ref().map(|state| state.len() as u64).filter(|size| *size > state_limit);
             let effects = match large {
                 Some(size) => Err(Fault::TooLarge { limit: state_limit, size, ran: Ran::Yes }),
-                None => effects::letters(grants(&sends).as_deref(), sends, payload_limit)
-                    .and_then(|sends| Ok((sends, effects::reminders(reminders, payload_limit)?))),
+                None => effects::letters(grants(&sends).as_deref(), sends, payload_limit).and_then(|sends| {
+                    let reminders = effects::reminders(reminders, payload_limit)?;
+                    Ok((sends, reminders, effects::timers(timers, payload_limit)?))
+                }),
             };
-            effects.and_then(|(sends, reminders)| {
-                room.fits(size, &sends, &reminders, &context)?;
-                Ok((state.map(Bytes::from), sends, reminders))
+            effects.and_then(|(sends, reminders, timers)| {
+                room.fits(size, &sends, &reminders, &timers, &context)?;
+                Ok((state.map(Bytes::from), sends, reminders, timers))
             })
         }
     };
-    let (answer, state, sends, reminders) = match effects {
-        Ok((state, sends, reminders)) => (answer, state, sends, reminders),
+    let (answer, state, sends, reminders, timers) = match effects {
+        Ok((state, sends, reminders, timers)) => (answer, state, sends, reminders, timers),
         Err(fault) => {
             // The guest lives on with a state that never was: another one is woken with the last one that counts.
             in_flight.retire();
-            (Err(fault), None, Vec::new(), Vec::new())
+            (Err(fault), None, Vec::new(), Vec::new(), Vec::new())
         }
     };
     // It is there: nothing else takes turns out before they end.
     let waiting = in_flight.take(slot).ok_or_else(|| wasmtime::Error::msg("a turn was lost"))?;
-    Ok(Ended { waiting, answer, state, cause, sends, reminders, number: 0, context })
+    Ok((Ended { waiting, answer, state, cause, sends, reminders, number: 0, context }, timers))
 }
 
 /// What a key has room for.
@@ -411,6 +498,7 @@ struct Room<'a> {
     room: usize,
     backlog: &'a Backlog,
     known: &'a Mutex<Known>,
+    timers: &'a Timers,
 }
 
 impl Room<'_> {
@@ -419,19 +507,26 @@ impl Room<'_> {
         state: usize,
         sends: &[Outgoing],
         reminders: &[Remind],
+        timers: &[Timing],
         context: &TurnContext,
     ) -> Result<(), Fault> {
         let known = lock(self.known);
-        let misfit = effects::fits(sends, reminders, state, self.backlog, &known, self.room);
-        misfit.map_err(|misfit| match misfit {
+        let fits = effects::fits(sends, reminders, state, self.backlog, &known, self.room)
+            .and_then(|()| effects::timers_fit(timers, self.timers, self.room));
+        let too_many = |code: &str, message| {
+            Fault::Rejected(Rejection { code: code.to_owned(), message, details: None })
+        };
+        fits.map_err(|misfit| match misfit {
             Misfit::TooLarge(size) => {
                 Fault::TooLarge { limit: self.room as u64, size: size as u64, ran: Ran::Yes }
             }
-            Misfit::TooManyReminders => Fault::Rejected(Rejection {
-                code: "too-many-reminders".to_owned(),
-                message: format!("a key has {MAX_REMINDERS} reminders at most; cancel some"),
-                details: None,
-            }),
+            Misfit::TooManyReminders => too_many(
+                "too-many-reminders",
+                format!("a key has {MAX_REMINDERS} reminders at most; cancel some"),
+            ),
+            Misfit::TooManyTimers => {
+                too_many("too-many-timers", format!("a key has {MAX_TIMERS} timers at most; cancel some"))
+            }
             // Nothing of it is left, so it may be tried again, unless it called others.
             Misfit::Later => match context.has_called() {
                 false => Fault::Overloaded(format!(
@@ -464,6 +559,7 @@ fn keyed_message(context: &TurnContext, message: Message) -> abi::KeyedMessage {
             Cause::Reminder(Due { id, due_ms, .. }) => {
                 abi::Cause::Reminder(abi::Occurrence { id, due: due_ms })
             }
+            Cause::Timer(id) => abi::Cause::Timer(id),
             // The others do not enter the guest.
             Cause::Call | Cause::Show(_) | Cause::Skip(_) | Cause::GiveUp(..) | Cause::Overwrite(_) => {
                 abi::Cause::Call(caller)

@@ -45,7 +45,7 @@ pub(super) struct Desk<'a> {
 pub(super) async fn prepare(mut turn: Turn, desk: Desk<'_>) -> Prepared {
     let known = desk.known;
     let due = match &turn.message.cause {
-        Cause::Call => return Prepared::Run(turn),
+        Cause::Call | Cause::Timer(_) => return Prepared::Run(turn),
         Cause::Letter(_) | Cause::GiveUp(..) | Cause::Overwrite(_) => None,
         Cause::Reminder(due) | Cause::Show(due) | Cause::Skip(due) => Some(due.clone()),
     };

@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::known::Books;
-use super::store::{Lost, Store, Unclaimed};
-use super::{Begin, Letters, Owners, Tenure, commit};
-use crate::engine::{Asleep, Compiled, Exit, Home, Serving};
+use super::store::{Lost, Unclaimed};
+use super::{Begin, Keyed, Tenure, Timers, commit};
+use crate::engine::{Asleep, Compiled, Exit, Home, KeyedInstance, Serving};
 use crate::replica::{Cause, InFlight, Refusal, Turn};
 
 /// Turns that have ended and wait for their commit. When it is full the guest waits.
@@ -25,6 +25,13 @@ const WATCH: Duration = Duration::from_millis(100);
 /// How often an instance that traps is made again before what waits is told so, and the key goes to sleep.
 const TRAPS: u32 = 3;
 
+/// How many others may be sent to sleep to make room for one, and how long each may take for that.
+const EVICTED: u32 = 8;
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// The turns of the present instance.
+pub(super) type Activity = Arc<Mutex<Arc<InFlight>>>;
+
 /// One key of a keyed actor on this node.
 pub(super) struct Activation {
     /// In which epoch of its shard it was made.
@@ -33,7 +40,7 @@ pub(super) struct Activation {
     /// Taken when it is to end: a closed mailbox is drained first.
     mailbox: Mutex<Option<mpsc::Sender<Turn>>>,
     load: Arc<AtomicU32>,
-    in_flight: Arc<Mutex<Arc<InFlight>>>,
+    in_flight: Activity,
     /// When it last got a message, in milliseconds since `born`.
     used: AtomicU64,
     born: Instant,
@@ -50,9 +57,7 @@ pub(super) struct Parts {
     pub epoch: u64,
     pub compiled: Compiled,
     pub home: Arc<Home>,
-    pub store: Store,
-    pub owners: Owners,
-    pub letters: Letters,
+    pub keyed: Keyed,
     /// Earlier activations of the key on this node, which must have ended first.
     pub earlier: Vec<Arc<Activation>>,
 }
@@ -99,6 +104,11 @@ impl Activation {
             mpsc::error::TrySendError::Full(turn) => Refusal::Overloaded(turn),
             mpsc::error::TrySendError::Closed(turn) => Refusal::NotHere(turn),
         })
+    }
+
+    /// Whether it is this one.
+    pub fn is(&self, activity: &Activity) -> bool {
+        Arc::ptr_eq(&self.in_flight, activity)
     }
 
     /// Takes nothing more; what it has is served.
@@ -161,9 +171,10 @@ async fn serve(
     parts: Parts,
     mut turns: mpsc::Receiver<Turn>,
     posted: watch::Sender<bool>,
-    current: Arc<Mutex<Arc<InFlight>>>,
+    current: Activity,
 ) {
-    let Parts { actor, shard, epoch, compiled, home, store, owners, letters, earlier } = parts;
+    let Parts { actor, shard, epoch, compiled, home, keyed: shared, earlier } = parts;
+    let Keyed { owners, store, letters, .. } = shared.clone();
     for one in earlier {
         one.close();
         one.ended().await;
@@ -233,6 +244,8 @@ async fn serve(
     let committer = tokio::spawn(commit::Committer::new(parts).run(to_commit));
     let mut committer = AbortOnDropHandle::new(committer);
     let (mut made, mut traps) = (0, 0);
+    let (mut timers, idle) = (Timers::default(), keyed.idle.duration());
+    let mut sleeps = None;
     loop {
         let in_flight = Arc::<InFlight>::default();
         let serving = Serving {
@@ -243,21 +256,28 @@ async fn serve(
             done: &ended,
             known: &books.known,
             backlog: &books.backlog,
+            timers: &mut timers,
             room,
             made: &mut made,
             committed: &committed,
             last: &mut last,
-            idle: keyed.idle.duration(),
+            idle,
+            sleeps: &mut sleeps,
         };
         if let Some(overwrite) = overwrite.take() {
             serving.overwrite(overwrite).await;
             continue;
         }
-        let woken = compiled.wake(&home, &actor, serving.last.clone(), keyed.state.0).await;
-        let instance = match woken {
+        let state = serving.last.clone();
+        let wake = || compiled.wake(&home, &actor, state.clone(), keyed.state.0);
+        let instance = match with_room(&shared, &current, wake).await {
             Ok(instance) => instance,
             Err(asleep) => {
                 let fault = match asleep {
+                    Asleep::NoRoom(reason) => {
+                        tracing::debug!(%actor, reason, "there is no room to wake a key, and nothing that could sleep");
+                        Fault::Overloaded(format!("{actor} (its node has no room to wake it: {reason})"))
+                    }
                     Asleep::Broken(reason) => {
                         home.tally.did_not_start();
                         home.events.crashed(&home.actor.name, &format!("a key does not wake: {reason}"));
@@ -328,6 +348,23 @@ async fn serve(
 
 fn not_here(actor: &ActorId) -> Fault {
     Fault::NotHere { actor: actor.to_string(), revision: 0 }
+}
+
+/// Wakes a guest, and sends others to sleep where the machine has no room for it.
+async fn with_room<W: Future<Output = Result<KeyedInstance, Asleep>>>(
+    keyed: &Keyed,
+    own: &Activity,
+    wake: impl Fn() -> W,
+) -> Result<KeyedInstance, Asleep> {
+    let mut woken = wake().await;
+    for _ in 0..EVICTED {
+        let Err(Asleep::NoRoom(_)) = woken else { break };
+        let Some(other) = keyed.make_room(Some(own)) else { break };
+        // One whose last commit takes long may have left room for all that.
+        let _ = tokio::time::timeout(LEAVE, other.ended()).await;
+        woken = wake().await;
+    }
+    woken
 }
 
 /// The key is not here, whatever an operator wants of it.

@@ -4,9 +4,10 @@
 //! While one commit is on its way turns go on, and the next commit holds what all of them made: a hot key is not bound to
 //! one round trip for each turn.
 //!
-//! Letters, and reminders of which the server was not told yet, are in the record from the commit of their turn until they were posted, and a commit later they are taken out of
-//! it. So that somebody looks after them should this node be lost, the key is announced before the first such commit: a
-//! word in its mail stream, which is taken out when the record has no letters any more.
+//! Letters, and reminders of which the server was not told yet, are in the record from the commit of their turn until they
+//! were posted, and a commit later they are taken out of it. So that somebody looks after them should this node be lost, the
+//! key is announced before the first such commit: a word in its mail stream, which is taken out when the record has no
+//! letters any more.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -210,7 +211,7 @@ impl Committer {
                         agenda::replace(&mut change.next, reminders, backlog);
                     }
                 }
-                Cause::Call | Cause::Show(_) => {}
+                Cause::Call | Cause::Timer(_) | Cause::Show(_) => {}
             }
             for reminder in reminders {
                 if !agenda::change(&mut change.next, reminder, now_ms, backlog) {

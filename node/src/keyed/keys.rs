@@ -9,7 +9,7 @@ use lattice_proto::ActorId;
 use lattice_proto::envelope::Seen;
 use lattice_proto::shard::Shard;
 
-use super::activation::{Activation, Parts};
+use super::activation::{Activation, Activity, Parts};
 use super::{Letters, Owners, Store};
 use crate::engine::{Compiled, Home};
 use crate::replica::{Refusal, Turn};
@@ -78,6 +78,11 @@ impl Keyed {
         }
     }
 
+    /// Whether another one has to go to sleep before one wakes.
+    fn is_full(&self) -> bool {
+        self.awake() >= self.most
+    }
+
     /// Activations that are awake.
     pub fn awake(&self) -> usize {
         self.count.load(Ordering::Relaxed)
@@ -107,7 +112,7 @@ impl Keys {
         // Whatever looks at other maps, or at all of this one, must not hold an entry of it meanwhile.
         let mut earlier = Vec::new();
         if !self.activations.contains_key(&key) {
-            if self.keyed.awake() >= self.keyed.most && !self.keyed.make_room() {
+            if self.keyed.is_full() && self.keyed.make_room(None).is_none() {
                 return Err(Refusal::Overloaded(turn));
             }
             earlier = self.keyed.elsewhere(self, &actor, &key);
@@ -147,7 +152,7 @@ impl Keys {
         let epoch = owners.mine(shard)?;
         let mut earlier = Vec::new();
         if !self.activations.contains_key(&key) {
-            if self.keyed.awake() >= self.keyed.most && !self.keyed.make_room() {
+            if self.keyed.is_full() && self.keyed.make_room(None).is_none() {
                 return None;
             }
             earlier = self.keyed.elsewhere(self, actor, &key);
@@ -192,9 +197,7 @@ impl Keys {
             epoch,
             compiled: self.compiled.clone(),
             home: self.home.clone(),
-            store: self.keyed.store.clone(),
-            owners: self.keyed.owners.clone(),
-            letters: self.keyed.letters.clone(),
+            keyed: self.keyed.clone(),
             earlier,
         }))
     }
@@ -256,18 +259,19 @@ impl Keyed {
         others.filter_map(|other| other.activations.get(key).map(|entry| entry.value().clone())).collect()
     }
 
-    /// Sends one to sleep that was not used for long. False when everything that was looked at is busy.
-    fn make_room(&self) -> bool {
+    /// Sends one to sleep that was not used for long, and is not this one; none when everything that was looked at is busy.
+    pub(super) fn make_room(&self, but: Option<&Activity>) -> Option<Arc<Activation>> {
         let mut looked_at = Vec::with_capacity(LOOK_AT);
         for keys in self.all.iter() {
             let idle = keys.activations.iter().map(|entry| entry.value().clone());
             let idle = idle.filter(|activation| activation.load() == 0 && !activation.is_closed());
+            let idle = idle.filter(|activation| but.is_none_or(|but| !activation.is(but)));
             looked_at.extend(idle.take(LOOK_AT - looked_at.len()));
             if looked_at.len() == LOOK_AT {
                 break;
             }
         }
         let longest = looked_at.into_iter().min_by_key(|activation| activation.used());
-        longest.inspect(|activation| activation.close()).is_some()
+        longest.inspect(|activation| activation.close())
     }
 }

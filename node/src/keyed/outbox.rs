@@ -40,7 +40,8 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// An empty one. It holds what the record of the key holds, which is bounded.
+    /// An empty one. It holds what the record of the key holds, which is bounded: of each reminder the one that is being told
+    /// to the server, and the last one.
     pub fn new(letters: Letters, actor: ActorId) -> Self {
         let (to_post, queue) = mpsc::unbounded_channel();
         let (done, posted) = mpsc::unbounded_channel();
@@ -76,12 +77,20 @@ async fn run(
 ) {
     // By receiver: one is on its way, and these wait.
     let mut waiting: HashMap<ActorId, VecDeque<Letter>> = HashMap::new();
+    // By id: one is being told to the server, and this one is next.
+    let mut to_arm: HashMap<String, Option<Due>> = HashMap::new();
     let (mut on_their_way, mut being_armed) = (FuturesUnordered::new(), FuturesUnordered::new());
     loop {
         tokio::select! {
             item = queue.recv() => match item {
                 None => return,
-                Some(Item::Reminder(due)) => being_armed.push(arm(&letters, &actor, due)),
+                Some(Item::Reminder(due)) => match to_arm.get_mut(&due.id) {
+                    Some(next) => *next = Some(due),
+                    None => {
+                        to_arm.insert(due.id.clone(), None);
+                        being_armed.push(arm(&letters, &actor, due));
+                    }
+                },
                 Some(Item::Letter(letter)) => match waiting.get_mut(&letter.target) {
                     Some(queue) => queue.push_back(letter),
                     None => {
@@ -98,18 +107,25 @@ async fn run(
                     None => drop(waiting.remove(&letter.target)),
                 }
             }
-            Some(generation) = being_armed.next() => drop(posted.send(Posted::Reminder(generation))),
+            Some(due) = being_armed.next() => {
+                let due: Due = due;
+                let _ = posted.send(Posted::Reminder(due.generation));
+                match to_arm.get_mut(&due.id).and_then(Option::take) {
+                    Some(next) => being_armed.push(arm(&letters, &actor, next)),
+                    None => drop(to_arm.remove(&due.id)),
+                }
+            }
         }
     }
 }
 
 /// Tells the server when an occurrence is due, however long it takes.
-async fn arm(letters: &Letters, actor: &ActorId, due: Due) -> u64 {
+async fn arm(letters: &Letters, actor: &ActorId, due: Due) -> Due {
     let mut pause = Backoff::up_to(LONGEST);
     while !letters.arm(actor, &due).await {
         pause.wait().await;
     }
-    due.generation
+    due
 }
 
 /// Posts one letter, however long it takes; one that is too old is given up.

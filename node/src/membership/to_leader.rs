@@ -1,6 +1,7 @@
 //! The way to whoever leads: messages that may be lost, and are said again by whoever needs them to arrive.
 
 use bytes::Bytes;
+use lattice_proto::Incarnation;
 use lattice_proto::subject::{Inbox, Subjects};
 use tokio::sync::watch;
 
@@ -19,6 +20,11 @@ impl ToLeader {
     /// To whoever leads at the moment.
     pub fn new(bus: Connection, subjects: Subjects, leader: watch::Receiver<Option<Leader>>) -> Self {
         Self { bus, subjects, leader }
+    }
+
+    /// Whether this node leads.
+    pub fn is(&self, node: &Incarnation) -> bool {
+        self.leader.borrow().as_ref().is_some_and(|leader| leader.lease.incarnation == *node)
     }
 
     /// Tells it something; nothing happens while nobody leads.

@@ -7,7 +7,7 @@ use lattice_proto::envelope::Suspicion;
 use lattice_proto::record::Lease;
 use lattice_proto::shard::SHARDS;
 use lattice_proto::subject::{Inbox, Subjects};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -84,9 +84,11 @@ impl Member {
         let from_outside = tokio::spawn(ingress.serve(from_outside, outside.clone()));
 
         // Calls out.
-        tasks.spawn(report_lost(parts.to_leader, parts.lost));
+        let doubts = Arc::<Notify>::default();
+        tasks.spawn(report_lost(parts.to_leader, parts.lost, doubts.clone()));
 
         // This node in the lattice.
+        tasks.spawn(membership::answer(bus.clone(), subjects.clone(), me.incarnation.clone()));
         tasks.spawn(inventory.publish(bus.clone()));
         tasks.spawn(membership::follow_leader(bus.clone(), parts.leader_seen));
         tasks.spawn(parts.tellings.run(bus.events.clone(), subjects.clone()));
@@ -104,6 +106,7 @@ impl Member {
             subjects: subjects.clone(),
             me: me.clone(),
             leader: parts.leader,
+            doubts,
             counters,
             events,
             artifacts: parts.artifacts,
@@ -156,9 +159,13 @@ impl Member {
     }
 }
 
-/// Tells the leader which nodes this one lost.
-async fn report_lost(leader: ToLeader, mut lost: Suspicions) {
+/// Tells the leader which nodes this one lost, and those who may lead in its place that it is the leader.
+async fn report_lost(leader: ToLeader, mut lost: Suspicions, doubts: Arc<Notify>) {
     while let Some(incarnation) = lost.recv().await {
+        if leader.is(&incarnation) {
+            doubts.notify_one();
+            continue;
+        }
         leader.tell(&Inbox::Suspect, Suspicion { incarnation }.encode()).await;
     }
 }

@@ -155,6 +155,8 @@ pub enum Cause {
     Letter(Stamp),
     /// A reminder of the actor's own is due.
     Reminder(Due),
+    /// A timer of the actor's own, of this id.
+    Timer(String),
     /// Nobody could handle a reminder that is due. What it would have told is the answer, as an encoded letter.
     Show(Due),
     /// The same, and what comes after it is to come.
@@ -194,6 +196,27 @@ pub enum When {
     Every(u64),
     /// Whenever this pattern says.
     Cron(String),
+}
+
+/// What a turn says of its timers.
+pub enum Timing {
+    /// This is to be told after so long, once or again and again. One of the same id is replaced.
+    Set {
+        /// Chosen by the actor.
+        id: String,
+        /// Counted from the turn's end.
+        after: Duration,
+        /// Whether it comes again.
+        repeats: bool,
+        /// What is told.
+        operation: Operation,
+        /// The arguments.
+        payload: Bytes,
+        /// How they are written.
+        content_type: ContentType,
+    },
+    /// This is not.
+    Cancel(String),
 }
 
 /// What a turn sends once it is committed.

@@ -5,7 +5,7 @@
 //! | ping | means | what follows |
 //! |---|---|---|
 //! | answered | it lives | |
-//! | nobody listens, twice in a row | its connection is gone | pending calls fail as `Unknown`, the leader is told |
+//! | nobody listens | its connection is gone | the leader is told; after the second time in a row pending calls fail as `Unknown` |
 //! | no answer for a second | it hangs, or its machine does | it is avoided; pending calls end at their deadlines |
 
 use std::sync::Arc;
@@ -121,8 +121,11 @@ impl Peers {
     pub(super) fn refused(&self, refused: &Refused) {
         let Some(peer) = self.shared.peers.get(&refused.peer).map(|peer| peer.clone()) else { return };
         peer.avoid();
-        // Makes the watch look at it even though nothing is pending. It is no strike: those are 200 ms apart.
-        peer.doubted.store(true, Ordering::Relaxed);
+        // Makes the watch look at it even though nothing is pending. It is no strike: those are 200 ms apart. The leader
+        // asks for itself, and the sooner it does the better; once in a ping's time is enough.
+        if !peer.doubted.swap(true, Ordering::Relaxed) {
+            peer.suspect();
+        }
         peer.post.return_to_sender(refused);
     }
 
@@ -183,6 +186,12 @@ impl Peer {
         self.avoided_until.store(until.max(1), Ordering::Relaxed);
     }
 
+    /// Tells the leader.
+    fn suspect(&self) {
+        // When the channel is full, this node's reports are being worked on already.
+        let _ = self.shared.suspicions.try_send(self.incarnation.clone());
+    }
+
     /// Sends one attempt, encoded, and waits for its reply. Dropping the future cancels the call.
     ///
     /// # Errors
@@ -227,19 +236,18 @@ impl Peer {
             }
             Err(RequestError::NoResponders) => {
                 self.avoid();
+                self.suspect();
                 if self.strikes.fetch_add(1, Ordering::Relaxed) + 1 >= STRIKES {
                     self.strikes.store(0, Ordering::Relaxed);
                     self.shared.counters.peers_lost();
                     tracing::warn!(peer = %self.incarnation, "a node is gone; calls that it had fail");
                     self.post.lose();
-                    // When the channel is full, this node's reports are being worked on already.
-                    let _ = self.shared.suspicions.try_send(self.incarnation.clone());
                 }
             }
             Err(RequestError::TimedOut) => {
                 tracing::warn!(peer = %self.incarnation, "a node does not answer; it is avoided");
                 self.avoid();
-                let _ = self.shared.suspicions.try_send(self.incarnation.clone());
+                self.suspect();
             }
             // Nothing is known of a peer while this node itself is cut off.
             Err(RequestError::NotConnected | RequestError::Broken | RequestError::TooLarge { .. }) => {}

@@ -125,7 +125,7 @@ async fn reads(runs: usize) -> anyhow::Result<Figure> {
 }
 
 async fn cold(runs: usize) -> anyhow::Result<Figure> {
-    let lattice = Lattice::builder(1).arg("--config").arg(&config(4 * COLD)).start().await;
+    let lattice = Lattice::builder(1).arg("--config").arg(&config(4 * COLD, 2 * COLD)).start().await;
     lattice.apply(&MANIFEST.replace("1h", "500ms")).await;
     let mut raw = Floor::start(&lattice.nats.url(), ONE_BY_ONE, 1).await?;
     let floor_is = "one raw compare-and-set write";
@@ -148,7 +148,7 @@ async fn cold(runs: usize) -> anyhow::Result<Figure> {
 
 /// What a node takes that may hold some keys, as all of many more are touched.
 async fn many() -> anyhow::Result<Vec<Sample>> {
-    let lattice = Lattice::builder(1).arg("--config").arg(&config(2 * AWAKE)).start().await;
+    let lattice = Lattice::builder(1).arg("--config").arg(&config(AWAKE + 100, AWAKE)).start().await;
     lattice.apply(MANIFEST).await;
     let memory = || lattice.nodes[0].resident_bytes() as f64 / f64::from(1 << 20);
     let mib = |name: &str| Sample::new(name, "MiB", None);
@@ -169,9 +169,9 @@ async fn many() -> anyhow::Result<Vec<Sample>> {
     Ok(vec![each, all])
 }
 
-/// A configuration file with room for so many guests, half of them keys.
-fn config(pool: u32) -> String {
+/// A configuration file with room for so many guests, and for so many keys among them.
+fn config(pool: u32, activations: u32) -> String {
     let path = std::env::temp_dir().join(format!("lattice-bench-{}-{pool}.toml", std::process::id()));
-    std::fs::write(&path, format!("pool = {pool}\n")).unwrap();
+    std::fs::write(&path, format!("pool = {pool}\nactivations = {activations}\n")).unwrap();
     path.to_str().unwrap().to_owned()
 }

@@ -118,6 +118,24 @@ impl Ledger {
         ctx.remind(id, schedule, ctx.myself::<Self>().ring(number))
     }
 
+    /// Counts on by a timer: after so many milliseconds, and again and again where `every`.
+    async fn tick(&mut self, ctx: &Turn, id: String, ms: u64, every: bool) -> Result<()> {
+        let (time, call) = (Duration::from_millis(ms), ctx.myself::<Self>().touch());
+        if every { ctx.timer_every(id, time, call) } else { ctx.timer(id, time, call) }
+    }
+
+    /// Sets so many timers, for much later.
+    async fn tick_often(&mut self, ctx: &Turn, count: u32) -> Result<()> {
+        let much_later = Duration::from_secs(3_600);
+        (0..count).try_for_each(|n| ctx.timer(format!("later-{n}"), much_later, ctx.myself::<Self>().touch()))
+    }
+
+    /// Is not told by that timer any more.
+    async fn untick(&mut self, ctx: &Turn, id: String) -> Result<()> {
+        ctx.cancel_timer(id);
+        Ok(())
+    }
+
     /// Is not reminded any more.
     async fn forget(&mut self, ctx: &Turn, id: String) -> Result<()> {
         ctx.cancel_reminder(id);

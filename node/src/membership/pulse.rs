@@ -1,0 +1,49 @@
+//! Whether a node is there at all. It answers by both its connections: by the one that calls go over, in its inbox, and by the
+//! one that its leases go over, here. As they come and go apart, only both together say that the process has ended.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use lattice_proto::Incarnation;
+use lattice_proto::subject::{Inbox, Subjects};
+
+use crate::bus::{Bus, RequestError};
+
+/// Refusals this far apart say that a node is gone. Once could fall into a reconnection, which takes 50 ms where there is a
+/// server to go to.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What is not answered for this long says nothing.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Answers for as long as the node runs.
+pub async fn answer(bus: Bus, subjects: Subjects, me: Incarnation) {
+    let subject = subjects.pulse(&me);
+    loop {
+        // The only error is a client that is closed, as it is when the node ends.
+        let Ok(mut asked) = bus.control.subscribe(subject.clone(), None).await else { return };
+        while let Some(message) = asked.next().await {
+            if let Some(reply) = message.reply {
+                bus.control.publish(reply, Bytes::new()).await;
+            }
+        }
+    }
+}
+
+/// Whether nobody listens to either of a node's connections, twice in a row.
+pub async fn is_gone(bus: &Bus, subjects: &Subjects, node: &Incarnation) -> bool {
+    for last in [false, true] {
+        let refused = async |subject| {
+            let answer = bus.control.request(subject, Bytes::new(), PATIENCE).await;
+            answer == Err(RequestError::NoResponders)
+        };
+        let inbox = subjects.inbox(node, &Inbox::Ping);
+        if !refused(inbox).await || !refused(subjects.pulse(node)).await {
+            return false;
+        }
+        if !last {
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+    true
+}
