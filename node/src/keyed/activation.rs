@@ -25,7 +25,7 @@ const WATCH: Duration = Duration::from_millis(100);
 /// How often an instance that traps is made again before what waits is told so, and the key goes to sleep.
 const TRAPS: u32 = 3;
 
-/// How many others may be sent to sleep to make room for one, and how long each may take for that.
+/// How many others may be sent to sleep where the machine has no room for one, and how long each may take for that.
 const EVICTED: u32 = 8;
 const LEAVE: Duration = Duration::from_secs(1);
 
@@ -180,6 +180,14 @@ async fn serve(
         one.ended().await;
     }
     let Some(keyed) = home.settings.kind.keyed() else { return };
+    let Some(_place) = shared.place(&current).await else {
+        refuse_all(turns, || {
+            Fault::Overloaded(format!(
+                "{actor} (its node has as many keys awake as it may, all of them busy)"
+            ))
+        });
+        return;
+    };
     let tenure = Tenure::new(owners, shard, epoch, keyed.strict);
     // What is known before the claim: should the lease run out meanwhile, the key is claimed once more.
     let mut confirmed = tenure.clear().await;
@@ -359,7 +367,7 @@ async fn with_room<W: Future<Output = Result<KeyedInstance, Asleep>>>(
     let mut woken = wake().await;
     for _ in 0..EVICTED {
         let Err(Asleep::NoRoom(_)) = woken else { break };
-        let Some(other) = keyed.make_room(Some(own)) else { break };
+        let Some(other) = keyed.make_room(own) else { break };
         // One whose last commit takes long may have left room for all that.
         let _ = tokio::time::timeout(LEAVE, other.ended()).await;
         woken = wake().await;

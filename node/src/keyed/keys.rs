@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dashmap::{DashMap, Entry};
 use lattice_proto::ActorId;
 use lattice_proto::envelope::Seen;
 use lattice_proto::shard::Shard;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::activation::{Activation, Activity, Parts};
 use super::{Letters, Owners, Store};
@@ -17,15 +18,39 @@ use crate::replica::{Refusal, Turn};
 /// How many are looked at, to find one that was not used for long.
 const LOOK_AT: usize = 64;
 
+/// Activations that may wait for a place at once. More would only take memory.
+const WAITING: usize = 1_024;
+
+/// How long one may take to go to sleep for another one. What it has to commit may take a moment.
+const LEAVE: Duration = Duration::from_secs(3);
+
+/// One that waits, for as long as it lives.
+struct Waits(Arc<AtomicUsize>);
+
+impl Waits {
+    fn begin(waiting: &Arc<AtomicUsize>) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting.clone())
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What all keyed actors of this node share. A cheap handle.
 #[derive(Clone)]
 pub struct Keyed {
     pub(super) owners: Owners,
     pub(super) store: Store,
     pub(super) letters: Letters,
-    count: Arc<AtomicUsize>,
-    /// Activations that may be in memory, of all actors.
+    /// One for each activation that may be awake, of all actors.
+    places: Arc<Semaphore>,
     most: usize,
+    /// Activations that wait for one.
+    waiting: Arc<AtomicUsize>,
     pub(super) all: Arc<DashMap<usize, Arc<Keys>>>,
 }
 
@@ -41,7 +66,8 @@ pub struct Keys {
 impl Keyed {
     /// Nothing is awake yet, and no more than `most` will be.
     pub fn new(owners: Owners, store: Store, letters: Letters, most: usize) -> Self {
-        Self { owners, store, letters, count: Arc::default(), most, all: Arc::default() }
+        let (places, waiting) = (Arc::new(Semaphore::new(most)), Arc::default());
+        Self { owners, store, letters, places, most, waiting, all: Arc::default() }
     }
 
     /// Makes sure that there is somewhere to keep records.
@@ -78,14 +104,26 @@ impl Keyed {
         }
     }
 
-    /// Whether another one has to go to sleep before one wakes.
-    fn is_full(&self) -> bool {
-        self.awake() >= self.most
+    /// Whether so many wait for a place that one more would only wait as well.
+    fn is_crowded(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= WAITING
     }
 
     /// Activations that are awake.
     pub fn awake(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.most - self.places.available_permits()
+    }
+
+    /// A place for the activation of these turns, for which another one is sent to sleep where all are taken. None when all of
+    /// those are busy.
+    pub(super) async fn place(&self, own: &Activity) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            return Some(place);
+        }
+        self.make_room(own)?;
+        let _waits = Waits::begin(&self.waiting);
+        // Whoever waits has sent another one to sleep, so there is one for each, in their order.
+        tokio::time::timeout(LEAVE, self.places.clone().acquire_owned()).await.ok()?.ok()
     }
 }
 
@@ -112,7 +150,7 @@ impl Keys {
         // Whatever looks at other maps, or at all of this one, must not hold an entry of it meanwhile.
         let mut earlier = Vec::new();
         if !self.activations.contains_key(&key) {
-            if self.keyed.is_full() && self.keyed.make_room(None).is_none() {
+            if self.keyed.is_crowded() {
                 return Err(Refusal::Overloaded(turn));
             }
             earlier = self.keyed.elsewhere(self, &actor, &key);
@@ -136,7 +174,6 @@ impl Keys {
                 next.admit(turn)
             }
             Entry::Vacant(free) => {
-                self.keyed.count.fetch_add(1, Ordering::Relaxed);
                 let next = self.wake(actor, shard, epoch, earlier);
                 free.insert(next.clone());
                 next.admit(turn)
@@ -152,7 +189,7 @@ impl Keys {
         let epoch = owners.mine(shard)?;
         let mut earlier = Vec::new();
         if !self.activations.contains_key(&key) {
-            if self.keyed.is_full() && self.keyed.make_room(None).is_none() {
+            if self.keyed.is_crowded() {
                 return None;
             }
             earlier = self.keyed.elsewhere(self, actor, &key);
@@ -169,7 +206,6 @@ impl Keys {
                 Some(next)
             }
             Entry::Vacant(free) => {
-                self.keyed.count.fetch_add(1, Ordering::Relaxed);
                 let next = self.wake(actor.clone(), shard, epoch, earlier);
                 free.insert(next.clone());
                 Some(next)
@@ -240,13 +276,7 @@ impl Keys {
     }
 
     fn sweep(&self) {
-        let mut gone = 0;
-        self.activations.retain(|_, activation| {
-            let ended = activation.has_ended();
-            gone += usize::from(ended);
-            !ended
-        });
-        self.keyed.count.fetch_sub(gone, Ordering::Relaxed);
+        self.activations.retain(|_, activation| !activation.has_ended());
     }
 }
 
@@ -260,12 +290,12 @@ impl Keyed {
     }
 
     /// Sends one to sleep that was not used for long, and is not this one; none when everything that was looked at is busy.
-    pub(super) fn make_room(&self, but: Option<&Activity>) -> Option<Arc<Activation>> {
+    pub(super) fn make_room(&self, but: &Activity) -> Option<Arc<Activation>> {
         let mut looked_at = Vec::with_capacity(LOOK_AT);
         for keys in self.all.iter() {
             let idle = keys.activations.iter().map(|entry| entry.value().clone());
             let idle = idle.filter(|activation| activation.load() == 0 && !activation.is_closed());
-            let idle = idle.filter(|activation| but.is_none_or(|but| !activation.is(but)));
+            let idle = idle.filter(|activation| !activation.is(but));
             looked_at.extend(idle.take(LOOK_AT - looked_at.len()));
             if looked_at.len() == LOOK_AT {
                 break;
