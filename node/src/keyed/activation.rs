@@ -111,9 +111,9 @@ impl Activation {
         Arc::ptr_eq(&self.in_flight, activity)
     }
 
-    /// Takes nothing more; what it has is served.
-    pub fn close(&self) {
-        drop(self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).take());
+    /// Takes nothing more; what it has is served. False when that was so before.
+    pub fn close(&self) -> bool {
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 
     /// Whether it takes nothing more.

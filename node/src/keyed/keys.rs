@@ -301,7 +301,8 @@ impl Keyed {
                 break;
             }
         }
-        let longest = looked_at.into_iter().min_by_key(|activation| activation.used());
-        longest.inspect(|activation| activation.close())
+        looked_at.sort_unstable_by_key(|activation| activation.used());
+        // Others look for one in this very moment, and each needs one of its own.
+        looked_at.into_iter().find(|activation| activation.close())
     }
 }
