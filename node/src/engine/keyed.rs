@@ -1,7 +1,8 @@
 //! One guest that is one key of a keyed actor: woken with its state, and then entered for one message after the other.
 //!
 //! What a turn gives is handed on as it is. Nothing here commits, and a turn that has ended is answered by whoever takes what
-//! is [`Ended`]; what is still in a guest that ends is answered here, as in any instance.
+//! is [`Ended`]; only one that changed nothing, and saw nothing that is not committed, is answered here. So is what is still in
+//! a guest that ends, as in any instance.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -336,7 +337,16 @@ async fn one_by_one(
             *sleeps = Instant::now() + idle;
         }
         let ended = Ended { number: *confirmed, ..ended };
-        *made += u64::from(ended.has_effects());
+        if ended.has_effects() {
+            *made += 1;
+        } else if *committed.borrow() >= *made {
+            // Nothing comes of it, and all that it saw is committed: nobody is to be waited for.
+            let Ended { waiting, answer, context, .. } = ended;
+            let stale = tenure.is_strict() && !tenure.holds(*confirmed);
+            waiting.answer(if stale { Err(context.undone()) } else { answer });
+            give_way(began).await;
+            continue;
+        }
         for outgoing in &ended.sends {
             backlog.add_letter(outgoing.payload.len());
         }
@@ -351,11 +361,16 @@ async fn one_by_one(
         if !hand_over(done, ended).await {
             return Ok(());
         }
-        if began.elapsed() > LONG {
-            tokio::task::yield_now().await;
-        }
+        give_way(began).await;
     }
     Ok(())
+}
+
+/// Lets others have a worker that a turn had for long.
+async fn give_way(began: Instant) {
+    if began.elapsed() > LONG {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// At this time; never, where there is none.
