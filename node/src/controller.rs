@@ -32,7 +32,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::artifact::Artifacts;
 use crate::bus::Bus;
 use crate::events::Events;
-use crate::membership::{Identity, Leader};
+use crate::membership::{Fence, Identity, Leader};
 use crate::router::Told;
 use crate::telemetry::Counters;
 
@@ -54,6 +54,8 @@ pub struct Context {
     pub leader: watch::Receiver<Option<Leader>>,
     /// Told when something that was sent to the leader found nobody there.
     pub doubts: Arc<Notify>,
+    /// For how long it surely has its own lease.
+    pub fence: Fence,
     /// What is counted.
     pub counters: Counters,
     /// What the lattice stores.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use bytes::Bytes;
@@ -28,6 +28,8 @@ pub struct Link {
     pub up: bool,
     /// Counts the times it came up.
     pub generation: u64,
+    /// When it came up last.
+    pub since: Option<Instant>,
 }
 
 /// Why a request got no reply.
@@ -118,6 +120,7 @@ impl Opening {
         self.state.send_modify(|link| {
             link.up = up;
             link.generation = link.generation.max(1);
+            link.since.get_or_insert_with(Instant::now);
         });
         Ok(())
     }
@@ -347,6 +350,7 @@ async fn connect_options(
                         state.send_modify(|link| {
                             link.up = true;
                             link.generation += 1;
+                            link.since = Some(Instant::now());
                         });
                     }
                     async_nats::Event::Disconnected | async_nats::Event::Closed => {

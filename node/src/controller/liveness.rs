@@ -1,8 +1,8 @@
 //! Which nodes live. Pure: leases, renewals, pings and time come in as arguments.
 //!
 //! Rules:
-//! 1. A lease that ended says that its node is lost, but not within one lease time after this leader took office or
-//!    reconnected: after an outage the server ends all leases at once, which says nothing about anybody.
+//! 1. A lease that ended says that its node is lost, but not before this leader could renew its own for one lease time: after
+//!    an outage the server ends all leases at once, which says nothing about anybody.
 //! 2. A node of which nobody listens to either connection, twice in a row, is lost at once, unless it renewed meanwhile.
 //! 3. A node that renews nothing and answers nothing leaves the rotation; it is lost when its lease ends.
 
@@ -58,8 +58,10 @@ pub(super) struct Liveness {
 }
 
 impl Liveness {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { nodes: BTreeMap::new(), grace_until: now + LEASE, grace: LEASE, changed: true }
+    /// Of a leader that could renew its own lease, over the same connection, for so long.
+    pub(super) fn new(now: Instant, renews: Duration) -> Self {
+        let grace_until = now + LEASE.saturating_sub(renews);
+        Self { nodes: BTreeMap::new(), grace_until, grace: LEASE, changed: true }
     }
 
     /// After a reconnection.
@@ -226,7 +228,7 @@ mod tests {
     fn an_ended_lease_counts_only_after_the_grace_time() {
         let (now, id) = (Instant::now(), Incarnation::generate());
         let name = "a".parse().unwrap();
-        let mut liveness = Liveness::new(now);
+        let mut liveness = Liveness::new(now, Duration::ZERO);
         liveness.renewed(&lease("a", &id), now);
         liveness.ended(&name);
         assert_eq!(liveness.state(&name, &id, now + LEASE / 2), Some(NodeState::Ready));
@@ -236,10 +238,20 @@ mod tests {
     }
 
     #[test]
+    fn there_is_no_grace_for_others_while_this_nodes_own_lease_is_renewed() {
+        let (now, id) = (Instant::now(), Incarnation::generate());
+        let name = "a".parse().unwrap();
+        assert_eq!(Liveness::new(now, LEASE).state(&name, &id, now), Some(NodeState::Gone));
+        let half = Liveness::new(now, LEASE / 2);
+        assert_eq!(half.state(&name, &id, now), None);
+        assert_eq!(half.state(&name, &id, now + LEASE / 2), Some(NodeState::Gone));
+    }
+
+    #[test]
     fn a_refused_ping_counts_at_once_and_a_silent_one_only_suspends() {
         let (now, id) = (Instant::now(), Incarnation::generate());
         let name = "a".parse().unwrap();
-        let mut liveness = Liveness::new(now);
+        let mut liveness = Liveness::new(now, Duration::ZERO);
         liveness.renewed(&lease("a", &id), now);
         assert!(liveness.ask_now(now).is_empty());
         let later = now + Duration::from_secs(1);
@@ -256,7 +268,7 @@ mod tests {
         let (now, id) = (Instant::now(), Incarnation::generate());
         let name = "a".parse().unwrap();
         let at = |ms| now + Duration::from_millis(ms);
-        let mut liveness = Liveness::new(now);
+        let mut liveness = Liveness::new(now, Duration::ZERO);
         assert!(!liveness.suspect(&id, now), "nobody knows it");
         liveness.renewed(&lease("a", &id), now);
         assert!(liveness.suspect(&id, at(10)));
@@ -278,7 +290,7 @@ mod tests {
     fn a_lease_that_is_missing_from_a_new_reading_has_ended() {
         let (now, id) = (Instant::now(), Incarnation::generate());
         let name = "a".parse().unwrap();
-        let mut liveness = Liveness::new(now);
+        let mut liveness = Liveness::new(now, Duration::ZERO);
         liveness.renewed(&lease("a", &id), now);
         liveness.begin_listing();
         liveness.end_listing();
@@ -289,7 +301,7 @@ mod tests {
     fn a_restarted_node_is_another_one() {
         let (now, old, new) = (Instant::now(), Incarnation::generate(), Incarnation::generate());
         let name = "a".parse().unwrap();
-        let mut liveness = Liveness::new(now);
+        let mut liveness = Liveness::new(now, Duration::ZERO);
         liveness.renewed(&lease("a", &new), now);
         assert_eq!(liveness.state(&name, &old, now), Some(NodeState::Gone));
         assert_eq!(liveness.state(&name, &new, now), Some(NodeState::Ready));

@@ -106,7 +106,7 @@ pub(super) async fn hold(
         earlier: None,
         relabelled: BTreeMap::new(),
         leases_complete: false,
-        liveness: Liveness::new(Instant::now()),
+        liveness: Liveness::new(Instant::now(), renews(context)),
         chronicle: Chronicle::new(context.events.clone()),
         lost: BTreeMap::new(),
         again: false,
@@ -208,6 +208,12 @@ pub(super) async fn hold(
             }
         }
     }
+}
+
+/// For how long this node could renew its own lease over the connection that it has.
+fn renews(context: &Context) -> Duration {
+    let up = context.bus.control.link().borrow().since.map_or(Duration::ZERO, |since| since.elapsed());
+    up.min(context.fence.unbroken())
 }
 
 /// Waits until the connection came up again.

@@ -12,7 +12,7 @@ use lattice_proto::fault::Rejection;
 use lattice_proto::reminder::{Due, MAX_REMINDERS};
 use lattice_proto::{ActorId, Fault, MessageId, Ran};
 use tokio::sync::{mpsc, oneshot, watch};
-use wasmtime::component::{Accessor, TypedFunc};
+use wasmtime::component::{Accessor, ComponentExportIndex, TypedFunc};
 use wasmtime::{AsContextMut, Store};
 
 use super::compile::Entry;
@@ -93,6 +93,14 @@ pub enum Done {
     Confirm(oneshot::Sender<()>, Option<String>),
 }
 
+/// A guest that was made for one key, and knows nothing of it.
+pub struct Unwoken {
+    store: Store<Guest>,
+    instance: wasmtime::component::Instance,
+    activate: ComponentExportIndex,
+    turn: ComponentExportIndex,
+}
+
 /// A guest that is awake.
 pub struct KeyedInstance {
     store: Store<Guest>,
@@ -171,12 +179,32 @@ impl Compiled {
         state: Option<Bytes>,
         state_limit: u64,
     ) -> Result<KeyedInstance, Asleep> {
+        self.unwoken(home, actor).await?.wake(state, state_limit).await
+    }
+
+    /// Makes a guest for one key.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn unwoken(&self, home: &Arc<Home>, actor: &ActorId) -> Result<Unwoken, Asleep> {
         let Entry::Keyed { activate, turn } = self.inner.entry else {
             return Err(Asleep::Broken(
                 "it is a replicated actor, and its manifest does not say so".to_owned(),
             ));
         };
-        let (mut store, instance) = self.make(home, actor.clone()).await.map_err(Asleep::from)?;
+        let (store, instance) = self.make(home, actor.clone()).await?;
+        Ok(Unwoken { store, instance, activate, turn })
+    }
+}
+
+impl Unwoken {
+    /// Wakes it with the state of its key.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn wake(self, state: Option<Bytes>, state_limit: u64) -> Result<KeyedInstance, Asleep> {
+        let Self { mut store, instance, activate, turn } = self;
+        let (home, actor) = (store.data().home.clone(), store.data().actor.clone());
         let missing = |what: &str| Asleep::Broken(format!("its `{what}` is gone or has another type"));
         let activate = instance
             .get_func(&mut store, activate)

@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::known::Books;
 use super::store::{Lost, Unclaimed};
 use super::{Begin, Keyed, Tenure, Timers, commit};
-use crate::engine::{Asleep, Compiled, Exit, Home, KeyedInstance, Serving};
+use crate::engine::{Asleep, Compiled, Exit, Home, Serving};
 use crate::replica::{Cause, InFlight, Refusal, Turn};
 
 /// Turns that have ended and wait for their commit. When it is full the guest waits.
@@ -191,7 +191,11 @@ async fn serve(
     let tenure = Tenure::new(owners, shard, epoch, keyed.strict);
     // What is known before the claim: should the lease run out meanwhile, the key is claimed once more.
     let mut confirmed = tenure.clear().await;
-    let (claimed, mut overwrite) = match store.claim(shard, &actor, epoch).await {
+    // The guest is made while the store is asked. It knows nothing of the key yet.
+    let made = with_room(&shared, &current, || compiled.unwoken(&home, &actor));
+    let (claimed, made) = tokio::join!(store.claim(shard, &actor, epoch), made);
+    let mut made = Some(made);
+    let (claimed, mut overwrite) = match claimed {
         Ok(claimed) => (claimed, None),
         Err(Unclaimed::Damaged { reason, revision }) => {
             tracing::error!(%actor, reason, "a key is not served, because its record cannot be read");
@@ -277,8 +281,15 @@ async fn serve(
             continue;
         }
         let state = serving.last.clone();
-        let wake = || compiled.wake(&home, &actor, state.clone(), keyed.state.0);
-        let instance = match with_room(&shared, &current, wake).await {
+        let woken = match made.take() {
+            Some(Ok(unwoken)) => unwoken.wake(state.clone(), keyed.state.0).await,
+            Some(Err(asleep)) => Err(asleep),
+            None => {
+                let wake = || compiled.wake(&home, &actor, state.clone(), keyed.state.0);
+                with_room(&shared, &current, wake).await
+            }
+        };
+        let instance = match woken {
             Ok(instance) => instance,
             Err(asleep) => {
                 let fault = match asleep {
@@ -358,15 +369,15 @@ fn not_here(actor: &ActorId) -> Fault {
     Fault::NotHere { actor: actor.to_string(), revision: 0 }
 }
 
-/// Wakes a guest, and sends others to sleep where the machine has no room for it.
-async fn with_room<W: Future<Output = Result<KeyedInstance, Asleep>>>(
+/// Makes or wakes a guest, and sends others to sleep where the machine has no room for it.
+async fn with_room<T, W: Future<Output = Result<T, Asleep>>>(
     keyed: &Keyed,
     own: &Activity,
     wake: impl Fn() -> W,
-) -> Result<KeyedInstance, Asleep> {
+) -> Result<T, Asleep> {
     let mut woken = wake().await;
     for _ in 0..EVICTED {
-        let Err(Asleep::NoRoom(_)) = woken else { break };
+        let Err(Asleep::NoRoom(_)) = &woken else { break };
         let Some(other) = keyed.make_room(own) else { break };
         // One whose last commit takes long may have left room for all that.
         let _ = tokio::time::timeout(LEAVE, other.ended()).await;

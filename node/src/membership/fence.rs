@@ -22,6 +22,8 @@ struct Held {
     until: Duration,
     /// How often it was closed before.
     lapses: u64,
+    /// Since when it is open without a gap, by `CLOCK_BOOTTIME`.
+    since: Duration,
 }
 
 impl Fence {
@@ -30,7 +32,10 @@ impl Fence {
         let now = boottime();
         self.0.send_modify(|held| {
             // Whoever acted before must find out what became of the rest meanwhile.
-            held.lapses += u64::from(now >= held.until);
+            if now >= held.until {
+                held.lapses += 1;
+                held.since = now;
+            }
             held.until = held.until.max(expires.saturating_sub(MARGIN));
         });
     }
@@ -44,6 +49,12 @@ impl Fence {
     pub fn open(&self) -> Option<u64> {
         let held = *self.0.borrow();
         (boottime() < held.until).then_some(held.lapses)
+    }
+
+    /// For how long it is open without a gap; nothing when it is closed.
+    pub fn unbroken(&self) -> Duration {
+        let (held, now) = (*self.0.borrow(), boottime());
+        if now < held.until { now.saturating_sub(held.since) } else { Duration::ZERO }
     }
 
     /// Until when it is open, if it is now, by `CLOCK_BOOTTIME`.
@@ -79,8 +90,10 @@ mod tests {
         assert!(fence.until().is_some_and(|until| until < boottime() + Duration::from_secs(60)));
         fence.hold(boottime() + Duration::from_secs(90));
         assert_eq!(fence.open(), Some(1), "it was not closed between");
+        let unbroken = fence.unbroken();
+        assert!(unbroken <= fence.unbroken(), "it goes on");
         fence.close();
-        assert_eq!((fence.open(), fence.until()), (None, None));
+        assert_eq!((fence.open(), fence.until(), fence.unbroken()), (None, None, Duration::ZERO));
         fence.hold(boottime() + MARGIN / 2);
         assert_eq!(
             fence.open(),

@@ -98,7 +98,7 @@ impl Member {
             bus.clone(),
             me.clone(),
             clock,
-            parts.fence,
+            parts.fence.clone(),
             release.clone(),
         ));
         let context = controller::Context {
@@ -107,6 +107,7 @@ impl Member {
             me: me.clone(),
             leader: parts.leader,
             doubts,
+            fence: parts.fence,
             counters,
             events,
             artifacts: parts.artifacts,

@@ -43,22 +43,26 @@ impl Router {
             // Only its owner can have it.
             return Err(fault);
         }
-        let mut owners = shared.owners.follow();
+        // Followed from the first time on that it is not as it should be; then it is looked at once more.
+        let mut owners = None;
         let began = Instant::now();
         loop {
-            owners.borrow_and_update();
+            if let Some(owners) = &mut owners {
+                tokio::sync::watch::Receiver::borrow_and_update(owners);
+            }
             let local = shared.local.get(name);
             if let Some(local) = &local {
                 check_key(&ask.target, &ask.chain, local.keys().is_some())?;
             }
             let owner = shared.owners.shard(name, key).and_then(|shard| shared.owners.owner(shard));
             match (&owner, local) {
-                (Some(owner), Some(local)) if shared.owners.is_me(owner) => {
-                    if search.visit(&owner.incarnation) {
+                (Some(owner), local) if shared.owners.is_me(owner) => {
+                    if let Some(local) = local
+                        && search.visit(&owner.incarnation)
+                    {
                         return Ok(Found::Here(local));
                     }
                 }
-                (Some(owner), _) if shared.owners.is_me(owner) => {}
                 (owner, _) => 'look: {
                     let known =
                         match tokio::time::timeout_at(ask.deadline.into(), shared.table.get(name)).await {
@@ -94,6 +98,11 @@ impl Router {
                     }
                 }
             }
+            let Some(owners) = &mut owners else {
+                owners = Some(shared.owners.follow());
+                search.begin_anew();
+                continue;
+            };
             let look = LOOK.mul_f64(0.5 + fastrand::f64() / 2.0);
             let settled = tokio::time::timeout(look, owners.changed());
             if tokio::time::timeout_at(ask.deadline.into(), settled).await.is_err() {
