@@ -192,9 +192,9 @@ async fn serve(
     // What is known before the claim: should the lease run out meanwhile, the key is claimed once more.
     let mut confirmed = tenure.clear().await;
     // The guest is made while the store is asked. It knows nothing of the key yet.
-    let made = with_room(&shared, &current, || compiled.unwoken(&home, &actor));
-    let (claimed, made) = tokio::join!(store.claim(shard, &actor, epoch), made);
-    let mut made = Some(made);
+    let guest = with_room(&shared, &current, || compiled.unwoken(&home, &actor));
+    let (claimed, guest) = tokio::join!(store.claim(shard, &actor, epoch), guest);
+    let mut guest = Some(guest);
     let (claimed, mut overwrite) = match claimed {
         Ok(claimed) => (claimed, None),
         Err(Unclaimed::Damaged { reason, revision }) => {
@@ -281,7 +281,7 @@ async fn serve(
             continue;
         }
         let state = serving.last.clone();
-        let woken = match made.take() {
+        let woken = match guest.take() {
             Some(Ok(unwoken)) => unwoken.wake(state.clone(), keyed.state.0).await,
             Some(Err(asleep)) => Err(asleep),
             None => {

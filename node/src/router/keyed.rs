@@ -100,7 +100,6 @@ impl Router {
             }
             let Some(owners) = &mut owners else {
                 owners = Some(shared.owners.follow());
-                search.begin_anew();
                 continue;
             };
             let look = LOOK.mul_f64(0.5 + fastrand::f64() / 2.0);
