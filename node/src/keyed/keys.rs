@@ -136,10 +136,22 @@ impl Keys {
         clippy::result_large_err,
         reason = "what is given back is what was given, and boxing it would cost every call"
     )]
-    pub fn admit(&self, turn: Turn) -> Result<(), Refusal> {
+    pub fn admit(&self, mut turn: Turn) -> Result<(), Refusal> {
         let owners = &self.keyed.owners;
         let actor = turn.context.actor.clone();
         let Some(key) = actor.key.clone() else { return Err(Refusal::NotHere(turn)) };
+        // One that is awake is told by whoever takes it away, so nothing has to be held to admit to it.
+        let awake = self.activations.get(&key).map(|activation| activation.clone());
+        if let Some(awake) = awake
+            && self.is_open()
+            && owners.mine(awake.shard) == Some(awake.epoch)
+        {
+            turn = match awake.admit(turn) {
+                // It goes to sleep this very moment.
+                Err(Refusal::NotHere(turn)) => turn,
+                taken => return taken,
+            };
+        }
         let shard = owners.shard(&actor.name, &key);
         let Some((shard, epoch)) = shard.and_then(|shard| Some((shard, owners.mine(shard)?))) else {
             return Err(Refusal::NotHere(turn));

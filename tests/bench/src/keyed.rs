@@ -126,7 +126,8 @@ async fn reads(runs: usize) -> anyhow::Result<Figure> {
 
 async fn cold(runs: usize) -> anyhow::Result<Figure> {
     let lattice = Lattice::builder(1).arg("--config").arg(&config(4 * COLD, 2 * COLD)).start().await;
-    lattice.apply(&MANIFEST.replace("1h", "500ms")).await;
+    // Longer than a run, so that no key goes to sleep while others are woken.
+    lattice.apply(&MANIFEST.replace("1h", "3s")).await;
     let mut raw = Floor::start(&lattice.nats.url(), ONE_BY_ONE, 1).await?;
     let floor_is = "one raw compare-and-set write";
     let name = "the first call of a key that sleeps, one at a time";
