@@ -43,7 +43,7 @@ struct State {
 struct Entry {
     /// The client's own certificate first; none of a client that showed none.
     shown: Vec<CertificateDer<'static>>,
-    /// When something went over it last, in microseconds since the port was opened. Shared with the connection, so that
+    /// When something went over it last, in nanoseconds since the port was opened. Shared with the connection, so that
     /// what goes over one waits for no other.
     heard: Arc<AtomicU64>,
     end: CancellationToken,
@@ -192,7 +192,7 @@ impl Drop for Place {
 
 impl Place {
     fn heard(&self) {
-        let since = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let since = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.heard.store(since, Ordering::Relaxed);
     }
 

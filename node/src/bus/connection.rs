@@ -335,7 +335,7 @@ async fn connect_options(
         .max_reconnects(None)
         .reconnect_delay_callback(|attempts| {
             // Quick at first, since most outages are restarts; with jitter, so that a fleet does not come back at once.
-            let base = 50u64.saturating_mul(1 << attempts.min(4));
+            let base = 25u64.saturating_mul(1 << attempts.min(5));
             Duration::from_millis(base / 2 + fastrand::u64(0..=base / 2))
         })
         .event_callback(move |event| {

@@ -3,7 +3,8 @@
 //! Rules:
 //! 1. A lease that ended says that its node is lost, but not before this leader could renew its own for one lease time: after
 //!    an outage the server ends all leases at once, which says nothing about anybody.
-//! 2. A node of which nobody listens to either connection, twice in a row, is lost at once, unless it renewed meanwhile.
+//! 2. A node of which nobody listens to either connection, twice in a row, is lost at once, unless it renewed meanwhile. Where
+//!    several are at the same time, something between may be broken: then they must have been silent for longer as well.
 //! 3. A node that renews nothing and answers nothing leaves the rotation; it is lost when its lease ends.
 
 use std::collections::BTreeMap;
@@ -19,6 +20,9 @@ const SILENT: Duration = Duration::from_millis(700);
 
 /// How long what others say of a node says nothing after it was asked.
 const SUSPECTED: Duration = Duration::from_millis(200);
+
+/// Nodes that are found to be gone within this time may have that from something between.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// How long between two looks at the same silent node.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -42,6 +46,8 @@ struct Watched {
     renewed: Instant,
     asked: Option<Instant>,
     verdict: Option<Verdict>,
+    /// When that was found.
+    found: Option<Instant>,
     /// Whether its lease was among those of the last reading of all.
     listed: bool,
 }
@@ -90,6 +96,7 @@ impl Liveness {
             renewed: now,
             asked: None,
             verdict: None,
+            found: None,
             listed: true,
         });
         watched.listed = true;
@@ -120,10 +127,10 @@ impl Liveness {
     pub(super) fn expect(&mut self, name: &NodeName, incarnation: &Incarnation, now: Instant) {
         if !self.nodes.contains_key(name) && now < self.grace_until {
             let renewed = now.checked_sub(SILENT * 2).unwrap_or(now);
-            let (incarnation, asked, verdict) = (incarnation.clone(), None, None);
+            let (incarnation, asked, verdict, found) = (incarnation.clone(), None, None, None);
             self.nodes.insert(
                 name.clone(),
-                Watched { incarnation, leased: false, renewed, asked, verdict, listed: false },
+                Watched { incarnation, leased: false, renewed, asked, verdict, found, listed: false },
             );
         }
     }
@@ -152,6 +159,7 @@ impl Liveness {
             }
             self.changed |= watched.verdict.unwrap_or(Verdict::Alive) != verdict;
             watched.verdict = Some(verdict);
+            watched.found = Some(since);
         }
     }
 
@@ -188,8 +196,21 @@ impl Liveness {
 
     /// Whether answers may differ from those at the last time that this was asked.
     pub(super) fn take_changed(&mut self, now: Instant) -> bool {
-        // Within the grace time any answer may change by time alone.
-        std::mem::replace(&mut self.changed, now < self.grace_until)
+        // Within the grace time any answer may change by time alone, and so may one that waits for a longer silence.
+        let gone = |watched: &Watched| watched.verdict == Some(Verdict::Gone);
+        let open = |watched: &Watched| gone(watched) && now.duration_since(watched.renewed) <= SILENT;
+        let waits = now < self.grace_until || self.nodes.values().any(open);
+        std::mem::replace(&mut self.changed, waits)
+    }
+
+    /// Whether no other node was found to be gone at about the same time.
+    fn is_alone(&self, one: &Watched) -> bool {
+        let near = |other: &Watched| match (one.found, other.found) {
+            (Some(one), Some(other)) => one.max(other).duration_since(one.min(other)) < TOGETHER,
+            _ => false,
+        };
+        let others = self.nodes.values().filter(|other| other.incarnation != one.incarnation);
+        !others.into_iter().any(|other| other.verdict == Some(Verdict::Gone) && near(other))
     }
 
     /// What to make of a node whose record names this incarnation; none while nothing can be said.
@@ -208,7 +229,9 @@ impl Liveness {
             return (watched.leased || now >= self.grace_until).then_some(NodeState::Gone);
         }
         match watched.verdict {
-            Some(Verdict::Gone) => Some(NodeState::Gone),
+            Some(Verdict::Gone) if self.is_alone(watched) || now.duration_since(watched.renewed) > SILENT => {
+                Some(NodeState::Gone)
+            }
             _ if !watched.leased && now >= self.grace_until => Some(NodeState::Gone),
             Some(Verdict::Silent) => Some(NodeState::Suspect),
             _ => Some(NodeState::Ready),
@@ -284,6 +307,23 @@ mod tests {
             "right after its last renewal"
         );
         assert!(!liveness.suspect(&id, at(1_000)), "that is settled");
+    }
+
+    #[test]
+    fn several_at_once_must_be_silent_for_longer() {
+        let (now, ids) = (Instant::now(), [Incarnation::generate(), Incarnation::generate()]);
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut liveness = Liveness::new(now, LEASE);
+        let names = ["a", "b"].map(|name| name.parse().unwrap());
+        liveness.renewed(&lease("a", &ids[0]), now);
+        liveness.renewed(&lease("b", &ids[1]), now);
+        liveness.told(&ids[0], Verdict::Gone, at(100));
+        liveness.told(&ids[1], Verdict::Gone, at(200));
+        for (name, id) in names.iter().zip(&ids) {
+            assert_eq!(liveness.state(name, id, at(400)), Some(NodeState::Ready));
+            assert_eq!(liveness.state(name, id, at(701)), Some(NodeState::Gone));
+        }
+        assert!(liveness.take_changed(at(400)) && liveness.take_changed(at(500)), "it is looked at again");
     }
 
     #[test]

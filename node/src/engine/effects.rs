@@ -115,6 +115,9 @@ fn check_id(id: &str) -> Result<(), Fault> {
 
 /// Whether a key may have so many timers, beside those that it has.
 pub(super) fn timers_fit(changes: &[Timing], there: &Timers, room: usize) -> Result<(), Misfit> {
+    if changes.is_empty() {
+        return Ok(());
+    }
     let (count, bytes) = there.with(changes);
     if count > MAX_TIMERS {
         return Err(Misfit::TooManyTimers);

@@ -274,7 +274,9 @@ async fn one_by_one(
     // Of a timer that is due and messages that wait, each has its turn.
     let mut timer_first = false;
     while !in_flight.is_retiring() {
-        let due = if timer_first { timers.take(Instant::now()) } else { None };
+        // A timer waits while nothing may begin, and ends with the mailbox.
+        let ticks = timer_first && !mailbox.is_closed() && tenure.is_open();
+        let due = if ticks { timers.take(Instant::now()) } else { None };
         let (turn, is_message) = match due {
             Some((id, timer)) => (timed(&actor, id, timer), false),
             None => tokio::select! {
@@ -290,7 +292,7 @@ async fn one_by_one(
                     *sleeps = Instant::now() + idle;
                     continue;
                 }
-                () = at(timers.next()) => {
+                () = ripe(timers.next(), tenure) => {
                     timer_first = true;
                     continue;
                 }
@@ -401,10 +403,13 @@ async fn give_way(began: Instant) {
     }
 }
 
-/// At this time; never, where there is none.
-async fn at(time: Option<Instant>) {
+/// At this time, or as soon after it as turns may begin; never, where there is none.
+async fn ripe(time: Option<Instant>, tenure: &Tenure) {
     match time {
-        Some(time) => tokio::time::sleep_until(time.into()).await,
+        Some(time) => {
+            tokio::time::sleep_until(time.into()).await;
+            tenure.opened().await;
+        }
         None => std::future::pending().await,
     }
 }

@@ -1,6 +1,6 @@
 //! One key, awake: claimed, woken with its state, and served until it is idle, or belongs to somebody else.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,8 @@ pub(super) struct Activation {
     used: AtomicU64,
     born: Instant,
     ended: watch::Receiver<bool>,
+    /// Whether it has a place among those that may be awake.
+    placed: Arc<AtomicBool>,
     /// Whether it is claimed, and has no letters left to post.
     posted: watch::Receiver<bool>,
     _task: AbortOnDropHandle<()>,
@@ -70,7 +72,8 @@ impl Activation {
         let (over, ended) = watch::channel(false);
         let (epoch, shard) = (parts.epoch, parts.shard);
         let (to_post, posted) = watch::channel(false);
-        let serve = serve(parts, turns, to_post, in_flight.clone());
+        let placed = Arc::<AtomicBool>::default();
+        let serve = serve(parts, turns, to_post, in_flight.clone(), placed.clone());
         let task = tokio::spawn(async move {
             serve.await;
             over.send_replace(true);
@@ -84,6 +87,7 @@ impl Activation {
             used: AtomicU64::new(0),
             born: Instant::now(),
             ended,
+            placed,
             posted,
             _task: AbortOnDropHandle::new(task),
         }
@@ -104,6 +108,16 @@ impl Activation {
             mpsc::error::TrySendError::Full(turn) => Refusal::Overloaded(turn),
             mpsc::error::TrySendError::Closed(turn) => Refusal::NotHere(turn),
         })
+    }
+
+    /// Whether it could go to sleep: it has a place, and neither has anything to do nor is about to end.
+    pub fn is_idle(&self) -> bool {
+        let runs = || self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).running() > 0;
+        self.placed.load(Ordering::Relaxed)
+            && self.load() == 0
+            && !self.is_closed()
+            && !self.has_ended()
+            && !runs()
     }
 
     /// Whether it is this one.
@@ -172,6 +186,7 @@ async fn serve(
     mut turns: mpsc::Receiver<Turn>,
     posted: watch::Sender<bool>,
     current: Activity,
+    placed: Arc<AtomicBool>,
 ) {
     let Parts { actor, shard, epoch, compiled, home, keyed: shared, earlier } = parts;
     let Keyed { owners, store, letters, .. } = shared.clone();
@@ -188,13 +203,15 @@ async fn serve(
         });
         return;
     };
+    placed.store(true, Ordering::Relaxed);
     let tenure = Tenure::new(owners, shard, epoch, keyed.strict);
     // What is known before the claim: should the lease run out meanwhile, the key is claimed once more.
     let mut confirmed = tenure.clear().await;
-    // The guest is made while the store is asked. It knows nothing of the key yet.
-    let guest = with_room(&shared, &current, || compiled.unwoken(&home, &actor));
-    let (claimed, guest) = tokio::join!(store.claim(shard, &actor, epoch), guest);
-    let mut guest = Some(guest);
+    // A guest is made while the store is asked: it knows nothing of the key yet. Where there is no room for it, room is made
+    // only once the key is claimed.
+    let claim = store.claim(shard, &actor, epoch);
+    let (claimed, guest) = both(claim, compiled.unwoken(&home, &actor)).await;
+    let mut guest = guest.filter(|guest| !matches!(guest, Err(Asleep::NoRoom(_))));
     let (claimed, mut overwrite) = match claimed {
         Ok(claimed) => (claimed, None),
         Err(Unclaimed::Damaged { reason, revision }) => {
@@ -367,6 +384,22 @@ async fn serve(
 
 fn not_here(actor: &ActorId) -> Fault {
     Fault::NotHere { actor: actor.to_string(), revision: 0 }
+}
+
+/// What comes of a claim, and of what is done meanwhile, which is of no use without it.
+async fn both<C, E, G>(
+    claim: impl Future<Output = Result<C, E>>,
+    make: impl Future<Output = G>,
+) -> (Result<C, E>, Option<G>) {
+    tokio::pin!(claim, make);
+    tokio::select! {
+        biased;
+        claimed = &mut claim => match claimed {
+            Ok(claimed) => (Ok(claimed), Some(make.await)),
+            Err(unclaimed) => (Err(unclaimed), None),
+        },
+        made = &mut make => (claim.await, Some(made)),
+    }
 }
 
 /// Makes or wakes a guest, and sends others to sleep where the machine has no room for it.

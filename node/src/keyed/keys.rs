@@ -306,8 +306,7 @@ impl Keyed {
         let mut looked_at = Vec::with_capacity(LOOK_AT);
         for keys in self.all.iter() {
             let idle = keys.activations.iter().map(|entry| entry.value().clone());
-            let idle = idle.filter(|activation| activation.load() == 0 && !activation.is_closed());
-            let idle = idle.filter(|activation| !activation.has_ended() && !activation.is(but));
+            let idle = idle.filter(|activation| activation.is_idle() && !activation.is(but));
             looked_at.extend(idle.take(LOOK_AT - looked_at.len()));
             if looked_at.len() == LOOK_AT {
                 break;

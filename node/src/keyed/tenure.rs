@@ -68,6 +68,21 @@ impl Tenure {
         }
     }
 
+    /// Whether a turn may begin now, if the key is claimed once more where that is needed.
+    pub fn is_open(&self) -> bool {
+        self.owners.has(self.shard, self.epoch) && self.owners.open().is_some()
+    }
+
+    /// Waits until that is so; for ever, when the key is another owner's.
+    pub async fn opened(&self) {
+        while !self.is_open() {
+            self.owners.opened().await;
+            if !self.owners.has(self.shard, self.epoch) {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Whether it still holds, for a turn that began with this number.
     pub fn holds(&self, number: u64) -> bool {
         self.owners.has(self.shard, self.epoch) && self.owners.open() == Some(number)

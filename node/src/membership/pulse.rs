@@ -9,9 +9,13 @@ use lattice_proto::subject::{Inbox, Subjects};
 
 use crate::bus::{Bus, RequestError};
 
-/// Refusals this far apart say that a node is gone. Once could fall into a reconnection, which takes 50 ms where there is a
+/// Refusals this far apart say that a node is gone. Once could fall into a reconnection, which is shorter where there is a
 /// server to go to.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// A connection that came up this shortly ago says nothing of others: where a server was away, they come up one by one, and the
+/// longest pause between two attempts is shorter.
+const SETTLED: Duration = Duration::from_millis(1_200);
 
 /// What is not answered for this long says nothing.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -32,6 +36,9 @@ pub async fn answer(bus: Bus, subjects: Subjects, me: Incarnation) {
 
 /// Whether nobody listens to either of a node's connections, twice in a row.
 pub async fn is_gone(bus: &Bus, subjects: &Subjects, node: &Incarnation) -> bool {
+    if bus.control.link().borrow().since.is_none_or(|since| since.elapsed() < SETTLED) {
+        return false;
+    }
     for last in [false, true] {
         let refused = async |subject| {
             let answer = bus.control.request(subject, Bytes::new(), PATIENCE).await;
