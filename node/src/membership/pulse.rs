@@ -8,6 +8,7 @@ use lattice_proto::Incarnation;
 use lattice_proto::subject::{Inbox, Subjects};
 
 use crate::bus::{Bus, RequestError};
+use crate::telemetry::Counters;
 
 /// Refusals this far apart say that a node is gone. Once could fall into a reconnection, which is shorter where there is a
 /// server to go to.
@@ -21,13 +22,15 @@ const SETTLED: Duration = Duration::from_millis(1_200);
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Answers for as long as the node runs.
-pub async fn answer(bus: Bus, subjects: Subjects, me: Incarnation) {
+pub async fn answer(bus: Bus, subjects: Subjects, me: Incarnation, counters: Counters) {
     let subject = subjects.pulse(&me);
     loop {
         // The only error is a client that is closed, as it is when the node ends.
         let Ok(mut asked) = bus.control.subscribe(subject.clone(), None).await else { return };
         while let Some(message) = asked.next().await {
-            if let Some(reply) = message.reply {
+            if !message.payload.is_empty() {
+                counters.malformed_envelopes();
+            } else if let Some(reply) = message.reply {
                 bus.control.publish(reply, Bytes::new()).await;
             }
         }

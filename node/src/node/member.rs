@@ -88,7 +88,12 @@ impl Member {
         tasks.spawn(report_lost(parts.to_leader, parts.lost, doubts.clone()));
 
         // This node in the lattice.
-        tasks.spawn(membership::answer(bus.clone(), subjects.clone(), me.incarnation.clone()));
+        tasks.spawn(membership::answer(
+            bus.clone(),
+            subjects.clone(),
+            me.incarnation.clone(),
+            counters.clone(),
+        ));
         tasks.spawn(inventory.publish(bus.clone()));
         tasks.spawn(membership::follow_leader(bus.clone(), parts.leader_seen));
         tasks.spawn(parts.tellings.run(bus.events.clone(), subjects.clone()));
