@@ -24,8 +24,9 @@ pub(super) struct Elected {
     pub term: u64,
     /// The revision of the term's key: the guard of everything that this leader writes.
     pub term_revision: u64,
-    /// The leader that was found to be gone, which is one node less to find out about.
-    pub deposed: Option<Incarnation>,
+    /// The leader that was found to be gone, which is one node less to find out about; and the revision of the leases at
+    /// which it was.
+    pub deposed: Option<(Incarnation, u64)>,
 }
 
 /// Returns when this node holds office.
@@ -64,7 +65,9 @@ async fn run_for_office(context: &Context, doubted: bool) -> Result<Option<Elect
                 {
                     return Ok(None);
                 }
-                entry => (entry.map_or(0, |entry| entry.revision), Some(leader.lease.incarnation)),
+                // It was asked for; where its lease had ended, nobody did.
+                Some(entry) if entry.value.is_some() => (entry.revision, Some(leader.lease.incarnation)),
+                entry => (entry.map_or(0, |entry| entry.revision), None),
             }
         }
         Some(leader) => {
@@ -85,6 +88,7 @@ async fn run_for_office(context: &Context, doubted: bool) -> Result<Option<Elect
     };
     let mut keeper = Keeper::new(context.bus.leases.clone(), LEADER.to_owned(), &context.me);
     keeper.take(over).await?;
+    let deposed = deposed.map(|deposed| (deposed, keeper.revision()));
     let (term, term_revision) = begin_term(context).await?;
     Ok(Some(Elected { keeper, term, term_revision, deposed }))
 }

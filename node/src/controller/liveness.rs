@@ -157,6 +157,10 @@ impl Liveness {
             if verdict != Verdict::Alive && watched.renewed > since {
                 continue;
             }
+            // What was asked earlier may be answered later.
+            if watched.found.is_some_and(|found| found > since) {
+                continue;
+            }
             self.changed |= watched.verdict.unwrap_or(Verdict::Alive) != verdict;
             watched.verdict = Some(verdict);
             watched.found = Some(since);

@@ -58,6 +58,8 @@ struct Office<'a> {
     leases_complete: bool,
     liveness: Liveness,
     chronicle: Chronicle,
+    /// The leader before, which was found to be gone at this revision of the leases; until that was told.
+    deposed: Option<(Incarnation, u64)>,
     /// When each node was found to be lost.
     lost: BTreeMap<NodeName, (Incarnation, Instant)>,
     /// Whether the last plan could not be written as a whole.
@@ -106,6 +108,7 @@ pub(super) async fn hold(
         earlier: None,
         relabelled: BTreeMap::new(),
         leases_complete: false,
+        deposed,
         liveness: Liveness::new(Instant::now(), renews(context)),
         chronicle: Chronicle::new(context.events.clone()),
         lost: BTreeMap::new(),
@@ -128,7 +131,6 @@ pub(super) async fn hold(
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut link = context.bus.control.link();
     let mut generation = link.borrow().generation;
-    let mut deposed = deposed;
 
     loop {
         let mut dirty = tokio::select! {
@@ -184,7 +186,9 @@ pub(super) async fn hold(
             };
             dirty |= more;
         }
-        if let Some(gone) = deposed.take_if(|_| office.leases_complete) {
+        if office.leases_complete
+            && let Some((gone, _)) = office.deposed.take()
+        {
             office.liveness.told(&gone, Verdict::Gone, Instant::now());
         }
         if !held.is_valid() {

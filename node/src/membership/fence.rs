@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::RENEW;
 use crate::clock::boottime;
 
 /// What is taken off a lease, since no two clocks run at quite the same rate.
@@ -22,8 +23,10 @@ struct Held {
     until: Duration,
     /// How often it was closed before.
     lapses: u64,
-    /// Since when it is open without a gap, by `CLOCK_BOOTTIME`.
+    /// Since when it is open, and was renewed in time, by `CLOCK_BOOTTIME`.
     since: Duration,
+    /// When it was renewed last, by the same clock.
+    renewed: Duration,
 }
 
 impl Fence {
@@ -32,10 +35,12 @@ impl Fence {
         let now = boottime();
         self.0.send_modify(|held| {
             // Whoever acted before must find out what became of the rest meanwhile.
-            if now >= held.until {
-                held.lapses += 1;
+            let late = now.saturating_sub(held.renewed) > RENEW * 2;
+            if late || now >= held.until {
                 held.since = now;
             }
+            held.lapses += u64::from(now >= held.until);
+            held.renewed = now;
             held.until = held.until.max(expires.saturating_sub(MARGIN));
         });
     }
@@ -51,7 +56,8 @@ impl Fence {
         (boottime() < held.until).then_some(held.lapses)
     }
 
-    /// For how long it is open without a gap; nothing when it is closed.
+    /// For how long it is open and was renewed in time; nothing when it is closed. Others' leases may have ended where this
+    /// one was late.
     pub fn unbroken(&self) -> Duration {
         let (held, now) = (*self.0.borrow(), boottime());
         if now < held.until { now.saturating_sub(held.since) } else { Duration::ZERO }

@@ -27,7 +27,13 @@ impl Office<'_> {
                 let Some(name) = name else { return false };
                 self.chronicle.lease(&name, &entry);
                 match entry.value.as_deref().and_then(|bytes| record::decode::<Lease>(bytes).ok()) {
-                    Some(lease) => self.liveness.renewed(&lease, Instant::now()),
+                    Some(lease) => {
+                        // It was back before this node led.
+                        let deposed = self.deposed.take();
+                        self.deposed =
+                            deposed.filter(|(gone, at)| *gone != lease.incarnation || *at > entry.revision);
+                        self.liveness.renewed(&lease, Instant::now());
+                    }
                     None => self.liveness.ended(&name),
                 }
                 // Renewals come all the time, and what they change is looked at with the clock.
