@@ -31,7 +31,7 @@ pub use guest::Home;
 pub(crate) use guest::{Guest, current_turn};
 pub use inspect::{MAX_ARTIFACT, Refused};
 pub use instance::{Exit, Instance};
-pub use keyed::{Asleep, Done, Ended, KeyedInstance, Serving};
+pub use keyed::{Asleep, Done, Ended, KeyedInstance, Serving, Unwoken};
 pub use prepare::GIVEN_UP;
 
 /// How often running guests are asked to give way. Short enough that a spinning guest delays others little, long

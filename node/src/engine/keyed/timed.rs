@@ -1,0 +1,50 @@
+//! The turns of timers, of which nobody waits for an answer.
+
+use std::time::{Duration, Instant};
+
+use lattice_proto::{ActorId, MessageId};
+
+use crate::keyed::{Tenure, Timer};
+use crate::replica::{Cause, Message, Respond, Turn};
+use crate::telemetry::{Span, Subject};
+
+/// How long the turn of a timer may take.
+const TIMED: Duration = Duration::from_secs(30);
+
+/// At this time, or as soon after it as turns may begin; never, where there is none.
+pub(super) async fn ripe(time: Option<Instant>, tenure: &Tenure) {
+    match time {
+        Some(time) => {
+            tokio::time::sleep_until(time.into()).await;
+            tenure.opened().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// The turn of a timer. Nobody waits for it, so what goes wrong is only written down.
+pub(super) fn timed(actor: &ActorId, id: String, timer: Timer) -> Turn {
+    let Timer { operation, payload, content_type, .. } = timer;
+    let message_id: MessageId = uuid::Uuid::now_v7()
+        .simple()
+        .to_string()
+        .parse()
+        .unwrap_or_else(|_| unreachable!("a UUID is a word"));
+    let subject = Subject { actor, operation: operation.as_str(), message: message_id.as_str(), attempt: 1 };
+    let span = Span::handle(None, &subject);
+    let message = Message {
+        operation,
+        payload,
+        content_type,
+        caller: Some(actor.shared()),
+        attempt: 1,
+        cause: Cause::Timer(id.clone()),
+    };
+    let whose = actor.clone();
+    let respond = Respond::Hand(Box::new(move |answer| {
+        if let Err(fault) = answer {
+            tracing::warn!(actor = %whose, timer = id, %fault, "the turn of a timer failed");
+        }
+    }));
+    Turn::new(message_id, actor.clone(), Vec::new(), Instant::now() + TIMED, message, span, respond)
+}
