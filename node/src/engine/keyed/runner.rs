@@ -85,11 +85,13 @@ impl<'a> Runner<'a> {
         loop {
             let Serving { mailbox, tenure, timers, sleeps, .. } = &mut self.serving;
             // A timer waits while nothing may begin, and ends with the mailbox.
-            if self.timer_first && !mailbox.is_closed() && tenure.is_open() {
-                if let Some((id, timer)) = timers.take(Instant::now()) {
-                    self.timer_first = false;
-                    return Some(Next::Timer(timed(&self.actor, id, timer)));
-                }
+            if self.timer_first
+                && !mailbox.is_closed()
+                && tenure.is_open()
+                && let Some((id, timer)) = timers.take(Instant::now())
+            {
+                self.timer_first = false;
+                return Some(Next::Timer(timed(&self.actor, id, timer)));
             }
             let sleeps = sleeps.unwrap_or_else(Instant::now);
             tokio::select! {
