@@ -22,7 +22,7 @@ const LOOK_AT: usize = 64;
 const WAITING: usize = 1_024;
 
 /// How long one may take to go to sleep for another one. What it has to commit may take a moment.
-const LEAVE: Duration = Duration::from_secs(3);
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// One that waits, for as long as it lives.
 struct Waits(Arc<AtomicUsize>);
@@ -117,13 +117,18 @@ impl Keyed {
     /// A place for the activation of these turns, for which another one is sent to sleep where all are taken. None when all of
     /// those are busy.
     pub(super) async fn place(&self, own: &Activity) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = self.places.clone().try_acquire_owned() {
-            return Some(place);
+        loop {
+            if let Ok(place) = self.places.clone().try_acquire_owned() {
+                return Some(place);
+            }
+            self.make_room(own)?;
+            let _waits = Waits::begin(&self.waiting);
+            // Whoever waits has sent another one to sleep, so there is one for each, in their order. Where the last commit of
+            // one takes long, somebody else is asked as well.
+            if let Ok(Ok(place)) = tokio::time::timeout(LEAVE, self.places.clone().acquire_owned()).await {
+                return Some(place);
+            }
         }
-        self.make_room(own)?;
-        let _waits = Waits::begin(&self.waiting);
-        // Whoever waits has sent another one to sleep, so there is one for each, in their order.
-        tokio::time::timeout(LEAVE, self.places.clone().acquire_owned()).await.ok()?.ok()
     }
 }
 

@@ -37,13 +37,6 @@ const MANIFEST: &str = "[app]\nname = \"bench\"\n\n\
     [actors.callee]\nartifact = \"misfit.wasm\"\n\n\
     [actors.ledger]\nkind = \"keyed\"\nartifact = \"ledger.wasm\"\nidle = \"1h\"\n";
 
-pub async fn measure(runs: usize) -> anyhow::Result<(Vec<Figure>, Vec<Sample>)> {
-    let mut figures = turns(runs).await?;
-    figures.push(reads(runs).await?);
-    figures.push(cold(runs).await?);
-    Ok((figures, many().await?))
-}
-
 /// So many turns of keys from `first` on, asked for by an actor of the same node: the time of one.
 async fn turns_of(
     lattice: &Lattice,
@@ -66,7 +59,8 @@ fn per_second(each: Duration) -> f64 {
     1.0 / each.as_secs_f64()
 }
 
-async fn turns(runs: usize) -> anyhow::Result<Vec<Figure>> {
+/// Committed turns, of many keys and of one.
+pub async fn turns(runs: usize) -> anyhow::Result<Vec<Figure>> {
     let lattice = Lattice::start(1).await;
     lattice.apply(MANIFEST).await;
     let mut raw = Floor::start(&lattice.nats.url(), TURNS, KEYS).await?;
@@ -102,7 +96,8 @@ async fn turns(runs: usize) -> anyhow::Result<Vec<Figure>> {
     Ok(vec![spread, shared, one, hot, hot_raw])
 }
 
-async fn reads(runs: usize) -> anyhow::Result<Figure> {
+/// Turns that read.
+pub async fn reads(runs: usize) -> anyhow::Result<Figure> {
     let lattice = Lattice::start(1).await;
     lattice.apply(MANIFEST).await;
     let replicated = "the same call of a replicated actor";
@@ -124,7 +119,8 @@ async fn reads(runs: usize) -> anyhow::Result<Figure> {
     Ok(figure)
 }
 
-async fn cold(runs: usize) -> anyhow::Result<Figure> {
+/// Waking a key.
+pub async fn cold(runs: usize) -> anyhow::Result<Figure> {
     let lattice = Lattice::builder(1).arg("--config").arg(&config(4 * COLD, 2 * COLD)).start().await;
     // Longer than a run, so that no key goes to sleep while others are woken.
     lattice.apply(&MANIFEST.replace("1h", "3s")).await;
@@ -148,7 +144,7 @@ async fn cold(runs: usize) -> anyhow::Result<Figure> {
 }
 
 /// What a node takes that may hold some keys, as all of many more are touched.
-async fn many() -> anyhow::Result<Vec<Sample>> {
+pub async fn many() -> anyhow::Result<Vec<Sample>> {
     let lattice = Lattice::builder(1).arg("--config").arg(&config(AWAKE + 100, AWAKE)).start().await;
     lattice.apply(MANIFEST).await;
     let memory = || lattice.nodes[0].resident_bytes() as f64 / f64::from(1 << 20);

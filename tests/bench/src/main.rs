@@ -38,8 +38,8 @@ struct Options {
     /// Where the JSON goes
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
-    /// Only the groups of figures whose names contain this: local, remote, replica, keyed, planning, leases, control,
-    /// keyed-failover
+    /// Only the groups of figures whose names contain this: local, remote, replica, keyed-turns, keyed-reads, keyed-cold,
+    /// keyed-many, keyed-failover, planning, leases, control
     #[arg(long)]
     only: Option<String>,
     /// Nodes that are killed, and as many that are stopped and cut off, to measure failover
@@ -93,10 +93,17 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
         figures.extend(replica::measure(options.runs).await?);
     }
     let mut samples: Vec<Sample> = Vec::new();
-    if wanted("keyed") {
-        let (kept, told) = keyed::measure(options.runs).await?;
-        figures.extend(kept);
-        samples.extend(told);
+    if wanted("keyed-turns") {
+        figures.extend(keyed::turns(options.runs).await?);
+    }
+    if wanted("keyed-reads") {
+        figures.push(keyed::reads(options.runs).await?);
+    }
+    if wanted("keyed-cold") {
+        figures.push(keyed::cold(options.runs).await?);
+    }
+    if wanted("keyed-many") {
+        samples.extend(keyed::many().await?);
     }
     if wanted("planning") {
         samples.extend(planning::measure(options.runs)?);
@@ -104,10 +111,10 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     if wanted("leases") {
         samples.extend(leases::measure(options.runs).await?);
     }
-    if wanted("control") {
+    if wanted("control") && options.kills > 0 {
         samples.extend(control::measure(options.kills).await?);
     }
-    if wanted("keyed-failover") {
+    if wanted("keyed-failover") && options.kills > 0 {
         samples.extend(keyed_failover::measure(options.kills).await?);
     }
     if !figures.is_empty() {
