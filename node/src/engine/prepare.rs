@@ -41,6 +41,11 @@ pub(super) struct Desk<'a> {
     pub made: u64,
 }
 
+/// Whether nothing is to be looked at before the guest runs it.
+pub(super) fn is_for_guest(turn: &Turn) -> bool {
+    matches!(turn.message.cause, Cause::Call | Cause::Timer(_))
+}
+
 /// Looks at a turn that is no call: whether it had its effect before, and what it tells.
 pub(super) async fn prepare(mut turn: Turn, desk: Desk<'_>) -> Prepared {
     let known = desk.known;

@@ -65,6 +65,11 @@ impl Timers {
         }
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// When the next one is due, if there is any.
     pub fn next(&self) -> Option<Instant> {
         self.0.values().map(|timer| timer.at).min()

@@ -9,7 +9,7 @@ use wasmtime::component::Accessor;
 
 use super::super::guest::Guest;
 use super::super::instance::LONG;
-use super::super::prepare::{Desk, Prepared, prepare};
+use super::super::prepare::{Desk, Prepared, is_for_guest, prepare};
 use super::room::Room;
 use super::timed::{ripe, timed};
 use super::{Done, Ended, Limits, Serving, TurnFunction, turn};
@@ -62,7 +62,7 @@ impl<'a> Runner<'a> {
     /// Runs turns until the mailbox is closed and empty, or the guest is to be replaced. An error is a trap.
     pub async fn run(mut self) -> wasmtime::Result<()> {
         if self.serving.sleeps.is_none() {
-            self.stay_awake();
+            self.stay_awake(Instant::now());
         }
         while !self.serving.in_flight.is_retiring() {
             let Some(next) = self.next().await else { break };
@@ -75,9 +75,9 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// From now on it is idle.
-    fn stay_awake(&mut self) {
-        *self.serving.sleeps = Some(Instant::now() + self.serving.idle);
+    /// It is idle since then.
+    fn stay_awake(&mut self, since: Instant) {
+        *self.serving.sleeps = Some(since + self.serving.idle);
     }
 
     /// Waits for a message or a timer; none when the mailbox is closed and empty.
@@ -86,6 +86,7 @@ impl<'a> Runner<'a> {
             let Serving { mailbox, tenure, timers, sleeps, .. } = &mut self.serving;
             // A timer waits while nothing may begin, and ends with the mailbox.
             if self.timer_first
+                && !timers.is_empty()
                 && !mailbox.is_closed()
                 && tenure.is_open()
                 && let Some((id, timer)) = timers.take(Instant::now())
@@ -98,13 +99,12 @@ impl<'a> Runner<'a> {
                 biased;
                 turn = mailbox.recv() => {
                     self.timer_first = true;
-                    self.stay_awake();
                     return turn.map(Next::Message);
                 }
                 () = tokio::time::sleep_until(sleeps.into()) => {
                     // Nothing more is let in; what came in this very moment is served.
                     mailbox.close();
-                    self.stay_awake();
+                    self.stay_awake(Instant::now());
                 }
                 () = ripe(timers.next(), tenure) => self.timer_first = true,
             }
@@ -117,24 +117,31 @@ impl<'a> Runner<'a> {
             Next::Message(turn) => (turn, true),
             Next::Timer(turn) => (turn, false),
         };
-        let Some(turn) = self.prepare(turn).await? else { return Ok(()) };
-        let Some(turn) = self.begin(turn).await? else { return Ok(()) };
-        let began = Instant::now();
-        let (ended, timers) = self.enter(turn).await?;
-        self.serving.timers.change(timers, Instant::now());
-        if is_message {
-            self.stay_awake();
+        let mut since = Instant::now();
+        if let Some(turn) = self.prepare(turn).await?
+            && let Some(turn) = self.begin(turn).await?
+        {
+            let (ended, timers) = self.enter(turn).await?;
+            let now = Instant::now();
+            self.serving.timers.change(timers, now);
+            self.finish(ended).await?;
+            if now - since > LONG {
+                // Others have a worker that this turn had for long.
+                tokio::task::yield_now().await;
+            }
+            since = now;
         }
-        self.finish(ended).await?;
-        // Others have a worker that this turn had for long.
-        if began.elapsed() > LONG {
-            tokio::task::yield_now().await;
+        if is_message {
+            self.stay_awake(since);
         }
         Ok(())
     }
 
     /// A turn that the guest has a part in; none when it was done without.
     async fn prepare(&mut self, turn: Turn) -> Result<Option<Turn>, Stop> {
+        if is_for_guest(&turn) {
+            return Ok(Some(turn));
+        }
         let Serving { known, backlog, room, committed, .. } = self.serving;
         let desk = Desk { known, backlog, room, committed, made: *self.serving.made };
         match prepare(turn, desk).await {
