@@ -86,7 +86,7 @@ pub async fn run(
         };
         tracing::info!(term = elected.term, "this node leads the lattice");
         context.events.leads(&context.me.name, elected.term);
-        let deposed = elected.deposed.clone();
+        let deposed = elected.deposed.as_ref().map(|deposed| deposed.incarnation.clone());
         let collecting = collect::run((*context).clone(), context.artifacts.clone(), context.artifact_grace);
         let _collecting = AbortOnDropHandle::new(tokio::spawn(collecting));
         let outcome = office::hold(&context, elected, &mut told, &stop).await;

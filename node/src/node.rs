@@ -227,6 +227,7 @@ async fn serve(
     tasks.spawn(agent::report(local.clone(), me.incarnation.clone(), to_leader));
     tasks.spawn(ownership.run(bus.clone(), subjects.clone(), counters.clone()));
     let keyed = Keyed::new(owners, store, letters.clone(), config.activations as usize);
+    tasks.spawn(keyed.clone().ensure_after_outages());
     tasks.spawn(Handover::new(keyed.clone(), inventory.clone()).run());
     let delivery =
         Delivery::new(keyed.clone(), local.clone(), router.clone(), letters.clone(), counters.clone());

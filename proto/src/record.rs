@@ -348,6 +348,12 @@ impl Shards {
         Some((self.owners.get(usize::from(owned.owner?))?, owned.epoch))
     }
 
+    /// The shards of one owner, with their epochs.
+    pub fn of<'a>(&'a self, owner: &'a Owner) -> impl Iterator<Item = (Shard, u64)> + 'a {
+        let owned = (0..self.count()).map(Shard).filter_map(|shard| Some((shard, self.owner(shard)?)));
+        owned.filter(move |(_, (its, _))| *its == owner).map(|(shard, (_, epoch))| (shard, epoch))
+    }
+
     /// Who is to have a shard next.
     pub fn next(&self, shard: Shard) -> Option<&Owner> {
         self.owners.get(usize::from(self.shards.get(usize::from(shard.0))?.next?))

@@ -24,7 +24,7 @@ pub const VERSION: u32 = 1;
 /// last but one; the others are for whoever looks after a failover.
 const REMEMBERED: usize = 8;
 
-/// The most letters that an outbox holds: a turn that would make it longer does not begin.
+/// The most letters that an outbox holds: a turn that would make it longer is undone.
 pub const MAX_OUTBOX: usize = 1_024;
 
 /// The most letters that one turn may send.

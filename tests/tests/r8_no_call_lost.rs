@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use lattice_proto::admin::NodeRequest;
 use lattice_tests::load::Plan;
-use lattice_tests::{Lattice, artifacts, manifests, say};
+use lattice_tests::{Lattice, artifacts, manifests, say, wait_until};
 use serde_json::json;
 
 const LATEST: Duration = Duration::from_secs(30);
@@ -78,4 +79,32 @@ async fn an_app_that_is_deleted_under_load_answers_what_it_has_taken() {
     let surely_not_run = ["no-such-actor", "no-replica"];
     assert!(kinds.iter().all(|kind| surely_not_run.contains(&kind.as_str())), "{report}");
     assert!(report.failed().all(|(_, fault)| fault.ran == lattice_proto::Ran::No), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lets_go_of_its_keys_keeps_its_replicas_until_others_serve() {
+    let lattice = Lattice::start(3).await;
+    lattice.apply(&manifests::ledger_with("")).await;
+    lattice.apply(&manifests::greeter(1)).await;
+    let load = lattice.load(&Plan::greet(200, Duration::from_secs(120), &[0, 1, 2]));
+    for name in ["node-0", "node-1", "node-2"] {
+        let keys = async || {
+            for key in 0..40 {
+                lattice.call(0, &format!("ledger/key-{key}"), "append", json!(1)).await.unwrap();
+            }
+            let nodes = lattice.list_nodes(0).await.unwrap();
+            nodes.iter().find(|node| node.name == name).unwrap().activations
+        };
+        wait_until("it has keys", LATEST, keys, |keys| *keys > 0).await;
+        lattice.drain(0, name).await.unwrap();
+        wait_until("it has none", LATEST, keys, |keys| *keys == 0).await;
+        load.wait_for(100).await;
+        lattice.admin(0).uncordon(NodeRequest { node: name.to_owned() }).await.unwrap();
+    }
+    let report = load.stop().await;
+    say(&format!("measured: {report}"));
+    assert_eq!(report.kinds(), [].into(), "{report}");
+    let events = lattice.events(0).await;
+    let left: Vec<_> = events.iter().filter(|event| event.kind == "node-left").collect();
+    assert!(left.is_empty(), "nobody was lost: {left:?}");
 }

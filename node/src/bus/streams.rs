@@ -98,6 +98,24 @@ impl Bus {
             .map_err(|error| Error::failed("creating a stream", format!("{name}: {}", full(&error))))
     }
 
+    /// Makes sure of something whenever a connection is there again that was lost. Returns when the client is closed.
+    pub async fn after_each_outage<F: Future<Output = Result<(), Error>>>(&self, ensure: impl Fn() -> F) {
+        let mut link = self.control.link();
+        loop {
+            let generation = link.borrow().generation;
+            if link.wait_for(|link| link.up && link.generation != generation).await.is_err() {
+                return;
+            }
+            while let Err(error) = ensure().await {
+                tracing::debug!(%error, "the lattice's buckets and streams cannot be made yet");
+                tokio::time::sleep(Duration::from_millis(fastrand::u64(100..300))).await;
+                if !self.control.is_up() {
+                    break;
+                }
+            }
+        }
+    }
+
     /// Creates what is missing. Two nodes that do so at once ask for the same and both succeed.
     pub async fn ensure(&self, subjects: &Subjects) -> Result<(), Error> {
         use jetstream::kv::Config;

@@ -24,9 +24,17 @@ pub(super) struct Elected {
     pub term: u64,
     /// The revision of the term's key: the guard of everything that this leader writes.
     pub term_revision: u64,
-    /// The leader that was found to be gone, which is one node less to find out about; and the revision of the leases at
-    /// which it was.
-    pub deposed: Option<(Incarnation, u64)>,
+    /// The leader that was found to be gone, which is one node less to find out about.
+    pub deposed: Option<Deposed>,
+}
+
+/// A leader that did not answer, and lost its office for that.
+pub(super) struct Deposed {
+    pub incarnation: Incarnation,
+    /// When it was asked.
+    pub asked: Instant,
+    /// The revision of the leases at which its office was taken.
+    pub revision: u64,
 }
 
 /// Returns when this node holds office.
@@ -51,6 +59,7 @@ async fn run_for_office(context: &Context, doubted: bool) -> Result<Option<Elect
         return Ok(None);
     }
     let leader = context.leader.borrow().clone();
+    let asked = Instant::now();
     let (over, deposed) = match leader {
         // Heard of a moment ago, and by all that is known it is there.
         Some(leader) if !doubted && Instant::now().duration_since(leader.seen) < SILENT => return Ok(None),
@@ -88,7 +97,7 @@ async fn run_for_office(context: &Context, doubted: bool) -> Result<Option<Elect
     };
     let mut keeper = Keeper::new(context.bus.leases.clone(), LEADER.to_owned(), &context.me);
     keeper.take(over).await?;
-    let deposed = deposed.map(|deposed| (deposed, keeper.revision()));
+    let deposed = deposed.map(|incarnation| Deposed { incarnation, asked, revision: keeper.revision() });
     let (term, term_revision) = begin_term(context).await?;
     Ok(Some(Elected { keeper, term, term_revision, deposed }))
 }

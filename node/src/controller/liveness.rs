@@ -167,6 +167,17 @@ impl Liveness {
         }
     }
 
+    /// The leader before, which was asked for at `since` before this one led, and did not answer. Its last renewal was listed
+    /// later, so what renews it after that is told apart by revision.
+    pub(super) fn deposed(&mut self, incarnation: &Incarnation, since: Instant) {
+        for watched in self.nodes.values_mut().filter(|watched| watched.incarnation == *incarnation) {
+            if watched.found.is_none_or(|found| found <= since) {
+                self.changed |= watched.verdict != Some(Verdict::Gone);
+                (watched.verdict, watched.found) = (Some(Verdict::Gone), Some(since));
+            }
+        }
+    }
+
     /// Another node could not reach this one: whether to ask it now. Many may say so at once, and one answer is enough.
     pub(super) fn suspect(&mut self, incarnation: &Incarnation, now: Instant) -> bool {
         let Some(watched) = self.nodes.values_mut().find(|watched| watched.incarnation == *incarnation)

@@ -26,7 +26,7 @@ use self::chronicle::Chronicle;
 use self::entry::{Decision, NodeEntry, parse_decision, parse_node};
 use self::held::Held;
 use super::Context;
-use super::election::Elected;
+use super::election::{Deposed, Elected};
 use super::liveness::{Liveness, Verdict};
 use super::reconcile::{Reconciler, Seen};
 use super::scaling::Scaling;
@@ -58,8 +58,8 @@ struct Office<'a> {
     leases_complete: bool,
     liveness: Liveness,
     chronicle: Chronicle,
-    /// The leader before, which was found to be gone at this revision of the leases; until that was told.
-    deposed: Option<(Incarnation, u64)>,
+    /// The leader before, until it was told that it is gone.
+    deposed: Option<Deposed>,
     /// When each node was found to be lost.
     lost: BTreeMap<NodeName, (Incarnation, Instant)>,
     /// Whether the last plan could not be written as a whole.
@@ -187,9 +187,9 @@ pub(super) async fn hold(
             dirty |= more;
         }
         if office.leases_complete
-            && let Some((gone, _)) = office.deposed.take()
+            && let Some(Deposed { incarnation, asked, .. }) = office.deposed.take()
         {
-            office.liveness.told(&gone, Verdict::Gone, Instant::now());
+            office.liveness.deposed(&incarnation, asked);
         }
         if !held.is_valid() {
             return "its lease was not renewed in time, or another node took over";

@@ -1,5 +1,6 @@
 //! What a turn of a keyed actor wants to have done besides its reply and its state, checked before any of it is.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lattice_cron::Cron;
@@ -125,38 +126,40 @@ pub(super) fn timers_fit(changes: &[Timing], there: &Timers, room: usize) -> Res
     if bytes > room { Err(Misfit::TooLarge(bytes)) } else { Ok(()) }
 }
 
-/// What all of it takes in the record, in bytes, at most.
-pub(super) fn size(sends: &[Outgoing], reminders: &[Remind]) -> usize {
-    let reminder = |change: &Remind| match change {
-        Remind::Set { payload, .. } => reminder_bytes(payload.len()),
-        Remind::Cancel(_) => 0,
-    };
-    let letters: usize = sends.iter().map(|send| letter_bytes(send.payload.len())).sum();
-    letters + reminders.iter().map(reminder).sum::<usize>()
-}
-
-/// Whether a key has room for it, beside what is there already and not done with.
+/// Whether a key has room for it, beside what is there already and not done with. `settled` says that there is nothing which is
+/// not committed yet.
 pub(super) fn fits(
     sends: &[Outgoing],
     reminders: &[Remind],
     state: usize,
     there: &Backlog,
-    known: &Known,
+    (known, settled): (&Known, bool),
     room: usize,
 ) -> Result<(), Misfit> {
-    let own = state + size(sends, reminders);
+    // Of two changes of the same id the last one counts.
+    let last: BTreeMap<&str, &Remind> = reminders.iter().map(|change| (change.id(), change)).collect();
+    let sets = last.values().filter_map(|change| match change {
+        Remind::Set { payload, .. } => Some(reminder_bytes(payload.len())),
+        Remind::Cancel(_) => None,
+    });
+    let (added, added_bytes) = sets.fold((0, 0), |(count, sum), size| (count + 1, sum + size));
+    let letters: usize = sends.iter().map(|send| letter_bytes(send.payload.len())).sum();
+    let own = state + letters + added_bytes;
     if own > room {
         return Err(Misfit::TooLarge(own));
     }
-    let ids = reminders.iter().filter_map(|change| match change {
-        Remind::Set { id, .. } => Some(id.as_str()),
-        Remind::Cancel(_) => None,
-    });
-    if known.new_among(ids) + there.reminders() > MAX_REMINDERS {
-        return Err(Misfit::TooManyReminders);
+    // What goes may be gone already by a turn that is not committed yet.
+    let (gone, gone_bytes) = if settled { known.of_ids(last.keys().copied()) } else { (0, 0) };
+    if there.reminders() + added > MAX_REMINDERS + gone {
+        return Err(if settled { Misfit::TooManyReminders } else { Misfit::Later });
     }
-    let letters = !sends.is_empty() && there.letters() + sends.len() > MAX_OUTBOX;
-    if letters || own + there.bytes() > room { Err(Misfit::Later) } else { Ok(()) }
+    // Letters that are posted make room, and so does a commit; reminders stay.
+    let stays = own + there.reminder_bytes().saturating_sub(gone_bytes);
+    if stays > room {
+        return Err(if settled { Misfit::TooLarge(stays) } else { Misfit::Later });
+    }
+    let many = !sends.is_empty() && there.letters() + sends.len() > MAX_OUTBOX;
+    if many || stays + there.letter_bytes() > room { Err(Misfit::Later) } else { Ok(()) }
 }
 
 /// Why a key has no room for what a turn did.
@@ -187,4 +190,99 @@ fn told(
 
 fn malformed(error: impl std::fmt::Display) -> Fault {
     Fault::Malformed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use lattice_proto::Incarnation;
+    use lattice_proto::reminder::{Reminder, Repeat};
+    use lattice_proto::state::{State, WriteId};
+
+    use super::*;
+
+    const ROOM: usize = 100_000;
+
+    fn set(id: &str, bytes: usize) -> Remind {
+        Remind::Set {
+            id: id.to_owned(),
+            when: When::After(1_000),
+            operation: "ring".parse().unwrap(),
+            payload: vec![0; bytes].into(),
+            content_type: ContentType::Json,
+        }
+    }
+
+    /// A key with one committed reminder of so many bytes.
+    fn with(id: &str, bytes: usize) -> (Known, Backlog) {
+        let mut record = State::new(1, Incarnation::generate(), WriteId::new([0; 16]));
+        record.reminders.push(Reminder {
+            id: id.to_owned(),
+            generation: 1,
+            due_ms: 0,
+            repeat: Repeat::Never,
+            operation: "ring".parse().unwrap(),
+            payload: vec![0; bytes].into(),
+            content_type: ContentType::Json,
+            armed: true,
+        });
+        let (mut known, backlog) = (Known::default(), Backlog::default());
+        known.update(&record);
+        backlog.add_reminder(bytes);
+        (known, backlog)
+    }
+
+    fn fit(
+        (known, backlog): &(Known, Backlog),
+        changes: &[Remind],
+        state: usize,
+        settled: bool,
+    ) -> &'static str {
+        match fits(&[], changes, state, backlog, (known, settled), ROOM) {
+            Ok(()) => "fits",
+            Err(Misfit::TooLarge(_)) => "too large",
+            Err(Misfit::TooManyReminders | Misfit::TooManyTimers) => "too many",
+            Err(Misfit::Later) => "later",
+        }
+    }
+
+    #[test]
+    fn a_reminder_that_is_replaced_or_cancelled_makes_room() {
+        let key = with("x", 50_000);
+        assert_eq!(fit(&key, &[set("x", 50_000)], 40_000, true), "fits");
+        assert_eq!(fit(&key, &[Remind::Cancel("x".into()), set("y", 50_000)], 40_000, true), "fits");
+        assert_eq!(
+            fit(&key, &[set("x", 60_000), set("x", 50_000)], 40_000, true),
+            "fits",
+            "the last one counts"
+        );
+        assert_eq!(fit(&key, &[set("y", 50_000)], 40_000, true), "too large", "no waiting makes it fit");
+        assert_eq!(
+            fit(&key, &[set("y", 50_000)], 40_000, false),
+            "later",
+            "what is not committed may be less"
+        );
+        assert_eq!(fit(&key, &[], 60_000, true), "too large");
+    }
+
+    #[test]
+    fn of_reminders_there_are_so_many_and_not_more() {
+        let (known, backlog) = with("x", 1);
+        for _ in 1..MAX_REMINDERS {
+            backlog.add_reminder(1);
+        }
+        let room = |changes: &[Remind]| fits(&[], changes, 0, &backlog, (&known, true), usize::MAX).is_ok();
+        assert!(room(&[set("x", 1)]));
+        assert!(room(&[Remind::Cancel("x".into()), set("y", 1)]));
+        assert!(!room(&[set("y", 1)]));
+    }
+
+    #[test]
+    fn letters_that_wait_make_room_later() {
+        let key = (Known::default(), Backlog::default());
+        key.1.add_letter(60_000);
+        assert_eq!(fit(&key, &[], 50_000, true), "later");
+        assert_eq!(fit(&key, &[], ROOM + 1, true), "too large");
+        key.1.remove_letter(60_000);
+        assert_eq!(fit(&key, &[], 50_000, true), "fits");
+    }
 }

@@ -119,8 +119,11 @@ impl Desk<'_> {
             true => lock(self.known).reminder_bytes(),
             false => 0,
         };
-        let size = turn.message.payload.len() + added + self.backlog.bytes().saturating_sub(replaced);
-        let (limit, too_large) = (self.room as u64, size > self.room && !overwrite.delete);
+        let there = self.backlog.letter_bytes() + self.backlog.reminder_bytes().saturating_sub(replaced);
+        let size = turn.message.payload.len() + added + there;
+        // A record that only gets smaller always fits.
+        let shrinks = overwrite.delete && reminders.is_empty();
+        let (limit, too_large) = (self.room as u64, size > self.room && !shrinks);
         let too_large = too_large.then_some(Fault::TooLarge { limit, size: size as u64, ran: Ran::No });
         if let Some(fault) = refused.or(too_large) {
             turn.waiting.answer(Err(fault));

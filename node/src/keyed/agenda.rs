@@ -147,7 +147,7 @@ mod tests {
         handled(&mut record, &Due { generation: 7, ..due.clone() }, 2_000, &backlog);
         assert_eq!(record.reminders.len(), 1, "another generation is another occurrence");
         handled(&mut record, &due, 2_000, &backlog);
-        assert_eq!((record.reminders.len(), backlog.bytes()), (0, 0));
+        assert_eq!((record.reminders.len(), backlog.reminder_bytes()), (0, 0));
     }
 
     #[test]

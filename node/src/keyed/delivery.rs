@@ -39,7 +39,7 @@ use crate::telemetry::Counters;
 /// How often a letter is tried that fails because of what it is.
 pub(super) const TRIES: u32 = 8;
 
-/// The pauses between these tries: 13 seconds together.
+/// The pauses between these tries: 6 to 13 seconds together.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::{DashMap, Entry};
+use futures::FutureExt;
 use lattice_proto::ActorId;
 use lattice_proto::envelope::Seen;
 use lattice_proto::shard::Shard;
@@ -21,8 +22,8 @@ const LOOK_AT: usize = 64;
 /// Activations that may wait for a place at once. More would only take memory.
 const WAITING: usize = 1_024;
 
-/// How long one may take to go to sleep for another one. What it has to commit may take a moment.
-const LEAVE: Duration = Duration::from_secs(1);
+/// How long one may take to go to sleep for another one. It is more than what it waits for its letters to be posted.
+const LEAVE: Duration = Duration::from_millis(1_500);
 
 /// One that waits, for as long as it lives.
 struct Waits(Arc<AtomicUsize>);
@@ -75,6 +76,11 @@ impl Keyed {
         self.store.ensure().await
     }
 
+    /// The same after each outage, for as long as this node serves any.
+    pub async fn ensure_after_outages(self) {
+        self.store.ensure_after_outages(|| !self.all.is_empty()).await;
+    }
+
     /// The keys of one version of an actor, none of them awake.
     pub fn keys(&self, home: Arc<Home>, compiled: Compiled) -> Arc<Keys> {
         let keys = Arc::new(Keys {
@@ -117,16 +123,23 @@ impl Keyed {
     /// A place for the activation of these turns, for which another one is sent to sleep where all are taken. None when all of
     /// those are busy.
     pub(super) async fn place(&self, own: &Activity) -> Option<OwnedSemaphorePermit> {
+        let place = self.places.clone().acquire_owned();
+        tokio::pin!(place);
+        // Whoever waits keeps its place in the queue.
+        if let Some(place) = place.as_mut().now_or_never() {
+            return place.ok();
+        }
+        let _waits = Waits::begin(&self.waiting);
+        let mut leaving: Vec<Arc<Activation>> = Vec::new();
         loop {
-            if let Ok(place) = self.places.clone().try_acquire_owned() {
-                return Some(place);
+            // One for each that waits; and another one, where the last commit of the first takes long.
+            match self.make_room(own) {
+                Some(other) => leaving.push(other),
+                None if leaving.iter().all(|other| other.has_ended()) => return None,
+                None => {}
             }
-            self.make_room(own)?;
-            let _waits = Waits::begin(&self.waiting);
-            // Whoever waits has sent another one to sleep, so there is one for each, in their order. Where the last commit of
-            // one takes long, somebody else is asked as well.
-            if let Ok(Ok(place)) = tokio::time::timeout(LEAVE, self.places.clone().acquire_owned()).await {
-                return Some(place);
+            if let Ok(place) = tokio::time::timeout(LEAVE, place.as_mut()).await {
+                return place.ok();
             }
         }
     }

@@ -17,6 +17,13 @@ pub struct Known {
 }
 
 impl Known {
+    /// This is committed now.
+    pub fn update(&mut self, record: &State) {
+        self.revision = record.revision;
+        self.marks.clone_from(&record.marks);
+        self.reminders.clone_from(&record.reminders);
+    }
+
     /// The reminder of which an occurrence is due; none when it was handled or is not wanted any more.
     pub fn reminder(&self, due: &Due) -> Option<Reminder> {
         let wanted = |reminder: &&Reminder| reminder.id == due.id && reminder.generation == due.generation;
@@ -28,9 +35,12 @@ impl Known {
         self.reminders.iter().map(|reminder| reminder_bytes(reminder.payload.len())).sum()
     }
 
-    /// How many of these ids are not among its reminders.
-    pub fn new_among<'a>(&self, ids: impl Iterator<Item = &'a str>) -> usize {
-        ids.filter(|id| self.reminders.iter().all(|reminder| reminder.id != **id)).count()
+    /// How many reminders have one of these ids, and what they take in the record, in bytes, at most.
+    pub fn of_ids<'a>(&self, ids: impl Iterator<Item = &'a str> + Clone) -> (usize, usize) {
+        let of_them = |reminder: &&Reminder| ids.clone().any(|id| id == reminder.id);
+        let bytes = |reminder: &Reminder| reminder_bytes(reminder.payload.len());
+        let sizes = self.reminders.iter().filter(of_them).map(bytes);
+        sizes.fold((0, 0), |(count, sum), size| (count + 1, sum + size))
     }
 }
 
@@ -38,8 +48,9 @@ impl Known {
 #[derive(Debug, Default)]
 pub struct Backlog {
     letters: AtomicUsize,
+    letter_bytes: AtomicUsize,
     reminders: AtomicUsize,
-    bytes: AtomicUsize,
+    reminder_bytes: AtomicUsize,
 }
 
 /// What a letter has beside its payload, in bytes, at most: two IDs, an operation, and the rest of its context.
@@ -62,25 +73,25 @@ impl Backlog {
     /// One more letter, with such a payload.
     pub fn add_letter(&self, payload: usize) {
         self.letters.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(letter_bytes(payload), Ordering::Relaxed);
+        self.letter_bytes.fetch_add(letter_bytes(payload), Ordering::Relaxed);
     }
 
     /// One letter less.
     pub fn remove_letter(&self, payload: usize) {
         self.letters.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(letter_bytes(payload), Ordering::Relaxed);
+        self.letter_bytes.fetch_sub(letter_bytes(payload), Ordering::Relaxed);
     }
 
     /// One more reminder, with such a payload.
     pub fn add_reminder(&self, payload: usize) {
         self.reminders.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(reminder_bytes(payload), Ordering::Relaxed);
+        self.reminder_bytes.fetch_add(reminder_bytes(payload), Ordering::Relaxed);
     }
 
     /// One reminder less.
     pub fn remove_reminder(&self, payload: usize) {
         self.reminders.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(reminder_bytes(payload), Ordering::Relaxed);
+        self.reminder_bytes.fetch_sub(reminder_bytes(payload), Ordering::Relaxed);
     }
 
     /// Letters that wait to be posted.
@@ -93,9 +104,14 @@ impl Backlog {
         self.reminders.load(Ordering::Relaxed)
     }
 
-    /// The bytes that all of them take, at most.
-    pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+    /// The bytes that letters take, at most.
+    pub fn letter_bytes(&self) -> usize {
+        self.letter_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The bytes that reminders take, at most.
+    pub fn reminder_bytes(&self) -> usize {
+        self.reminder_bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -109,10 +125,7 @@ pub(super) struct Books {
 impl Books {
     /// Says what is committed now.
     pub fn update(&self, record: &State) {
-        let mut known = lock(&self.known);
-        known.revision = record.revision;
-        known.marks.clone_from(&record.marks);
-        known.reminders.clone_from(&record.reminders);
+        lock(&self.known).update(record);
     }
 }
 

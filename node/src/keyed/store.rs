@@ -83,6 +83,12 @@ impl Store {
         self.bus.ensure_keyed(&self.subjects).await
     }
 
+    /// A server that lost its memory gets the streams again, if they are needed by then.
+    pub async fn ensure_after_outages(&self, needed: impl Fn() -> bool) {
+        let ensure = || async { if needed() { self.ensure().await } else { Ok(()) } };
+        self.bus.after_each_outage(ensure).await;
+    }
+
     /// The record of a key as it is in the store now; none where there never was one.
     ///
     /// # Errors

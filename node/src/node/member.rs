@@ -121,7 +121,9 @@ impl Member {
         };
         let lead = CancellationToken::new();
         let leading = tokio::spawn(controller::run(context, parts.told, lead.clone()));
-        tasks.spawn(ensure_after_outages(bus.clone(), subjects));
+        // A server that lost its memory, as a restarted one does, gets its buckets again.
+        let ensuring = bus.clone();
+        tasks.spawn(async move { ensuring.after_each_outage(|| ensuring.ensure(&subjects)).await });
         Ok(Self { bus, me, tasks, from_outside, outside, name, release, leading, lead })
     }
 
@@ -173,23 +175,5 @@ async fn report_lost(leader: ToLeader, mut lost: Suspicions, doubts: Arc<Notify>
             continue;
         }
         leader.tell(&Inbox::Suspect, Suspicion { incarnation }.encode()).await;
-    }
-}
-
-/// A server that lost its memory, as a restarted one does, gets its buckets again.
-async fn ensure_after_outages(bus: Bus, subjects: Subjects) {
-    let mut link = bus.control.link();
-    loop {
-        let generation = link.borrow().generation;
-        if link.wait_for(|link| link.up && link.generation != generation).await.is_err() {
-            return;
-        }
-        while let Err(error) = bus.ensure(&subjects).await {
-            tracing::debug!(%error, "the lattice's buckets cannot be made yet");
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(100..300))).await;
-            if !bus.control.is_up() {
-                break;
-            }
-        }
     }
 }

@@ -186,6 +186,15 @@ pub enum Remind {
     Cancel(String),
 }
 
+impl Remind {
+    /// The reminder's.
+    pub fn id(&self) -> &str {
+        match self {
+            Remind::Set { id, .. } | Remind::Cancel(id) => id,
+        }
+    }
+}
+
 /// When a reminder is due.
 pub enum When {
     /// At this time: milliseconds since 1970 in the time of the NATS server.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use lattice_proto::manifest::{Kind, Placement};
 use lattice_proto::record::{self, NodeState, Owned, Owner, Shards};
+use lattice_proto::shard::Shard;
 use lattice_proto::subject::Control;
 use lattice_proto::{ActorName, NodeName};
 
@@ -45,7 +46,7 @@ impl Office<'_> {
         if next.owners == known.owners && next.shards == known.shards && !self.shards_unsure {
             return Ok(());
         }
-        self.end_leases(&known, &next).await?;
+        self.end_leases(&known, &next, &released).await?;
         (self.shards, self.shards_unsure) = (Some(next.clone()), true);
         let term = self.subjects.control(&Control::Term);
         let guard = Guard { key: &term, revision: self.term_revision };
@@ -56,8 +57,15 @@ impl Office<'_> {
 
     /// Takes the leases of owners that own nothing any more although they let go of nothing: one that lives all the same
     /// finds its lease gone, and acts on nothing before it has looked who owns what.
-    async fn end_leases(&self, known: &Shards, next: &Shards) -> Result<(), Error> {
-        for owner in known.owners.iter().filter(|owner| !next.owners.contains(owner)) {
+    async fn end_leases(
+        &self,
+        known: &Shards,
+        next: &Shards,
+        released: &impl Fn(&Owner, Shard) -> Option<u64>,
+    ) -> Result<(), Error> {
+        let holds_on =
+            |owner: &Owner| known.of(owner).any(|(shard, epoch)| released(owner, shard) != Some(epoch));
+        for owner in known.owners.iter().filter(|owner| !next.owners.contains(owner) && holds_on(owner)) {
             let (leases, key) = (&self.context.bus.leases, node_key(&owner.name));
             let entry = leases.newest(&key).await?;
             let Some(entry) = entry.filter(|entry| {

@@ -30,8 +30,9 @@ impl Office<'_> {
                     Some(lease) => {
                         // It was back before this node led.
                         let deposed = self.deposed.take();
-                        self.deposed =
-                            deposed.filter(|(gone, at)| *gone != lease.incarnation || *at > entry.revision);
+                        self.deposed = deposed.filter(|deposed| {
+                            deposed.incarnation != lease.incarnation || deposed.revision > entry.revision
+                        });
                         self.liveness.renewed(&lease, Instant::now());
                     }
                     None => self.liveness.ended(&name),

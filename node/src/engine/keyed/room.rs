@@ -16,6 +16,8 @@ pub(super) struct Room<'a> {
     pub kept: usize,
     /// What state, letters and reminders may take together, in bytes.
     pub room: usize,
+    /// Whether all that was made before is committed.
+    pub settled: bool,
     pub backlog: &'a Backlog,
     pub known: &'a Mutex<Known>,
     pub timers: &'a Timers,
@@ -33,7 +35,7 @@ impl Room<'_> {
         context: &TurnContext,
     ) -> Result<(), Fault> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = effects::fits(sends, reminders, state, self.backlog, &known, self.room)
+        let fits = effects::fits(sends, reminders, state, self.backlog, (&known, self.settled), self.room)
             .and_then(|()| effects::timers_fit(timers, self.timers, self.room));
         let too_many = |code: &str, message| {
             Fault::Rejected(Rejection { code: code.to_owned(), message, details: None })

@@ -1,10 +1,12 @@
 //! Runs the turns of one guest, one at a time, in the order in which they may begin.
 
+use std::pin::Pin;
 use std::time::Instant;
 
 use bytes::Bytes;
 use lattice_proto::ActorId;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
 use wasmtime::component::Accessor;
 
 use super::super::guest::Guest;
@@ -25,6 +27,8 @@ pub(super) struct Runner<'a> {
     serving: Serving<'a>,
     /// Of a timer that is due and messages that wait, each has its turn.
     timer_first: bool,
+    /// Rings when it may be time to sleep. It is not set anew for each message, which would cost more than to look when it rings.
+    alarm: Pin<Box<Sleep>>,
 }
 
 /// Why there are no more turns.
@@ -56,14 +60,13 @@ impl<'a> Runner<'a> {
         serving: Serving<'a>,
     ) -> Self {
         let actor = accessor.with(|mut access| access.data_mut().actor.clone());
-        Self { accessor, function, limits, actor, serving, timer_first: false }
+        let sleeps = *serving.sleeps.get_or_insert_with(|| Instant::now() + serving.idle);
+        let alarm = Box::pin(tokio::time::sleep_until(sleeps.into()));
+        Self { accessor, function, limits, actor, serving, timer_first: false, alarm }
     }
 
     /// Runs turns until the mailbox is closed and empty, or the guest is to be replaced. An error is a trap.
     pub async fn run(mut self) -> wasmtime::Result<()> {
-        if self.serving.sleeps.is_none() {
-            self.stay_awake(Instant::now());
-        }
         while !self.serving.in_flight.is_retiring() {
             let Some(next) = self.next().await else { break };
             match self.serve(next).await {
@@ -94,17 +97,21 @@ impl<'a> Runner<'a> {
                 self.timer_first = false;
                 return Some(Next::Timer(timed(&self.actor, id, timer)));
             }
-            let sleeps = sleeps.unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
                 turn = mailbox.recv() => {
                     self.timer_first = true;
                     return turn.map(Next::Message);
                 }
-                () = tokio::time::sleep_until(sleeps.into()) => {
-                    // Nothing more is let in; what came in this very moment is served.
-                    mailbox.close();
-                    self.stay_awake(Instant::now());
+                () = self.alarm.as_mut() => {
+                    let now = Instant::now();
+                    if sleeps.is_none_or(|sleeps| sleeps <= now) {
+                        // Nothing more is let in; what came in this very moment is served.
+                        mailbox.close();
+                        self.stay_awake(now);
+                    }
+                    let again = self.serving.sleeps.unwrap_or(now + self.serving.idle);
+                    self.alarm.as_mut().reset(again.into());
                 }
                 () = ripe(timers.next(), tenure) => self.timer_first = true,
             }
@@ -117,22 +124,28 @@ impl<'a> Runner<'a> {
             Next::Message(turn) => (turn, true),
             Next::Timer(turn) => (turn, false),
         };
-        let mut since = Instant::now();
-        if let Some(turn) = self.prepare(turn).await?
-            && let Some(turn) = self.begin(turn).await?
-        {
-            let (ended, timers) = self.enter(turn).await?;
-            let now = Instant::now();
-            self.serving.timers.change(timers, now);
-            self.finish(ended).await?;
-            if now - since > LONG {
-                // Others have a worker that this turn had for long.
-                tokio::task::yield_now().await;
+        let Some(turn) = self.prepare(turn).await? else {
+            if is_message {
+                self.stay_awake(Instant::now());
             }
-            since = now;
-        }
+            return Ok(());
+        };
+        let Some(turn) = self.begin(turn).await? else { return Ok(()) };
+        let began = Instant::now();
         if is_message {
-            self.stay_awake(since);
+            // Also when the guest traps.
+            self.stay_awake(began);
+        }
+        let (ended, timers) = self.enter(turn).await?;
+        let now = Instant::now();
+        self.serving.timers.change(timers, now);
+        if is_message {
+            self.stay_awake(now);
+        }
+        self.finish(ended).await?;
+        if now - began > LONG {
+            // Others have a worker that this turn had for long.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }
@@ -224,7 +237,8 @@ impl<'a> Runner<'a> {
             turn.context.let_out_under(tenure.clone(), number);
         }
         let kept = self.serving.last.as_ref().map_or(0, Bytes::len);
-        let room = Room { kept, room, backlog, known, timers: self.serving.timers };
+        let settled = *committed.borrow() >= made;
+        let room = Room { kept, room, settled, backlog, known, timers: self.serving.timers };
         let (ended, timers) =
             turn::run(self.accessor, self.function, self.limits, room, turn, in_flight).await?;
         Ok((Ended { number, ..ended }, timers))

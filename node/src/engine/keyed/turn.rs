@@ -48,7 +48,7 @@ pub(super) async fn run(
     let (outcome,) = function.finish_call_concurrent(accessor, call).await?;
     accessor.with(|mut access| access.data_mut().leave(task, &context));
     let checked = match outcome.reply.is_ok() {
-        true => check(accessor, limits, &room, &context, outcome),
+        true => check(accessor, limits, &room, &context, &cause, outcome),
         // Nothing of the rest takes effect.
         false => Ok((outcome.reply, Effects::default())),
     };
@@ -76,9 +76,16 @@ fn check(
     limits: Limits,
     room: &Room<'_>,
     context: &TurnContext,
+    cause: &Cause,
     outcome: abi::WitOutcome,
 ) -> Result<(Reply, Effects), Fault> {
     let abi::WitOutcome { reply, state, sends, reminders, timers } = outcome;
+    if let (Cause::Call, Ok(reply)) = (cause, &reply)
+        && reply.len() > limits.payload
+    {
+        let (limit, size) = (limits.payload as u64, reply.len() as u64);
+        return Err(Fault::TooLarge { limit, size, ran: Ran::Yes });
+    }
     let size = state.as_ref().map_or(room.kept, Vec::len);
     if state.is_some() && size as u64 > limits.state {
         return Err(Fault::TooLarge { limit: limits.state, size: size as u64, ran: Ran::Yes });

@@ -169,7 +169,10 @@ impl Awake {
     async fn wake(&mut self) -> Result<KeyedInstance, Asleep> {
         let (state, limit) = (self.last.clone(), self.state_limit);
         if let Some(guest) = self.guest.take() {
-            return guest?.wake(state, limit).await;
+            match guest?.wake(state.clone(), limit).await {
+                Err(Asleep::NoRoom(_)) => {}
+                woken => return woken,
+            }
         }
         let Parts { actor, compiled, home, keyed, .. } = &self.parts;
         let wake = || compiled.wake(home, actor, state.clone(), limit);
@@ -181,6 +184,8 @@ impl Awake {
         self.show(in_flight);
         let (serving, committer) = self.serving(in_flight);
         let exit = tokio::select! {
+            // What the guest can still answer by itself, it does.
+            biased;
             exit = instance.serve(serving) => Some(exit),
             _ = committer => None,
         };
