@@ -44,4 +44,4 @@ pub use owners::Owners;
 pub use sends::Sends;
 pub use store::{Kept, Store};
 pub use tenure::{Begin, Tenure};
-pub use timers::{MAX_TIMERS, Timer, Timers};
+pub use timers::{Failing, MAX_TIMERS, Timer, Timers};

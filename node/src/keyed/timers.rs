@@ -4,6 +4,8 @@
 //! that follows another, and what it does is held back by the same gate.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,7 +19,18 @@ pub const MAX_TIMERS: usize = 256;
 
 /// Those of one key.
 #[derive(Default)]
-pub struct Timers(BTreeMap<String, Timer>);
+pub struct Timers(BTreeMap<String, Timer>, Failing);
+
+/// Whether the last turn of a timer failed, so that one that fails a hundred times a second is written down once.
+#[derive(Clone, Default)]
+pub struct Failing(Arc<AtomicBool>);
+
+impl Failing {
+    /// A turn has ended like this; true when it is the first that failed in a row.
+    pub fn note(&self, failed: bool) -> bool {
+        !self.0.swap(failed, Ordering::Relaxed) && failed
+    }
+}
 
 /// What is told, and when next.
 #[derive(Clone)]
@@ -63,6 +76,11 @@ impl Timers {
                 }
             }
         }
+    }
+
+    /// Where it is noted how their turns end.
+    pub fn failing(&self) -> Failing {
+        self.1.clone()
     }
 
     /// Whether there is none.
@@ -133,6 +151,13 @@ mod tests {
         assert_eq!(ids(&mut timers, at(2_000)), ["again"]);
         assert_eq!(ids(&mut timers, at(9_000)), [""; 0]);
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn the_first_failure_in_a_row_is_told() {
+        let timers = Timers::default();
+        let noted = [true, true, false, true].map(|failed| timers.failing().note(failed));
+        assert_eq!(noted, [true, false, false, true]);
     }
 
     #[test]

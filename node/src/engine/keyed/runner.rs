@@ -95,7 +95,7 @@ impl<'a> Runner<'a> {
                 && let Some((id, timer)) = timers.take(Instant::now())
             {
                 self.timer_first = false;
-                return Some(Next::Timer(timed(&self.actor, id, timer)));
+                return Some(Next::Timer(timed(&self.actor, id, timer, timers.failing())));
             }
             tokio::select! {
                 biased;

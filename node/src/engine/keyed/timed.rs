@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use lattice_proto::{ActorId, MessageId};
 
-use crate::keyed::{Tenure, Timer};
+use crate::keyed::{Failing, Tenure, Timer};
 use crate::replica::{Cause, Message, Respond, Turn};
 use crate::telemetry::{Span, Subject};
 
@@ -23,7 +23,7 @@ pub(super) async fn ripe(time: Option<Instant>, tenure: &Tenure) {
 }
 
 /// The turn of a timer. Nobody waits for it, so what goes wrong is only written down.
-pub(super) fn timed(actor: &ActorId, id: String, timer: Timer) -> Turn {
+pub(super) fn timed(actor: &ActorId, id: String, timer: Timer, failing: Failing) -> Turn {
     let Timer { operation, payload, content_type, .. } = timer;
     let message_id: MessageId = uuid::Uuid::now_v7()
         .simple()
@@ -42,8 +42,13 @@ pub(super) fn timed(actor: &ActorId, id: String, timer: Timer) -> Turn {
     };
     let whose = actor.clone();
     let respond = Respond::Hand(Box::new(move |answer| {
-        if let Err(fault) = answer {
-            tracing::warn!(actor = %whose, timer = id, %fault, "the turn of a timer failed");
+        let first = failing.note(answer.is_err());
+        match answer {
+            Err(fault) if first => {
+                tracing::warn!(actor = %whose, timer = id, %fault, "the turn of a timer failed; the next failures in a row are not told");
+            }
+            Err(fault) => tracing::debug!(actor = %whose, timer = id, %fault, "the turn of a timer failed"),
+            Ok(_) => {}
         }
     }));
     Turn::new(message_id, actor.clone(), Vec::new(), Instant::now() + TIMED, message, span, respond)
