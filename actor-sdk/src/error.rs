@@ -143,20 +143,25 @@ impl fmt::Display for CallError {
             CallError::NoReplica(actor) => {
                 write!(out, "no replica of `{actor}` is running anywhere at the moment")
             }
-            CallError::Overloaded(actor) => write!(out, "`{actor}` is overloaded: its mailbox is full"),
+            CallError::Overloaded(actor) => {
+                let (actor, reason) = with_reason(actor, "its mailbox is full");
+                write!(out, "`{actor}` is overloaded: {reason}")
+            }
             CallError::NotHere(actor) => write!(out, "`{actor}` is not on the node that was asked"),
             CallError::Deadline(Ran::No) => write!(out, "the deadline passed before the message ran"),
             CallError::Deadline(_) => write!(out, "the deadline passed before a reply came"),
             CallError::Unknown(reason) => write!(out, "no reply came and the message may have run: {reason}"),
             CallError::Deadlock(actor) => {
-                write!(out, "the call chain came back to `{actor}`, which waits for it already")
+                let usual = "the chain of calls came back to it, and it waits for them already";
+                let (actor, reason) = with_reason(actor, usual);
+                write!(out, "the call cannot be answered: `{actor}`: {reason}")
             }
             CallError::Denied(reason) => write!(out, "denied: {reason}"),
             CallError::Trapped(reason) => write!(out, "the actor trapped: {reason}"),
             CallError::Rejected(rejection) => rejection.fmt(out),
             CallError::Cancelled(_) => write!(out, "the caller gave up"),
             CallError::TooLarge { limit, size, .. } => {
-                write!(out, "a payload of {size} bytes is over the limit of {limit} bytes")
+                write!(out, "a payload or state of {size} bytes is over the limit of {limit} bytes")
             }
             CallError::Malformed(reason) => write!(out, "malformed message: {reason}"),
         }
@@ -164,3 +169,9 @@ impl fmt::Display for CallError {
 }
 
 impl Error for CallError {}
+
+/// A name with the reason in brackets that may follow it; and what is said where there is none.
+fn with_reason<'a>(text: &'a str, usual: &'a str) -> (&'a str, &'a str) {
+    let reason = text.split_once(" (").and_then(|(name, reason)| Some((name, reason.strip_suffix(')')?)));
+    reason.unwrap_or((text, usual))
+}

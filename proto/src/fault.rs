@@ -51,7 +51,7 @@ pub enum Fault {
     #[error("no replica can be reached: {0}")]
     NoReplica(String),
     /// Every mailbox tried is full.
-    #[error("`{0}` is overloaded: its mailbox is full")]
+    #[error("`{}` is overloaded: {}", with_reason(.0, "its mailbox is full").0, with_reason(.0, "its mailbox is full").1)]
     Overloaded(String),
     /// The message reached a node that does not run the actor.
     #[error("`{actor}` is not on the node that was asked")]
@@ -68,7 +68,7 @@ pub enum Fault {
     #[error("no reply came and the message may have run: {0}")]
     Unknown(String),
     /// The call chain came back to an activation that is already in it.
-    #[error("the call chain came back to `{0}`, which waits for it already")]
+    #[error("the call cannot be answered: `{}`: {}", with_reason(.0, CAME_BACK).0, with_reason(.0, CAME_BACK).1)]
     Deadlock(String),
     /// The manifest grants no such call.
     #[error("denied: {0}")]
@@ -83,7 +83,7 @@ pub enum Fault {
     #[error("the caller gave up")]
     Cancelled(Ran),
     /// A payload is over the limit.
-    #[error("a payload of {size} bytes is over the limit of {limit} bytes")]
+    #[error("a payload or state of {size} bytes is over the limit of {limit} bytes")]
     TooLarge {
         /// In bytes.
         limit: u64,
@@ -95,6 +95,15 @@ pub enum Fault {
     /// The message or its arguments could not be read.
     #[error("malformed message: {0}")]
     Malformed(String),
+}
+
+/// What is said of a deadlock where nothing more is known.
+const CAME_BACK: &str = "the chain of calls came back to it, and it waits for them already";
+
+/// A name with the reason in brackets that may follow it; and what is said where there is none.
+fn with_reason<'a>(text: &'a str, usual: &'a str) -> (&'a str, &'a str) {
+    let reason = text.split_once(" (").and_then(|(name, reason)| Some((name, reason.strip_suffix(')')?)));
+    reason.unwrap_or((text, usual))
 }
 
 impl Fault {

@@ -119,3 +119,17 @@ async fn what_cannot_be_handled_is_kept_and_what_repeats_goes_on() {
     // The other one was not held up.
     assert!(rung(&lattice, "alice").await.len() >= 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_due_while_its_app_is_deleted_comes_when_it_is_back() {
+    let lattice = start(1).await;
+    later(&lattice, "alice", 1, 1_000, false).await;
+    // Beyond what the server can count, which must not mean at once.
+    later(&lattice, "alice", 2, 99_999_999_999_000, false).await;
+    lattice.delete(0, "ledger").await.unwrap();
+    // Longer than all the tries of a letter together: this very gap is what is tested.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    lattice.apply(&manifests::ledger_with("idle = \"1s\"")).await;
+    let rung = wait_for_rung(&lattice, "alice", 1).await;
+    assert_eq!(rung.iter().map(|rung| rung.number).collect::<Vec<_>>(), [1], "{rung:?}");
+}

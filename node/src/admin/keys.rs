@@ -40,7 +40,13 @@ pub(super) async fn inspect(parts: &Parts, actor: &str) -> Result<KeyInfo, Statu
     let (record, letters) =
         tokio::try_join!(parts.store.look(shard, &actor), parts.letters.waiting(shard, &actor))
             .map_err(|error| error::from_bus(&error))?;
-    let seen = look(parts, &actor).await;
+    let seen = match look(parts, &actor).await {
+        // What was kept by an actor that is not deployed any more can be looked at.
+        Err(fault @ Fault::NoSuchActor(_)) if record.is_none() && letters == 0 => {
+            return Err(error::from_fault(&fault));
+        }
+        seen => seen.ok(),
+    };
     Ok(KeyInfo {
         actor: actor.to_string(),
         shard: shard.0.into(),
@@ -56,9 +62,9 @@ pub(super) async fn inspect(parts: &Parts, actor: &str) -> Result<KeyInfo, Statu
 }
 
 /// What the owner has of it in memory, if it says so.
-async fn look(parts: &Parts, actor: &ActorId) -> Option<Seen> {
-    let payload = parts.router.call(ask(actor, "look", Bytes::new(), Aim::Look, LOOK)).await.ok()?;
-    Seen::decode(payload).ok()
+async fn look(parts: &Parts, actor: &ActorId) -> Result<Seen, Fault> {
+    let payload = parts.router.call(ask(actor, "look", Bytes::new(), Aim::Look, LOOK)).await?;
+    Seen::decode(payload).map_err(|error| Fault::Malformed(error.to_string()))
 }
 
 /// What a key keeps.

@@ -340,8 +340,8 @@ pub(super) struct AckError {
     pub description: String,
 }
 
-/// The end of the year 9999, the last that can be written down.
-const LAST_SECOND: i64 = 253_402_300_799;
+/// The last day that fits into what the server counts in: nanoseconds since 1970 in 64 bits, which is in the year 2262.
+const LAST_SECOND: i64 = i64::MAX / 1_000_000_000 - 86_400;
 
 /// How long reading a whole space may take.
 const LIST: std::time::Duration = std::time::Duration::from_secs(5);

@@ -302,7 +302,7 @@ impl Failure {
             Failure::Cancelled(_) => rejection("cancelled", "a call that it made was cancelled".to_owned()),
             Failure::TooLarge(WitTooLarge { limit, size, .. }) => rejection(
                 "too-large",
-                format!("a payload of {size} bytes is over the limit of {limit} bytes"),
+                format!("a payload or state of {size} bytes is over the limit of {limit} bytes"),
             ),
         }
     }

@@ -47,7 +47,7 @@ impl Life {
         let Some(_place) = shared.place(&self.current).await else {
             let actor = &self.parts.actor;
             let fault = Fault::Overloaded(format!(
-                "{actor} (its node has as many keys awake as it may, all of them busy)"
+                "{actor} (its node has as many keys awake as its `activations` say, all of them busy)"
             ));
             return refuse_all(&mut self.turns, || fault.clone());
         };

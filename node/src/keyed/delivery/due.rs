@@ -78,6 +78,8 @@ impl Delivery {
                     moving.wait().await;
                     continue;
                 }
+                // Its app was deleted, and its keys are kept: it is told when the actor is there again.
+                _ if matches!(fault, Fault::NoSuchActor(_)) => {}
                 // A key that cannot even be told that is one that does not wake. What it wants is in its record still.
                 _ if given_up.is_some() => {}
                 Verdict::Again if tried + 1 < TRIES => tried += 1,

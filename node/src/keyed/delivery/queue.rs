@@ -214,7 +214,8 @@ impl Delivery {
             if is_told {
                 match self.letters.bury(letter, fault.to_string(), tried).await {
                     Ok(()) => {
-                        let of_letter = judge(fault) == Verdict::Never || matches!(fault, Fault::Rejected(_));
+                        let of_letter = judge(fault) == Verdict::Never
+                            || matches!(fault, Fault::Rejected(_) | Fault::Trapped(_));
                         return if of_letter { Handled::Done } else { Handled::GivenUp };
                     }
                     Err(error) => {
