@@ -63,8 +63,8 @@ pub struct Demand {
 pub enum Wanted {
     /// So many.
     Count(u32),
-    /// One on each node that fits.
-    Each,
+    /// One on each node that fits, of which there should be so many at least.
+    Each(u32),
 }
 
 impl Demand {

@@ -16,6 +16,17 @@ async fn a_label_that_no_node_has_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keyed_actor_without_a_node_for_its_keys_is_not_done() {
+    let mut lattice = Lattice::start(1).await;
+    let manifest = manifests::ledger_with("placement = { require = [\"tier=moon\"] }");
+    let fault = lattice.try_apply(0, &manifest).await.unwrap_err();
+    assert!(fault.message.contains("tier=moon") && fault.message.contains("ledger"), "{fault}");
+    let node = lattice.add_node("moon", &["tier=moon"]).await;
+    lattice.try_apply(node, &manifest).await.unwrap();
+    assert_eq!(lattice.call(0, "ledger/alice", "append", json!(1)).await.unwrap(), json!(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_of_which_one_actor_cannot_run_is_not_done() {
     let lattice = Lattice::builder(2).label(0, "at=storefront").label(1, "at=inventory").start().await;
     let fault = lattice.try_apply(1, &manifests::pinned_shop()).await.unwrap_err();

@@ -351,7 +351,8 @@ fn is_alive(seen: &Seen) -> bool {
 pub(super) fn wanted(spec: &Actor, scale: u32) -> Wanted {
     match spec.settings.replicas {
         Replicas::Count(count) => Wanted::Count(count),
-        Replicas::Each(_) => Wanted::Each,
+        // Without a node that fits nobody owns its keys.
+        Replicas::Each(_) => Wanted::Each(u32::from(spec.settings.kind.keyed().is_some())),
         Replicas::Range(_) => Wanted::Count(scale),
     }
 }

@@ -72,7 +72,7 @@ impl Planner {
         let head = match (actor.total, demand.replicas) {
             (0, _) => String::new(),
             (_, Wanted::Count(_)) => format!("{missing} of {wanted} replicas have no place: "),
-            (_, Wanted::Each) => format!("{missing} of {wanted} nodes have no room: "),
+            (_, Wanted::Each(_)) => format!("{missing} of {wanted} nodes have no room: "),
         };
         if open == 0 {
             return format!("{head}no node is ready to take it");

@@ -203,8 +203,9 @@ impl Planner {
             }
             let ids: Vec<ActorId> = self.ids.values().copied().collect();
             for id in ids {
-                let lacks =
-                    |actor: &Actor| actor.shortfall.is_some() || actor.demand.replicas == Wanted::Each;
+                let lacks = |actor: &Actor| {
+                    actor.shortfall.is_some() || matches!(actor.demand.replicas, Wanted::Each(_))
+                };
                 if self.actor(id).is_some_and(lacks) {
                     self.seat(id, &why);
                 }

@@ -87,7 +87,7 @@ impl Planner {
     /// A move that suits the rules of one actor better.
     fn better(&self, id: ActorId) -> Option<Move> {
         let actor = self.actor(id)?;
-        if actor.demand.replicas == Wanted::Each {
+        if matches!(actor.demand.replicas, Wanted::Each(_)) {
             return None;
         }
         let domains = self.domains(id, 1);
@@ -150,7 +150,7 @@ impl Planner {
             _ => true,
         };
         // One more there than here is fewer by one after the move: as even as before.
-        actor.demand.replicas != Wanted::Each
+        !matches!(actor.demand.replicas, Wanted::Each(_))
             && from.replicas_of(id) > to.replicas_of(id)
             && same_value
             && self.misfit(actor, to).is_ok()

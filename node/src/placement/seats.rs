@@ -53,7 +53,7 @@ impl Planner {
                 }
                 wanted
             }
-            Wanted::Each => self.seat_each(id, why),
+            Wanted::Each(least) => self.seat_each(id, why).max(least),
         };
         let Some(actor) = self.actor(id) else { return };
         let shortfall = (actor.total < wanted).then(|| self.shortfall(actor, wanted));

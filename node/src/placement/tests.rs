@@ -148,7 +148,7 @@ fn those_that_must_be_apart_are_apart() {
 
 #[test]
 fn each_means_one_on_every_node_that_fits_now_and_later() {
-    let each = Demand { replicas: Wanted::Each, ..demand(0, "require = [\"tier=edge\"]") };
+    let each = Demand { replicas: Wanted::Each(0), ..demand(0, "require = [\"tier=edge\"]") };
     let edge = || offer(&[("tier", "edge")]);
     let mut planner = planner(&[("x", edge()), ("y", offer(&[]))], &[("a", each)]);
     assert_eq!(counts(&planner, "a"), is(&[("x", 1)]));
@@ -263,7 +263,7 @@ fn any_demand() -> impl Strategy<Value = Demand> {
         1 => Just("spread = \"node\""),
         1 => Just("apart = [\"a0\"]"),
     ];
-    let wanted = prop_oneof![8 => (0..20u32).prop_map(Wanted::Count), 1 => Just(Wanted::Each)];
+    let wanted = prop_oneof![8 => (0..20u32).prop_map(Wanted::Count), 1 => (0..2u32).prop_map(Wanted::Each)];
     (
         text,
         wanted,
