@@ -230,14 +230,14 @@ impl<'a> Runner<'a> {
     async fn enter(&mut self, turn: Turn) -> Result<(Ended, Vec<Timing>), Stop> {
         let Serving { in_flight, tenure, committed, known, backlog, room, .. } = self.serving;
         let (made, number) = (*self.serving.made, *self.serving.confirmed);
-        if *committed.borrow() < made {
+        let settled = *committed.borrow() >= made;
+        if !settled {
             turn.context.wait_for(Gate::new(committed.clone(), made));
         }
         if tenure.is_strict() {
             turn.context.let_out_under(tenure.clone(), number);
         }
         let kept = self.serving.last.as_ref().map_or(0, Bytes::len);
-        let settled = *committed.borrow() >= made;
         let room = Room { kept, room, settled, backlog, known, timers: self.serving.timers };
         let (ended, timers) =
             turn::run(self.accessor, self.function, self.limits, room, turn, in_flight).await?;
