@@ -31,6 +31,7 @@ mod letters;
 mod outbox;
 mod owners;
 mod sends;
+mod slept;
 mod store;
 mod tenure;
 mod timers;

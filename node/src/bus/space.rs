@@ -109,6 +109,11 @@ impl Space {
         }
     }
 
+    /// Counts the times that the connection came up. A server that lost its data begins another one.
+    pub fn generation(&self) -> u64 {
+        self.connection.link().borrow().generation
+    }
+
     /// The last value of a key as the stream's own leader has it, which is slower than [`Self::get`] and less often stale.
     pub async fn newest(&self, key: &str) -> Result<Option<Entry>, Error> {
         if !self.connection.is_up() {

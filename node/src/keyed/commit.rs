@@ -110,8 +110,8 @@ impl Committer {
 
     /// Commits until no more turns come, or the key belongs to another owner.
     ///
-    /// Everything that came has been answered when it returns.
-    pub async fn run(mut self, mut done: mpsc::Receiver<Done>) -> Result<(), Lost> {
+    /// Everything that came has been answered when it returns, with the key as it was left.
+    pub async fn run(mut self, mut done: mpsc::Receiver<Done>) -> Result<Claimed, Lost> {
         let outcome = self.serve(&mut done).await;
         if let Err(lost) = &outcome {
             let actor = &self.parts.actor;
@@ -125,7 +125,7 @@ impl Committer {
                 waiting.answer(Err(undone(&context, lost)));
             }
         }
-        outcome
+        outcome.map(|()| self.parts.claimed)
     }
 
     async fn serve(&mut self, done: &mut mpsc::Receiver<Done>) -> Result<(), Lost> {

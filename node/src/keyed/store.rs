@@ -9,6 +9,7 @@ use lattice_proto::subject::Subjects;
 use lattice_proto::{ActorId, ActorName, Incarnation};
 
 use super::backoff::Backoff;
+use super::slept::{Left, Slept};
 use crate::bus::{Bus, Entry, Error, Fate, Space};
 
 /// The longest pause between tries.
@@ -23,6 +24,7 @@ pub struct Store {
     bus: Bus,
     subjects: Subjects,
     me: Incarnation,
+    slept: Slept,
 }
 
 /// Why a key was not claimed.
@@ -66,13 +68,15 @@ pub struct Claimed {
     epoch: u64,
     /// The revision of the record in the store.
     sequence: u64,
+    /// The generation of the connection in which it was written.
+    generation: u64,
     record: State,
 }
 
 impl Store {
     /// Over this bus, for this node.
     pub fn new(bus: Bus, subjects: Subjects, me: Incarnation) -> Self {
-        Self { bus, subjects, me }
+        Self { bus, subjects, me, slept: Slept::default() }
     }
 
     /// Makes sure that there is somewhere to keep records.
@@ -126,8 +130,25 @@ impl Store {
     ///
     /// # Errors
     /// Why not.
-    pub async fn claim(&self, shard: Shard, actor: &ActorId, epoch: u64) -> Result<Claimed, Unclaimed> {
-        self.claim_over(shard, actor, epoch, None).await
+    pub async fn claim(
+        &self,
+        shard: Shard,
+        actor: &ActorId,
+        epoch: u64,
+        left: Option<Left>,
+    ) -> Result<Claimed, Unclaimed> {
+        self.claim_over(shard, actor, epoch, left, None).await
+    }
+
+    /// What the activation of a key left behind that was on this node in this epoch before.
+    pub fn recall(&self, shard: Shard, actor: &ActorId, epoch: u64) -> Option<Left> {
+        self.slept.take(actor, epoch, self.place(shard, actor).0.generation())
+    }
+
+    /// A key goes to sleep, with this record.
+    pub fn remember(&self, actor: ActorId, claimed: Claimed) {
+        let Claimed { sequence, generation, record, .. } = claimed;
+        self.slept.put(actor, Left { sequence, generation, record });
     }
 
     /// The same; a record that cannot be read and has the given revision is replaced by an empty one, whose reminders have
@@ -140,19 +161,24 @@ impl Store {
         shard: Shard,
         actor: &ActorId,
         epoch: u64,
+        left: Option<Left>,
         damaged: Option<(u64, u64)>,
     ) -> Result<Claimed, Unclaimed> {
         let (space, key) = self.place(shard, actor);
-        let mut entry = space.get(&key).await?;
+        let known = |entry: Option<Entry>| match entry {
+            Some(entry) if damaged.is_some_and(|(revision, _)| revision == entry.revision) => {
+                Ok((entry.revision, None))
+            }
+            Some(entry) => Ok((entry.revision, read(&entry)?)),
+            None => Ok((0, None)),
+        };
+        let mut found: Result<_, Unclaimed> = match left {
+            Some(Left { sequence, record, .. }) => Ok((sequence, Some(record))),
+            None => known(space.get(&key).await?),
+        };
         let mut pause = Backoff::up_to(LONGEST);
         for attempt in 0..TRIES {
-            let (sequence, before) = match entry {
-                Some(entry) if damaged.is_some_and(|(revision, _)| revision == entry.revision) => {
-                    (entry.revision, None)
-                }
-                Some(entry) => (entry.revision, read(&entry)?),
-                None => (0, None),
-            };
+            let (sequence, before) = found?;
             if before.as_ref().is_some_and(|before| before.epoch > epoch) {
                 return Err(Unclaimed::Taken);
             }
@@ -166,9 +192,10 @@ impl Store {
                     State { generation, ..State::new(epoch, self.me.clone(), write) }
                 }
             };
+            let generation = space.generation();
             let claimed = |sequence, record| {
                 let (space, key, me) = (space.clone(), key.clone(), self.me.clone());
-                Claimed { space, key, me, epoch, sequence, record }
+                Claimed { space, key, me, epoch, sequence, generation, record }
             };
             match space.write_if(&key, record.encode(), sequence).await {
                 Fate::Stored(sequence) => return Ok(claimed(sequence, record)),
@@ -180,7 +207,7 @@ impl Store {
                 // To claim once more does no harm.
                 Fate::Unsure(_) => pause.wait().await,
             }
-            entry = space.newest(&key).await?;
+            found = known(space.newest(&key).await?);
         }
         Err(Error::NoAnswer.into())
     }
@@ -229,9 +256,10 @@ impl Claimed {
         loop {
             let write = write_id();
             record.writes = self.record.writes_with(write);
+            let generation = self.space.generation();
             match self.space.write_if(&self.key, record.encode(), self.sequence).await {
                 Fate::Stored(sequence) => {
-                    (self.sequence, self.record) = (sequence, record);
+                    (self.sequence, self.generation, self.record) = (sequence, generation, record);
                     return Ok(());
                 }
                 Fate::Refused => return Err(Lost::Taken),
@@ -276,9 +304,10 @@ impl Claimed {
                 writes: self.record.writes_with(again),
                 ..self.record.clone()
             };
+            let generation = self.space.generation();
             match self.space.write_if(&self.key, claim.encode(), self.sequence).await {
                 Fate::Stored(sequence) => {
-                    (self.sequence, self.record) = (sequence, claim);
+                    (self.sequence, self.generation, self.record) = (sequence, generation, claim);
                     return Ok(false);
                 }
                 Fate::Busy | Fate::Unsent | Fate::Unsure(_) => {}
@@ -295,13 +324,14 @@ impl Claimed {
                     let last = found.writes.last().copied();
                     if found.remembers(write) {
                         if last == Some(write) {
-                            (self.sequence, self.record) = (newest.revision, written.clone());
+                            (self.sequence, self.generation) = (newest.revision, generation);
+                            self.record = written.clone();
                         }
                         // Where another one has written since, the next commit is refused.
                         return Ok(true);
                     }
                     if last.is_some_and(|last| claims.contains(&last)) {
-                        (self.sequence, self.record) = (newest.revision, found);
+                        (self.sequence, self.generation, self.record) = (newest.revision, generation, found);
                         return Ok(false);
                     }
                     // What both remember tells that nothing between them was forgotten.

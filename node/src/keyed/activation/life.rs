@@ -8,11 +8,11 @@ use lattice_proto::Fault;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::waking::{Claim, Life, not_here, refuse_all, refuse_until_overwritten};
+use super::waking::{Claim, Life, Ready, not_here, refuse_all, refuse_until_overwritten};
 use super::{Activity, Parts};
-use crate::engine::{Asleep, Done, Exit, KeyedInstance, Serving, Unwoken};
+use crate::engine::{Asleep, Done, Exit, KeyedInstance, Serving};
 use crate::keyed::known::Books;
-use crate::keyed::store::Lost;
+use crate::keyed::store::{Claimed, Lost};
 use crate::keyed::{Keyed, Tenure, Timers, commit};
 use crate::replica::{InFlight, Turn};
 
@@ -26,7 +26,7 @@ const TRAPS: u32 = 3;
 const EVICTED: u32 = 8;
 const LEAVE: Duration = Duration::from_secs(1);
 
-type Committing = AbortOnDropHandle<Result<(), Lost>>;
+type Committing = AbortOnDropHandle<Result<Claimed, Lost>>;
 
 /// A key that is awake, or wakes.
 pub(super) struct Awake {
@@ -36,8 +36,8 @@ pub(super) struct Awake {
     tenure: Tenure,
     /// The number of the last claim, by the tenure.
     confirmed: u64,
-    /// A guest that knows nothing of the key yet.
-    guest: Option<Result<Unwoken, Asleep>>,
+    /// A guest that was made beside the claim.
+    guest: Option<Ready>,
     /// What an operator says the state is, before the next guest.
     overwrite: Option<Turn>,
     /// The state that the next guest is woken with.
@@ -139,8 +139,12 @@ impl Awake {
         // What was answered is committed before the key is let go of.
         let Self { parts, done, committer, .. } = self;
         drop(done);
-        if let Ok(Err(Lost::Unknown)) = committer.await {
-            tracing::warn!(actor = %parts.actor, "nobody knows what became of its last commit");
+        match committer.await {
+            Ok(Ok(claimed)) => parts.keyed.store.remember(parts.actor, claimed),
+            Ok(Err(Lost::Unknown)) => {
+                tracing::warn!(actor = %parts.actor, "nobody knows what became of its last commit");
+            }
+            Ok(Err(Lost::Taken)) | Err(_) => {}
         }
     }
 
@@ -168,11 +172,14 @@ impl Awake {
     /// Wakes a guest with the state of the key.
     async fn wake(&mut self) -> Result<KeyedInstance, Asleep> {
         let (state, limit) = (self.last.clone(), self.state_limit);
-        if let Some(guest) = self.guest.take() {
-            match guest?.wake(state.clone(), limit).await {
-                Err(Asleep::NoRoom(_)) => {}
-                woken => return woken,
-            }
+        let woken = match self.guest.take() {
+            Some(Ready::Awake(woken)) => Some(woken),
+            Some(Ready::Made(guest)) => Some(guest.wake(state.clone(), limit).await),
+            None => None,
+        };
+        match woken {
+            None | Some(Err(Asleep::NoRoom(_))) => {}
+            Some(woken) => return woken,
         }
         let Parts { actor, compiled, home, keyed, .. } = &self.parts;
         let wake = || compiled.wake(home, actor, state.clone(), limit);

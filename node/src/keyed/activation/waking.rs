@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::life::Awake;
 use super::{Activity, Parts};
-use crate::engine::{Asleep, Unwoken};
+use crate::engine::{Asleep, KeyedInstance, Unwoken};
 use crate::keyed::store::{Claimed, Unclaimed};
 use crate::keyed::{Begin, Tenure};
 use crate::replica::{Cause, Turn};
@@ -29,10 +29,18 @@ pub(super) struct Claim {
     pub claimed: Claimed,
     /// The number of the claim, by its tenure.
     pub confirmed: u64,
-    /// A guest that was made meanwhile, or why it could not be.
-    pub guest: Option<Result<Unwoken, Asleep>>,
+    /// A guest that was made meanwhile; none where there was no room for it.
+    pub guest: Option<Ready>,
     /// What an operator says the state is.
     pub overwrite: Option<Turn>,
+}
+
+/// A guest that was made beside the claim.
+pub(super) enum Ready {
+    /// It knows nothing of the key.
+    Made(Unwoken),
+    /// It was woken with the state that was then claimed; or why it does not wake.
+    Awake(Result<KeyedInstance, Asleep>),
 }
 
 impl Life {
@@ -63,13 +71,30 @@ impl Life {
         // What is known before the claim: should the lease run out meanwhile, the key is claimed once more.
         let confirmed = tenure.clear().await;
         let Parts { actor, shard, epoch, compiled, home, keyed, .. } = &self.parts;
-        // A guest is made while the store is asked: it knows nothing of the key yet. Where there is no room for it, room is
+        let limit = home.settings.kind.keyed().map_or(0, |keyed| keyed.state.0);
+        let left = keyed.store.recall(*shard, actor, *epoch);
+        let state = left.as_ref().map(|left| left.record.state.clone());
+        // A guest is made while the store is asked, and woken where it is known with what. Where there is no room for it, room is
         // made only once the key is claimed.
-        let claim = keyed.store.claim(*shard, actor, *epoch);
-        let (claimed, guest) = both(claim, compiled.unwoken(home, actor)).await;
-        let guest = guest.filter(|guest| !matches!(guest, Err(Asleep::NoRoom(_))));
+        let guest = async {
+            match (compiled.unwoken(home, actor).await, &state) {
+                (Ok(guest), Some(state)) => Ready::Awake(guest.wake(state.clone(), limit).await),
+                (Ok(guest), None) => Ready::Made(guest),
+                (Err(asleep), _) => Ready::Awake(Err(asleep)),
+            }
+        };
+        let claim = keyed.store.claim(*shard, actor, *epoch, left);
+        let (claimed, guest) = both(claim, guest).await;
         match claimed {
-            Ok(claimed) => Some(Claim { claimed, confirmed, guest, overwrite: None }),
+            Ok(claimed) => {
+                let is_of_use = |guest: &Ready| match guest {
+                    Ready::Made(_) | Ready::Awake(Err(Asleep::Broken(_))) => true,
+                    Ready::Awake(Err(Asleep::NoRoom(_))) => false,
+                    Ready::Awake(_) => state.as_ref().is_some_and(|state| *state == claimed.record().state),
+                };
+                let guest = guest.filter(is_of_use);
+                Some(Claim { claimed, confirmed, guest, overwrite: None })
+            }
             Err(Unclaimed::Damaged { reason, revision }) => {
                 let (claimed, overwrite) = self.claim_over(tenure, confirmed, &reason, revision).await?;
                 Some(Claim { claimed, confirmed, guest: None, overwrite: Some(overwrite) })
@@ -116,7 +141,7 @@ impl Life {
         let begins = tenure.begin(confirmed, overwrite.context.deadline).await;
         let over = Some((revision, keyed.letters.now_ms()));
         if begins == Begin::Now
-            && let Ok(claimed) = keyed.store.claim_over(*shard, actor, *epoch, over).await
+            && let Ok(claimed) = keyed.store.claim_over(*shard, actor, *epoch, None, over).await
         {
             return Some((claimed, overwrite));
         }
