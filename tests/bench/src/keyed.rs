@@ -132,6 +132,8 @@ pub async fn cold(runs: usize) -> anyhow::Result<Figure> {
     turns_of(&lattice, "touch", (0, COLD), COLD, 64).await?;
     for round in 0..=runs {
         let awake = async || lattice.list_nodes(0).await.map_or(u32::MAX, |nodes| nodes[0].activations);
+        // How many are awake is told once a second, so what is told at first may be of before the last round.
+        wait_until("all keys were awake", PATIENCE, &awake, |awake| *awake == COLD).await;
         wait_until("all keys sleep", PATIENCE, awake, |awake| *awake == 0).await;
         let floor = raw.run().await?;
         let each = turns_of(&lattice, "touched", (0, COLD), COLD, 1).await?;
