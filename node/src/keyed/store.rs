@@ -151,7 +151,7 @@ impl Store {
         self.slept.put(actor, Left { sequence, generation, record });
     }
 
-    /// The same; a record that cannot be read and has the given revision is replaced by an empty one, whose reminders have
+    /// As [`Self::claim`]; a record that cannot be read and has the given revision is replaced by an empty one, whose reminders have
     /// generations above the given number: what the server was told of the earlier ones is of no account then.
     ///
     /// # Errors
