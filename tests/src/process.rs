@@ -53,9 +53,15 @@ impl Process {
         }
     }
 
-    /// Freezes it: connections stay open, nothing answers.
+    /// Freezes it: connections stay open, nothing answers. Returns when it stands still.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        // The signal is sent and not yet obeyed when `kill` returns: threads that run on other processors go on for
+        // a moment, long enough to answer once more. The kernel tells the parent when the last of them has stopped.
+        if let Some(pid) = self.number().filter(|_| !self.reaped) {
+            let look = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            waitid(WaitId::Pid(pid), look).unwrap();
+        }
     }
 
     /// Lets a frozen one go on.
