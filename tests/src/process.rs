@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::io::retry_on_intr;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 /// How much of a log is worth reading when a test has failed.
@@ -60,7 +61,8 @@ impl Process {
         // a moment, long enough to answer once more. The kernel tells the parent when the last of them has stopped.
         if let Some(pid) = self.number().filter(|_| !self.reaped) {
             let look = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-            waitid(WaitId::Pid(pid), look).unwrap();
+            // It sends SIGCHLD as well, which must not end the waiting.
+            retry_on_intr(|| waitid(WaitId::Pid(pid), look)).unwrap();
         }
     }
 

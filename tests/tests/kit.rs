@@ -102,3 +102,17 @@ async fn a_process_ends_when_its_test_process_is_killed() {
 async fn waiting_in_vain_tells_what_was_seen_last() {
     wait_until("the answer", Duration::from_millis(50), async || 41, |seen| *seen == 42).await;
 }
+
+#[test]
+fn what_is_paused_stands_still_when_that_returns() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = sleeper(folder.path());
+    let stat = format!("/proc/{}/stat", process.pid());
+    for _ in 0..200 {
+        process.pause();
+        let stat = std::fs::read_to_string(&stat).unwrap();
+        // The letter for its state follows its name, which is in parentheses.
+        assert!(stat.contains(") T "), "{stat}");
+        process.resume();
+    }
+}
