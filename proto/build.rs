@@ -4,7 +4,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
 
-    let wire = protox::compile(["lattice/wire/v1/envelope.proto", "lattice/wire/v1/state.proto"], ["proto"])?;
+    let wire = protox::compile(
+        ["lattice/wire/v1/envelope.proto", "lattice/wire/v1/state.proto", "lattice/wire/v1/log.proto"],
+        ["proto"],
+    )?;
     prost_build::Config::new().bytes(["."]).compile_fds(wire)?;
 
     if std::env::var_os("CARGO_FEATURE_GRPC").is_some() {

@@ -6,8 +6,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::admin::Access;
 use crate::commands::{
-    apply, build, call, completions, dead_letters, delete, doctor, events, explain, history, inspect, new,
-    node, scale, send, start, state, token, trial,
+    apply, build, call, completions, dead_letters, delete, doctor, events, explain, history, inspect, logs,
+    new, node, scale, send, start, state, token, trial,
 };
 use crate::failure::Failure;
 use crate::output::Format;
@@ -62,6 +62,8 @@ pub enum Command {
     Explain(explain::Args),
     /// List what happened in the lattice, and follow what happens
     Events(events::Args),
+    /// Show what an actor's guests write and what nodes say of it, over all nodes
+    Logs(logs::Args),
     /// List the revisions of an app that are kept
     History(history::Args),
     /// Go back to an earlier revision of an app, and wait until it runs

@@ -12,6 +12,7 @@ pub mod events;
 pub mod explain;
 pub mod history;
 pub mod inspect;
+pub mod logs;
 pub mod new;
 pub mod node;
 pub mod nodes;

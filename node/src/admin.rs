@@ -10,6 +10,7 @@ mod files;
 mod history;
 mod keys;
 mod letters;
+mod logs;
 mod nodes;
 mod operation;
 mod page;
@@ -20,9 +21,14 @@ mod tokens;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use lattice_proto::admin::{self, admin_server::AdminServer};
+use lattice_proto::{LatticeId, NodeName};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +40,7 @@ use crate::controller::{Declarations, NodeOrders, Observer};
 use crate::events::{Archive, Events};
 use crate::keyed::{Letters, Owners, Store};
 use crate::router::Router;
-use crate::telemetry::Counters;
+use crate::telemetry::{Counters, metrics};
 
 /// The largest gRPC message: the largest payload that a manifest may ask for, and some room.
 const MAX_MESSAGE: usize = 65 << 20;
@@ -91,6 +97,14 @@ pub struct Parts {
     pub archive: Archive,
     /// For their counts.
     pub counters: Counters,
+    /// For what is written.
+    pub lines: crate::logs::Reader,
+    /// For what is measured, and whose it is.
+    pub page: metrics::Page,
+    /// Whose it is: the node's name, and the lattice.
+    pub names: (NodeName, LatticeId),
+    /// Ends what would go on.
+    pub stop: CancellationToken,
 }
 
 /// The port, taken before anything else is started, and who gets in by it.
@@ -150,6 +164,7 @@ impl Listener {
             .map_err(|error| Error::Reflection(error.to_string()))?;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<AdminServer<service::Service>>().await;
+        let measures = (parts.page.clone(), parts.names.clone());
         let service = AdminServer::new(service::Service::new(Arc::new(parts)))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
@@ -158,6 +173,7 @@ impl Listener {
             .add_service(reflection_alpha)
             .add_service(health_service);
         let mut app = grpc.into_axum_router().route("/healthz", get(async || "ok\n"));
+        app = app.route("/metrics", get(measured).with_state(measures));
         // These end with this function, and the files are no longer read.
         let mut followed = JoinSet::new();
         if let Some(tokens) = self.tokens {
@@ -176,6 +192,18 @@ impl Listener {
             }
         }
         Ok(())
+    }
+}
+
+/// What this node measures, as Prometheus reads it.
+async fn measured(State((page, names)): State<(metrics::Page, (NodeName, LatticeId))>) -> Response {
+    let (node, lattice) = (names.0.to_string(), names.1.to_string());
+    // It looks at everything that runs here, which is not to hold up others on this thread.
+    let labels = move || page.render(&[("lattice_node", &node), ("lattice_id", &lattice)]);
+    match tokio::task::spawn_blocking(labels).await {
+        Ok(Ok(text)) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Ok(Err(problem)) => (StatusCode::INTERNAL_SERVER_ERROR, problem).into_response(),
+        Err(problem) => (StatusCode::INTERNAL_SERVER_ERROR, problem.to_string()).into_response(),
     }
 }
 

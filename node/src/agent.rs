@@ -34,6 +34,7 @@ use crate::artifact::Artifacts;
 use crate::bus::{Bus, Change, LEASE, Link};
 use crate::events::Events;
 use crate::keyed::Keyed;
+use crate::logs;
 use crate::membership::{Identity, Inventory};
 use crate::replica::Local;
 use crate::router::Router;
@@ -59,6 +60,8 @@ pub struct Tools {
     pub inventory: Inventory,
     /// Where their crashes are told.
     pub events: Events,
+    /// Where their words are kept.
+    pub lines: logs::Store,
 }
 
 /// The loop of one node.

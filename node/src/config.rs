@@ -11,6 +11,8 @@ use lattice_proto::shard::{MAX_SHARDS, PARTITIONS};
 use lattice_proto::{LatticeId, NodeName};
 use serde::Deserialize;
 
+use crate::telemetry::Format;
+
 pub use admin::{Admin, AdminOptions, Tls};
 
 /// What `lattice start` was given. Whatever is not set falls back to the file, then to a default.
@@ -38,6 +40,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// The program to run when no server is given.
     pub nats_server: Option<PathBuf>,
+    /// `--log-format`
+    pub log_format: Option<String>,
     /// How often `-v` was given.
     pub verbosity: u8,
 }
@@ -88,6 +92,10 @@ pub struct Config {
     pub data: PathBuf,
     /// What to log, in the syntax of `RUST_LOG`.
     pub log: String,
+    /// How it is written to standard error.
+    pub log_format: Format,
+    /// From when on a call is slow enough for its trace to be kept; none where no trace is kept that was not chosen.
+    pub trace_slow: Option<Duration>,
     /// Guest memories that are reserved at once.
     pub pool: u32,
     /// Keys that may be awake at once.
@@ -115,6 +123,8 @@ struct File {
     admin: AdminOptions,
     labels: BTreeMap<String, String>,
     data: Option<PathBuf>,
+    log_format: Option<String>,
+    trace_slow: Option<String>,
     pool: Option<u32>,
     activations: Option<u32>,
     nats_replicas: Option<usize>,
@@ -124,6 +134,9 @@ struct File {
 
 /// Guest memories that are reserved at once unless the file says otherwise. Each takes address space, not memory.
 const POOL: u32 = 2_000;
+
+/// From when on a call counts as slow. Most take milliseconds, and people begin to wait at a second.
+const TRACE_SLOW: Duration = Duration::from_secs(1);
 
 /// The variable by which tests make a node's wall clock wrong.
 const CLOCK_SKEW: &str = "LATTICE_CLOCK_SKEW_MS";
@@ -176,6 +189,8 @@ impl Config {
             labels,
             data,
             log,
+            log_format: log_format(options.log_format.or(file.log_format))?,
+            trace_slow: trace_slow(file.trace_slow.as_deref())?,
             nats_replicas: nats_replicas(file.nats_replicas)?,
             artifact_grace: artifact_grace(file.artifact_grace.as_deref())?,
             pool,
@@ -183,6 +198,26 @@ impl Config {
             shards: shards(file.shards)?,
             clock_skew_ms: clock_skew_ms()?,
         })
+    }
+}
+
+fn log_format(given: Option<String>) -> Result<Format, Error> {
+    match given.as_deref().unwrap_or("text") {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err(invalid("log_format", "expected text, for people, or json, one object a line")),
+    }
+}
+
+fn trace_slow(given: Option<&str>) -> Result<Option<Duration>, Error> {
+    match given {
+        None => Ok(Some(TRACE_SLOW)),
+        Some("never") => Ok(None),
+        Some(text) => {
+            let wrong = |reason: &str| format!("{reason}; or `never`, to keep no trace that was not chosen");
+            let slow: Millis = text.parse().map_err(|reason| invalid("trace_slow", wrong(reason)))?;
+            Ok(Some(slow.duration()))
+        }
     }
 }
 

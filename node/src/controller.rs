@@ -34,7 +34,7 @@ use crate::bus::Bus;
 use crate::events::Events;
 use crate::membership::{Fence, Identity, Leader};
 use crate::router::Told;
-use crate::telemetry::Counters;
+use crate::telemetry::{Counters, metrics};
 
 pub use declare::{Declarations, Declared, Error as DeclareError, Terms};
 pub use explain::Explained;
@@ -86,6 +86,7 @@ pub async fn run(
         };
         tracing::info!(term = elected.term, "this node leads the lattice");
         context.events.leads(&context.me.name, elected.term);
+        let _measured = metrics::leads();
         let deposed = elected.deposed.as_ref().map(|deposed| deposed.incarnation.clone());
         let collecting = collect::run((*context).clone(), context.artifacts.clone(), context.artifact_grace);
         let _collecting = AbortOnDropHandle::new(tokio::spawn(collecting));

@@ -29,8 +29,8 @@ use crate::membership::{self, Fence, Identity, Inventory, Leader, ToLeader};
 use crate::nats_child::NatsChild;
 use crate::replica::Local;
 use crate::router::{Inboxes, Parts, Peers, Router, Table};
-use crate::telemetry::{self, Counters};
-use crate::{Error, Options, admin, shutdown};
+use crate::telemetry::{self, Counters, metrics};
+use crate::{Error, Options, admin, logs, shutdown};
 
 /// How long a node that knows what it ran last waits for NATS before it begins without: as long as one attempt to connect
 /// may take. A lattice that can be reached is joined in a fraction of that.
@@ -55,8 +55,14 @@ const LAST_REQUESTS: Duration = Duration::from_secs(2);
 pub async fn run(options: Options) -> Result<(), Error> {
     let config = Config::read(options)?;
     let me = Identity { name: config.name.clone(), incarnation: Incarnation::generate() };
-    let exporter =
-        telemetry::start(&config.log, me.name.as_str(), config.lattice.as_str(), me.incarnation.as_str());
+    let exporter = telemetry::start(&telemetry::Options {
+        log: &config.log,
+        format: config.log_format,
+        slow: config.trace_slow,
+        node: me.name.as_str(),
+        lattice: config.lattice.as_str(),
+        incarnation: me.incarnation.as_str(),
+    });
     let signals = shutdown::Signals::listen().map_err(Error::Signals)?;
 
     // The port comes first: a node that cannot have it should not have done anything yet.
@@ -72,7 +78,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
     };
     let own_server = child.as_ref().map(|child| child.url().to_owned());
     let told = signals.told();
-    let mut serving = Box::pin(serve(&config, me, listener, engine, own_server, signals));
+    let told_to = (exporter.page.clone(), exporter.store.clone());
+    let mut serving = Box::pin(serve(&config, me, listener, engine, own_server, signals, told_to));
     let outcome = match &mut child {
         Some(child) => tokio::select! {
             outcome = &mut serving => outcome,
@@ -100,6 +107,7 @@ async fn serve(
     engine: Engine,
     own_server: Option<String>,
     mut signals: shutdown::Signals,
+    (page, lines): (metrics::Page, logs::Store),
 ) -> Result<(), Error> {
     let subjects = Subjects::new(config.lattice.clone());
     let servers = own_server.map_or_else(|| config.nats.clone(), |url| vec![url]);
@@ -121,6 +129,7 @@ async fn serve(
     // What is shared by the parts below.
     let counters = Counters::default();
     let clock = Arc::<ServerClock>::default();
+    lines.tell_time_by(clock.clone());
     let local = Local::default();
     let (events, tellings) = Events::new(me.name.clone(), clock.clone(), counters.clone());
     let inventory = Inventory::new(membership::describe(&me, config.labels.clone(), listener.url()));
@@ -175,6 +184,10 @@ async fn serve(
         events: events.clone(),
         archive,
         counters: counters.clone(),
+        lines: logs::Reader::new(bus.calls.clone(), subjects.clone(), observer.clone(), lines.clone()),
+        page,
+        names: (me.name.clone(), config.lattice.clone()),
+        stop: stop.clone(),
     };
     let mut serving = tokio::spawn(listener.serve(parts, stop.clone()));
 
@@ -188,7 +201,7 @@ async fn serve(
         router: router.clone(),
         inventory: inventory.clone(),
         clock: clock.clone(),
-        fence,
+        fence: fence.clone(),
         counters: counters.clone(),
         events: events.clone(),
         artifacts: artifacts.clone(),
@@ -223,11 +236,20 @@ async fn serve(
 
     // What runs here.
     tasks.spawn(peers.watch());
+    let own = (me.name.clone(), me.incarnation.clone());
+    tasks.spawn(logs::serve(lines.clone(), bus.calls.clone(), subjects.clone(), own));
+    tasks.spawn(metrics::lag(bus.calls.clone(), subjects.clone(), me.incarnation.clone()));
     tasks.spawn(local.clone().watch());
     tasks.spawn(agent::report(local.clone(), me.incarnation.clone(), to_leader));
     tasks.spawn(ownership.run(bus.clone(), subjects.clone(), counters.clone()));
     let keyed = Keyed::new(owners, store, letters.clone(), config.activations as usize);
     tasks.spawn(keyed.clone().ensure_after_outages());
+    metrics::observe(metrics::Observed {
+        local: local.clone(),
+        keyed: keyed.clone(),
+        fence: fence.clone(),
+        counters: counters.clone(),
+    });
     tasks.spawn(Handover::new(keyed.clone(), inventory.clone()).run());
     let delivery =
         Delivery::new(keyed.clone(), local.clone(), router.clone(), letters.clone(), counters.clone());
@@ -241,6 +263,7 @@ async fn serve(
         router: router.clone(),
         inventory: inventory.clone(),
         events: events.clone(),
+        lines,
     };
     let begin_with = known.as_ref().filter(|_| member.is_none()).map(|orders| orders.assignment.clone());
     let agent = Agent::new(bus.clone(), subjects.clone(), me.clone(), counters.clone(), tools, last, known);

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::engine::{Compiled, Exit, Home, Instance};
+use crate::telemetry::{Cold, metrics};
 
 pub use in_flight::InFlight;
 pub use local::{Busy, Local, LocalActor, Refusal, draw};
@@ -58,7 +59,9 @@ impl Replica {
     /// # Errors
     /// One sentence, when the guest cannot be made.
     pub async fn start(compiled: Compiled, home: Arc<Home>) -> Result<Self, String> {
+        let began = Instant::now();
         let instance = compiled.instantiate(&home).await?;
+        metrics::started(home.actor.name.as_str(), "replica", began.elapsed());
         let (mailbox, turns) = mpsc::channel(home.settings.mailbox as usize);
         let in_flight = Arc::new(Mutex::new(Arc::<InFlight>::default()));
         let stopping = CancellationToken::new();
@@ -150,10 +153,17 @@ async fn serve(
 ) {
     let mut next = Some(first);
     let mut failures = 0u32;
+    let name = home.actor.name.as_str();
     loop {
+        let (began, mut cold) = (Instant::now(), None);
         let instance = match next.take() {
             Some(instance) => Ok(instance),
-            None => compiled.instantiate(&home).await,
+            None => {
+                metrics::restarted(name);
+                let instance = compiled.instantiate(&home).await;
+                cold = Some(Cold { what: "replica", from: began, until: Instant::now() });
+                instance
+            }
         };
         let instance = match instance {
             Ok(instance) => instance,
@@ -170,7 +180,7 @@ async fn serve(
         };
         let in_flight = Arc::<InFlight>::default();
         current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&in_flight);
-        let exit = instance.serve(&mut turns, &in_flight).await;
+        let exit = instance.serve(&mut turns, &in_flight, cold).await;
         let trapped = matches!(exit, Exit::Trapped { .. } | Exit::Overran);
         home.tally.ended(in_flight.answered(), in_flight.failed(), trapped);
         // Counted once: by the tally from now on.
@@ -180,11 +190,14 @@ async fn serve(
             Exit::Closed => return,
             Exit::Retired => {}
             Exit::Overran => {
-                tracing::warn!(actor = %home.actor, "a turn ran on after its deadline; its instance was ended");
+                metrics::trapped(name);
+                tracing::warn!(actor = %home.actor, version = home.version, "a turn ran on after its deadline; its instance was ended");
                 crashed(&home, "a turn ran on after its deadline");
             }
-            Exit::Trapped { reason, detail } => {
-                tracing::warn!(actor = %home.actor, reason, detail, "a replica trapped and is made again");
+            Exit::Trapped { reason, detail, trace } => {
+                metrics::trapped(name);
+                let (version, trace) = (home.version, trace.map(tracing::field::display));
+                tracing::warn!(actor = %home.actor, version, trace, reason, detail, "a replica trapped and is made again");
                 crashed(&home, &reason);
                 failures += 1;
                 if failures > 1 && !rests(failures, &stopping).await {

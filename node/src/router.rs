@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lattice_proto::envelope::{Aim, ContentType, Hop, TraceContext};
+use lattice_proto::envelope::{Aim, ContentType, Hop};
 use lattice_proto::subject::Subjects;
 use lattice_proto::{ActorId, Fault, Incarnation, MessageId, Operation};
 
@@ -44,7 +44,7 @@ use crate::clock::ServerClock;
 use crate::keyed::Owners;
 use crate::membership::ToLeader;
 use crate::replica::Local;
-use crate::telemetry::{Counters, Span, Subject};
+use crate::telemetry::{Counters, Scope, Span, attribute, metrics};
 
 pub use inbox::{ENVELOPE_ROOM, Inboxes, Told};
 pub use ingress::Ingress;
@@ -73,7 +73,7 @@ pub struct Ask {
     /// The calls that led here.
     pub chain: Vec<Hop>,
     /// The span that the call belongs to.
-    pub trace: Option<TraceContext>,
+    pub trace: Option<Scope>,
     /// When nobody may take it any more, by `CLOCK_BOOTTIME`: whoever asks may be somebody's successor by then.
     pub not_after: Option<Duration>,
     /// What is to be done with it.
@@ -197,15 +197,10 @@ impl Router {
             let shared = &*router.shared;
             shared.counters.calls();
             let id = ask.id.clone().unwrap_or_else(|| router.message_id());
-            let mut span = Span::call(
-                ask.trace.clone(),
-                &Subject {
-                    actor: &ask.target,
-                    operation: ask.operation.as_str(),
-                    message: id.as_str(),
-                    attempt: 1,
-                },
-            );
+            let mut span = Span::call(ask.trace.clone(), &ask.target, &ask.operation);
+            if span.is_recorded() {
+                span.note(attribute::MESSAGE, id.shared());
+            }
             // Held until the end: the payload is kept for further attempts.
             let outcome = match router.room(&ask.target, ask.payload.len()) {
                 Ok(_room) => router.attempts(&ask, &id, &span).await,
@@ -213,6 +208,10 @@ impl Router {
             };
             if let Err(fault) = &outcome {
                 span.fail(fault);
+                // A name that nobody deployed is not to be counted by.
+                if !matches!(fault, Fault::NoSuchActor(_)) {
+                    metrics::meter(&ask.target.name).failed(&ask.operation, fault);
+                }
             }
             outcome
         }

@@ -1,188 +1,173 @@
-//! Spans, counters and logs: their names, and where they go.
+//! What a node tells of itself: spans, measures and lines, their names, and where they go.
 //!
-//! Every hop of a message has a span of its own: `call …` where it is sent, `handle …` where it is handled, so that one
-//! call tree is one trace over all processes. Spans are exported by OTLP when the standard `OTEL_EXPORTER_OTLP_*`
-//! variables say so; otherwise a [`Span`] holds nothing, costs nothing, and still passes its caller's context on.
+//! Every hop of a message has spans of its own, so that one call tree is one trace over all processes:
+//!
+//! ```text
+//! storefront/quote  server      the request, where it came in
+//!   storefront/quote  client    the call, over all attempts
+//!     attempt                   one of them: where it went and why
+//!       storefront/quote  server    from admission to the answer
+//!         queue                     the wait in the mailbox; `start` within it where something had to be made first
+//!         turn                      the guest, and under it what the guest calls
+//!         commit                    the wait for the store, of a key that changed something
+//! ```
+//!
+//! A letter is sent by a `send …` span and handled by a `process …` span, which is linked to it.
+//!
+//! They are exported by OTLP when the standard `OTEL_…` variables say so. Otherwise a [`Span`] holds nothing, costs
+//! nothing, and still passes its caller's context on; measures are taken in any case, for the node's own page.
 
+pub mod attribute;
 mod counter;
+mod fragment;
+mod handling;
+pub mod metrics;
+mod otlp;
+mod recorder;
+mod span;
 
-use std::sync::OnceLock;
+use std::io::IsTerminal;
+use std::time::Duration;
 
-use lattice_proto::Fault;
-use lattice_proto::envelope::{TraceContext, TraceParent};
-use opentelemetry::trace::{
-    Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
-    Tracer, TracerProvider,
-};
-use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanProcessor};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::logs;
 
 pub use counter::Counters;
+pub use handling::{Cold, Handling, Turned};
+pub use span::{Scope, Span};
 
-/// Names of span attributes.
-pub mod attribute {
-    /// The actor that a span calls or handles.
-    pub const ACTOR: &str = "lattice.actor";
-    /// The operation.
-    pub const OPERATION: &str = "lattice.operation";
-    /// The message, the same over all attempts.
-    pub const MESSAGE: &str = "lattice.message.id";
-    /// 1 on the first try.
-    pub const ATTEMPT: &str = "lattice.attempt";
-    /// The node that the span was made on.
-    pub const NODE: &str = "lattice.node";
-    /// The kind of fault that ended it.
-    pub const FAULT: &str = "lattice.fault";
-    /// Where the message went: `local` or a node's incarnation.
-    pub const TARGET: &str = "lattice.target";
+use recorder::Recorder;
+
+/// How lines are written to standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
-static TRACER: OnceLock<(SdkTracer, String)> = OnceLock::new();
+/// What there is to tell, and who tells it.
+pub struct Options<'a> {
+    /// What standard error gets, in the syntax of `RUST_LOG`.
+    pub log: &'a str,
+    /// How.
+    pub format: Format,
+    /// From when on a call is slow enough to be kept; none where nothing is kept that was not chosen.
+    pub slow: Option<Duration>,
+    /// The node's name.
+    pub node: &'a str,
+    /// The lattice.
+    pub lattice: &'a str,
+    /// The node's incarnation.
+    pub incarnation: &'a str,
+}
 
-/// Keeps the exporter alive; shutting it down sends what is left.
-pub struct Exporter(Option<SdkTracerProvider>);
+/// Keeps the exporters alive; shutting it down sends what is left.
+pub struct Exporter {
+    spans: bool,
+    metrics: SdkMeterProvider,
+    lines: Option<SdkLoggerProvider>,
+    /// What was measured, for the node's own page.
+    pub page: metrics::Page,
+    /// The lines of this node.
+    pub store: logs::Store,
+}
 
-/// Sets up logs and, if the environment asks for it, the export of spans. Called once, before anything else.
-pub fn start(log: &str, node: &str, lattice: &str, incarnation: &str) -> Exporter {
-    let filter = tracing_subscriber::EnvFilter::try_new(log).unwrap_or_else(|_| "info".into());
-    let to_stderr = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .finish();
-    // A second node in one process, as in tests, logs through the first one's subscriber.
-    let _ = tracing::subscriber::set_global_default(to_stderr);
+/// Sets up everything. Called once, before anything else.
+pub fn start(options: &Options<'_>) -> Exporter {
+    let resource = resource(options);
+    // Told when there is somebody to tell it to.
+    let mut problems = Vec::new();
+    let mut told = |signal: &str, problem: String| {
+        problems.push(format!("{signal} are not exported: {problem}"));
+    };
 
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let asked = set("OTEL_EXPORTER_OTLP_ENDPOINT") || set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-    let off = std::env::var("OTEL_SDK_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"))
-        || std::env::var("OTEL_TRACES_EXPORTER").is_ok_and(|value| value == "none");
-    if !asked || off {
-        return Exporter(None);
-    }
-    let exporter = match opentelemetry_otlp::SpanExporter::builder().with_tonic().build() {
-        Ok(exporter) => exporter,
-        Err(error) => {
-            tracing::warn!(%error, "spans are not exported: the OTLP settings cannot be used");
-            return Exporter(None);
+    let lines = otlp::lines().unwrap_or_else(|problem| {
+        told("log lines", problem);
+        None
+    });
+    let lines = lines.map(|exporter| {
+        SdkLoggerProvider::builder().with_resource(resource.clone()).with_batch_exporter(exporter).build()
+    });
+    let store = logs::Store::default();
+    subscribe(options, logs::Layer::new(store.clone(), lines.as_ref().map(logs::Otlp::new)));
+
+    let spans = otlp::spans().and_then(|exporter| Ok(exporter.map(|exporter| (exporter, otlp::sampler()))));
+    let spans = match spans {
+        Ok(Some((exporter, sampler))) => {
+            let mut processor = BatchSpanProcessor::builder(exporter).build();
+            processor.set_resource(&resource);
+            let (sampler, problem) = sampler;
+            if let Some(problem) = problem {
+                told("some spans", problem);
+            }
+            Recorder::new(processor, sampler, options.slow).install()
+        }
+        Ok(None) => false,
+        Err(problem) => {
+            told("spans", problem);
+            false
         }
     };
-    let mut resource = opentelemetry_sdk::Resource::builder();
-    if !set("OTEL_SERVICE_NAME") {
+
+    let exporter = otlp::metrics().unwrap_or_else(|problem| {
+        told("metrics", problem);
+        None
+    });
+    let (metrics, page) = metrics::provider(resource, exporter);
+    opentelemetry::global::set_meter_provider(metrics.clone());
+    for problem in problems {
+        tracing::warn!("{problem}");
+    }
+    Exporter { spans, metrics, lines, page, store }
+}
+
+/// Writes lines to standard error, and keeps them.
+fn subscribe(options: &Options<'_>, keep: logs::Layer) {
+    let filter = || EnvFilter::try_new(options.log).unwrap_or_else(|_| "info".into());
+    let write = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let write = match options.format {
+        Format::Text => write.with_ansi(std::io::stderr().is_terminal()).with_filter(filter()).boxed(),
+        Format::Json => write.json().flatten_event(true).with_filter(filter()).boxed(),
+    };
+    let all = tracing_subscriber::registry().with(write).with(keep.with_filter(logs::filter()));
+    // A second node in one process, as in tests, logs through the first one's subscriber.
+    let _ = tracing::subscriber::set_global_default(all);
+}
+
+fn resource(options: &Options<'_>) -> Resource {
+    let mut resource = Resource::builder();
+    if !otlp::is_set("OTEL_SERVICE_NAME") {
         resource = resource.with_service_name("lattice");
     }
-    let resource = resource
-        .with_attribute(KeyValue::new("service.instance.id", incarnation.to_owned()))
+    resource
+        .with_attribute(KeyValue::new("service.instance.id", options.incarnation.to_owned()))
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .with_attribute(KeyValue::new("lattice.id", lattice.to_owned()))
-        .with_attribute(KeyValue::new(attribute::NODE, node.to_owned()))
-        .build();
-    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
-    let _ = TRACER.set((provider.tracer("lattice"), node.to_owned()));
-    Exporter(Some(provider))
+        .with_attribute(KeyValue::new(attribute::LATTICE, options.lattice.to_owned()))
+        .with_attribute(KeyValue::new(attribute::NODE, options.node.to_owned()))
+        .build()
 }
 
 impl Exporter {
-    /// Sends what is left. Blocks for as long as the collector takes, at most seconds.
+    /// Sends what is left. Blocks for as long as collectors take, at most seconds.
     pub fn shutdown(self) {
-        if let Some(provider) = self.0 {
-            let _ = provider.shutdown();
+        if self.spans
+            && let Some(recorder) = Recorder::get()
+        {
+            recorder.shutdown();
+        }
+        let _ = self.metrics.shutdown();
+        if let Some(lines) = self.lines {
+            let _ = lines.shutdown();
         }
     }
-}
-
-/// What a span is about.
-pub struct Subject<'a> {
-    /// The actor.
-    pub actor: &'a lattice_proto::ActorId,
-    /// The operation.
-    pub operation: &'a str,
-    /// The message.
-    pub message: &'a str,
-    /// 1 on the first try.
-    pub attempt: u32,
-}
-
-/// One hop of a message, ended when it is dropped. Holds nothing when spans are not exported.
-pub struct Span {
-    /// Boxed, since a message carries its span through every queue.
-    live: Option<Box<opentelemetry_sdk::trace::Span>>,
-    /// What is passed on when there is no span.
-    parent: Option<TraceContext>,
-}
-
-impl Span {
-    /// A request from outside of the lattice.
-    pub fn request(parent: Option<TraceContext>, subject: &Subject<'_>) -> Self {
-        Self::start("request", SpanKind::Server, parent, subject)
-    }
-
-    /// The sending side: one for a call, over all its attempts.
-    pub fn call(parent: Option<TraceContext>, subject: &Subject<'_>) -> Self {
-        Self::start("call", SpanKind::Client, parent, subject)
-    }
-
-    /// The handling side: from admission to the answer.
-    pub fn handle(parent: Option<TraceContext>, subject: &Subject<'_>) -> Self {
-        Self::start("handle", SpanKind::Server, parent, subject)
-    }
-
-    fn start(verb: &str, kind: SpanKind, parent: Option<TraceContext>, subject: &Subject<'_>) -> Self {
-        let Some((tracer, node)) = TRACER.get() else { return Self { live: None, parent } };
-        let builder = tracer
-            .span_builder(format!("{verb} {}.{}", subject.actor, subject.operation))
-            .with_kind(kind)
-            .with_attributes([
-                KeyValue::new(attribute::ACTOR, subject.actor.to_string()),
-                KeyValue::new(attribute::OPERATION, subject.operation.to_owned()),
-                KeyValue::new(attribute::MESSAGE, subject.message.to_owned()),
-                KeyValue::new(attribute::ATTEMPT, i64::from(subject.attempt)),
-                KeyValue::new(attribute::NODE, node.clone()),
-            ]);
-        let context = match &parent {
-            Some(parent) => Context::new().with_remote_span_context(remote(parent)),
-            None => Context::new(),
-        };
-        Self { live: Some(Box::new(tracer.build_with_context(builder, &context))), parent }
-    }
-
-    /// What the next hop hangs under.
-    pub fn context(&self) -> Option<TraceContext> {
-        let Some(span) = &self.live else { return self.parent.clone() };
-        let context = span.span_context();
-        Some(TraceContext {
-            parent: TraceParent {
-                trace_id: u128::from_be_bytes(context.trace_id().to_bytes()),
-                span_id: u64::from_be_bytes(context.span_id().to_bytes()),
-                flags: context.trace_flags().to_u8(),
-            },
-            state: self.parent.as_ref().and_then(|parent| parent.state.clone()),
-        })
-    }
-
-    /// Adds where the message went.
-    pub fn target(&mut self, target: &str) {
-        if let Some(span) = &mut self.live {
-            span.set_attribute(KeyValue::new(attribute::TARGET, target.to_owned()));
-        }
-    }
-
-    /// Marks it as failed.
-    pub fn fail(&mut self, fault: &Fault) {
-        if let Some(span) = &mut self.live {
-            span.set_attribute(KeyValue::new(attribute::FAULT, fault.kind()));
-            span.set_status(Status::error(fault.to_string()));
-        }
-    }
-}
-
-fn remote(context: &TraceContext) -> SpanContext {
-    let TraceParent { trace_id, span_id, flags } = context.parent;
-    SpanContext::new(
-        TraceId::from_bytes(trace_id.to_be_bytes()),
-        SpanId::from_bytes(span_id.to_be_bytes()),
-        TraceFlags::new(flags),
-        true,
-        TraceState::default(),
-    )
 }

@@ -70,7 +70,7 @@ pub enum Malformed {
 }
 
 impl Malformed {
-    fn field(field: &'static str, reason: impl ToString) -> Self {
+    pub(crate) fn field(field: &'static str, reason: impl ToString) -> Self {
         Self::Field { field, reason: reason.to_string() }
     }
 }
@@ -129,15 +129,15 @@ pub struct Suspicion {
     pub incarnation: Incarnation,
 }
 
-fn check_version(version: u32) -> Result<(), Malformed> {
+pub(crate) fn check_version(version: u32) -> Result<(), Malformed> {
     if (OLDEST_VERSION..=VERSION).contains(&version) { Ok(()) } else { Err(Malformed::Version(version)) }
 }
 
-fn decode<M: Message + Default>(bytes: impl bytes::Buf) -> Result<M, Malformed> {
+pub(crate) fn decode<M: Message + Default>(bytes: impl bytes::Buf) -> Result<M, Malformed> {
     M::decode(bytes).map_err(|error| Malformed::Encoding(error.to_string()))
 }
 
-fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+pub(crate) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
     field: &'static str,
     text: &str,
 ) -> Result<T, Malformed> {

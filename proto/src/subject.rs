@@ -3,6 +3,7 @@
 //! ```text
 //! lat.<lattice>.node.<incarnation>.<call|reply|cancel|…>         the inbox of one node
 //! lat.<lattice>.call.<actor>[.<key>].<operation>                 programs that are not actors
+//! lat.<lattice>.log.<incarnation>                                lines of logs that one node keeps
 //! lat.<lattice>.control.<term|catalog|spec.…|assign.…>           what is declared and decided
 //! lat.<lattice>.route.<actor>                                    routes, republished as they change
 //! lat.<lattice>.event.<kind>                                     what happened
@@ -118,6 +119,11 @@ impl Subjects {
     /// Where a node answers by the connection that its leases go over. It is no part of its inbox, which comes by another.
     pub fn pulse(&self, node: &Incarnation) -> String {
         format!("{}pulse.{node}", self.prefix)
+    }
+
+    /// Where a node is asked for lines of logs.
+    pub fn log(&self, node: &Incarnation) -> String {
+        format!("{}log.{node}", self.prefix)
     }
 
     /// What a node subscribes to, to get its whole inbox.

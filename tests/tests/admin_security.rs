@@ -1,8 +1,5 @@
 //! Who may drive a lattice from another machine: TLS, client certificates, tokens, and what a node refuses to begin.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
-#[path = "admin_security/authority.rs"]
 mod authority;
 
 use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,5 @@
 //! B1: an artifact that cannot run is refused at deploy, with what is wrong and where.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::collections::HashMap;
 
 use lattice_proto::admin::ApplyRequest;

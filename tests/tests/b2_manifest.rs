@@ -1,7 +1,5 @@
 //! B2: a manifest error names the file, the line, the field and what is allowed there.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use lattice_tests::{Lattice, cli, manifests};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

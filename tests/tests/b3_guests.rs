@@ -1,7 +1,5 @@
 //! B3: a guest that misbehaves costs its own turn, never another replica or the node.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_proto::Ran;

@@ -1,7 +1,5 @@
 //! B5: what is over a limit is refused with the limit and the size.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use lattice_proto::Ran;
 use lattice_tests::{Lattice, manifests};
 use serde_json::json;

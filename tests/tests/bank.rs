@@ -3,8 +3,6 @@
 //!
 //! `LATTICE_BANK_TRANSFERS` says how many; in every run there are a few hundred, and in the soak 50,000.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

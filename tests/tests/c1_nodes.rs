@@ -1,7 +1,5 @@
 //! C1: what an operator wants of a node is done, what runs there moves before it stops, and every place is explained.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_proto::admin::{LabelNodeRequest, NodeRequest};

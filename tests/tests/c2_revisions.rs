@@ -1,7 +1,5 @@
 //! C2: revisions are compared and set, kept, and gone back to.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::collections::HashMap;
 use std::time::Duration;
 

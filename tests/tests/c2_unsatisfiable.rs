@@ -1,7 +1,5 @@
 //! C2: a deploy that cannot be satisfied says what is missing, and is never reported as done.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use lattice_tests::{Lattice, manifests};
 use serde_json::json;
 

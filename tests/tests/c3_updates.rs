@@ -1,7 +1,5 @@
 //! C3, R8: an update that fails is taken back by itself, harms few calls, and says so.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_tests::load::Plan;

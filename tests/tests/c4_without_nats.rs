@@ -1,7 +1,5 @@
 //! C4: losing NATS, or the leader, stops nothing that runs.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_tests::load::Plan;

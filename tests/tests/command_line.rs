@@ -1,7 +1,5 @@
 //! The command line: what it prints, in which shape, and how it exits.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -1,7 +1,5 @@
 //! An actor pinned to the edge serves local callers without NATS, also after a restart, and is brought up to date later.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::path::PathBuf;
 use std::time::Duration;
 

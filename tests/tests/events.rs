@@ -1,7 +1,5 @@
 //! What happens is told once, in order, to whoever asks any node; whoever was away goes on where it stopped.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;

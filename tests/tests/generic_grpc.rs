@@ -1,7 +1,5 @@
 //! A generic gRPC client that knows nothing but server reflection drives a lattice.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_tests::{Lattice, manifests, python};

@@ -1,8 +1,6 @@
 //! What nobody needs any more is taken away, and what somebody needs is not; a whole lattice can be put aside and brought
 //! back.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_proto::Digest;

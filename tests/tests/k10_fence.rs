@@ -1,8 +1,6 @@
 //! K4, K10: an owner that cannot renew its lease serves nothing more before the lease can have run out, and in `strict` mode
 //! nobody takes its place before that.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::{Duration, Instant};
 
 use lattice_proto::Ran;

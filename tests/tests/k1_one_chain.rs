@@ -1,7 +1,5 @@
 //! K1, K3, K5: what a key has committed is one chain, nothing is answered before its commit, and one turn runs at a time.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_tests::audit::Audit;

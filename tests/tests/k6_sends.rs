@@ -1,8 +1,6 @@
 //! K6, K7: what is sent arrives at least once, has its effect on state exactly once, and keeps its order for each sender and
 //! key, whatever is killed meanwhile.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_proto::admin::DeadLetterRequest;

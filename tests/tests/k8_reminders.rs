@@ -1,7 +1,5 @@
 //! K8: a reminder never comes early, comes at least once, survives a restart of everything, and carries a stable id.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_tests::{Lattice, manifests, say};

@@ -2,8 +2,6 @@
 //!
 //! Each of these is measured thirty times by the benchmark; here it fails at three times the bound.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::{Duration, Instant};
 
 use lattice_tests::failover::{key_of, until_answered};

@@ -3,8 +3,6 @@
 //!
 //! `LATTICE_CHAOS_SEED` and `LATTICE_CHAOS_SECONDS` repeat a run or make it longer.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;

@@ -1,7 +1,5 @@
 //! How long a key is awake: until it is idle, or another one needs the room; and what it is told meanwhile by its timers.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use futures::StreamExt;

@@ -1,7 +1,5 @@
 //! The kit itself: what it starts can be relied on, and nothing it starts outlives a test.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! NATS's own security: the accounts that `deploy/` ships, TLS, and credentials files.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! What operators see of keys and do to them, and what becomes of a record that cannot be read.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_proto::ActorId;

@@ -1,7 +1,5 @@
 //! The OpenTelemetry receiver takes what a real exporter sends.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use lattice_tests::otlp::{Receiver, Tree};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;

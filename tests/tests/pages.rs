@@ -1,7 +1,5 @@
 //! Lists come in pages that any node continues, while entries come and go.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use lattice_proto::admin::{GetHistoryRequest, ListActorsRequest, ListNodesRequest};
 use lattice_tests::{Fault, Lattice, cli, manifests};
 

@@ -1,7 +1,5 @@
 //! Programs that know nothing of Lattice call actors by plain NATS request and reply.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use async_nats::Message;

@@ -1,7 +1,5 @@
 //! R1: a call runs at most once per attempt, and is tried again only when it surely did not run.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 

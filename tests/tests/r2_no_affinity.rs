@@ -1,7 +1,5 @@
 //! R2: no affinity and no order between messages, which shows as calls that do not wait for each other.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;

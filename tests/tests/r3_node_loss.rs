@@ -1,7 +1,5 @@
 //! R3: a killed node fails only the calls in flight there, and quickly; a hung one leaves the rotation.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::{Duration, Instant};
 
 use lattice_proto::Ran;

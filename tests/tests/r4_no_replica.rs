@@ -1,7 +1,5 @@
 //! R4: when no replica runs anywhere the caller knows at once, not after its deadline.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_proto::Ran;

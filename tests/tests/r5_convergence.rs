@@ -1,7 +1,5 @@
 //! R5: after deploy, scale and node loss the replicas converge, and stay.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::{Duration, Instant};
 
 use lattice_tests::wait::judge;

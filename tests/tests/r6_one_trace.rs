@@ -1,7 +1,5 @@
 //! R6: one trace per call tree, over several processes.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_tests::otlp::{Receiver, Tree};

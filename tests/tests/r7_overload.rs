@@ -1,7 +1,5 @@
 //! R7: a full mailbox answers at once, and the actor recovers by itself.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::{Duration, Instant};
 
 use lattice_proto::Ran;

@@ -1,7 +1,5 @@
 //! R8: a drain and an update lose no call.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_proto::admin::NodeRequest;

@@ -1,8 +1,6 @@
 //! Readiness: a replica takes messages when its own check says so, and an update to a version whose check fails is taken
 //! back.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_tests::load::Plan;

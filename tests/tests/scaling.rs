@@ -1,7 +1,5 @@
 //! An actor whose manifest leaves it to the lattice has as many replicas as its load needs, and none when nobody calls it.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,5 @@
 //! Nodes start in any order, before or after NATS, and refuse with the reason what cannot work.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;

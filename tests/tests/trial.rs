@@ -1,7 +1,5 @@
 //! A new version that is on trial gets its part of the calls, until it is promoted, taken back, or found to be broken.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_tests::load::{Plan, Report};

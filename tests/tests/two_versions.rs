@@ -3,8 +3,6 @@
 //! `cargo xtask soak --earlier REV` builds the one before. Without, both are this one, and what is left is a restart of all
 //! nodes, one after the other.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
-
 use std::time::Duration;
 
 use lattice_tests::lattice::{earlier_program, node_program};

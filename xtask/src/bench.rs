@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::guard::Guard;
-use crate::prepare::{self, Kit, Profile};
+use crate::prepare::{self, Extras, Kit, Profile};
 use crate::steps::Steps;
 use crate::workspace;
 
@@ -25,7 +25,12 @@ pub fn run(options: &Options) -> Result<()> {
     let kit = steps.step("set-up and build", || {
         let tools = prepare::tools()?;
         let lattice = prepare::programs(Profile::Release)?;
-        Ok(Kit { lattice, nats: tools.nats.path, artifacts: prepare::actors(&tools.wasm)?, python: None })
+        Ok(Kit {
+            lattice,
+            nats: tools.nats.path,
+            artifacts: prepare::actors(&tools.wasm)?,
+            extras: Extras::default(),
+        })
     })?;
     steps.step("benchmark", || {
         let mut bench = Command::new(Profile::Release.folder()?.join("bench"));

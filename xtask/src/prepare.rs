@@ -20,7 +20,18 @@ pub struct Kit {
     pub lattice: PathBuf,
     pub nats: PathBuf,
     pub artifacts: PathBuf,
+    pub extras: Extras,
+}
+
+/// What some tests are made with. They are skipped, with a loud line, where it cannot be had.
+#[derive(Default)]
+pub struct Extras {
+    /// With clients for NATS and gRPC.
     pub python: Option<PathBuf>,
+    /// An OpenTelemetry collector.
+    pub collector: Option<PathBuf>,
+    /// Prometheus.
+    pub prometheus: Option<PathBuf>,
 }
 
 impl Kit {
@@ -31,7 +42,10 @@ impl Kit {
             ("NATS_SERVER_BIN", self.nats.clone().into()),
             ("LATTICE_ARTIFACTS", self.artifacts.clone().into()),
         ];
-        variables.extend(self.python.clone().map(|python| ("LATTICE_PYTHON", python.into())));
+        let Extras { python, collector, prometheus } = &self.extras;
+        variables.extend(python.clone().map(|path| ("LATTICE_PYTHON", path.into())));
+        variables.extend(collector.clone().map(|path| ("LATTICE_COLLECTOR", path.into())));
+        variables.extend(prometheus.clone().map(|path| ("LATTICE_PROMETHEUS", path.into())));
         variables
     }
 }
@@ -60,14 +74,19 @@ pub fn tools() -> Result<Tools> {
     Ok(Tools { nats, wasm })
 }
 
-/// Finds or gets Python with the clients that some tests use. Those tests are skipped without it.
-pub fn python() -> Option<PathBuf> {
-    match lattice_setup::python_clients(&say) {
-        Ok(python) => Some(python),
+/// Finds or gets what some tests are made with.
+pub fn extras() -> Extras {
+    let had = |what: &str, got: lattice_setup::Result<PathBuf>| match got {
+        Ok(path) => Some(path),
         Err(error) => {
-            eprintln!("   !! THE TESTS WITH PYTHON CLIENTS ARE SKIPPED: {:#}", anyhow::Error::from(error));
+            eprintln!("   !! THE TESTS WITH {what} ARE SKIPPED: {:#}", anyhow::Error::from(error));
             None
         }
+    };
+    Extras {
+        python: had("PYTHON CLIENTS", lattice_setup::python_clients(&say)),
+        collector: had("AN OPENTELEMETRY COLLECTOR", lattice_setup::collector(&say)),
+        prometheus: had("PROMETHEUS", lattice_setup::prometheus(&say)),
     }
 }
 

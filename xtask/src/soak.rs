@@ -16,7 +16,7 @@ use crate::guard::Guard;
 use crate::prepare::{self, Kit, Profile};
 use crate::steps::Steps;
 use crate::test::{give, with_tests};
-use crate::workspace::{self, cargo};
+use crate::workspace::{self, PROMISES, cargo};
 
 /// How long the chaos tests go on with each seed; in every other run they end sooner.
 const CHAOS_SECONDS: &str = "120";
@@ -47,13 +47,13 @@ pub fn run(options: &Options) -> Result<()> {
         let tools = prepare::tools()?;
         let lattice = prepare::programs(Profile::Dev)?;
         let artifacts = prepare::actors(&tools.wasm)?;
-        Ok(Kit { lattice, nats: tools.nats.path, artifacts, python: prepare::python() })
+        Ok(Kit { lattice, nats: tools.nats.path, artifacts, extras: prepare::extras() })
     })?;
     let earlier = match &options.earlier {
         Some(revision) => Some(steps.step("build the earlier version", || earlier::program(revision))?),
         None => None,
     };
-    let mut files = workspace::integration_tests()?.multi_node;
+    let mut files = workspace::promises()?;
     files.retain(|file| {
         options.filter.is_empty() || options.filter.iter().any(|text| file.contains(text.as_str()))
     });
@@ -96,9 +96,9 @@ fn plan(repeat: Option<u32>, seeds: Option<&[u64]>) -> Vec<u64> {
 
 /// One file of tests, as it runs in a round.
 fn test(file: &str, seed: u64, earlier: Option<&Path>) -> Command {
-    let names = [file.to_owned()];
-    let mut test = cargo(&with_tests(&names));
+    let mut test = cargo(&with_tests(&[PROMISES.to_owned()]));
     test.args(["--quiet", "--", "--include-ignored", "--format=pretty"]).env("LATTICE_SOAK", "1");
+    test.arg(format!("{file}::"));
     test.env("LATTICE_CHAOS_SEED", seed.to_string());
     if std::env::var_os("LATTICE_CHAOS_SECONDS").is_none() {
         test.env("LATTICE_CHAOS_SECONDS", CHAOS_SECONDS);
@@ -117,7 +117,7 @@ fn one(file: &str, mut test: Command, guard: &Guard, tally: &mut Tally) -> Resul
         let line = line.unwrap_or_default();
         println!("{line}");
         if let Some((name, passed)) = verdict_in(&line) {
-            tally.count(&format!("{file}::{name}"), passed);
+            tally.count(name, passed);
             counted += u32::from(!passed);
         }
     }
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn verdicts_are_read_from_the_harness_output() {
-        assert_eq!(verdict_in("test replicas_come_back ... ok"), Some(("replicas_come_back", true)));
+        assert_eq!(verdict_in("test r5::replicas_come_back ... ok"), Some(("r5::replicas_come_back", true)));
         assert_eq!(verdict_in("test kill::now ... FAILED"), Some(("kill::now", false)));
         assert_eq!(verdict_in("test slow ... ignored"), None);
         assert_eq!(verdict_in("test result: ok. 3 passed"), None);

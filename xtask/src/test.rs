@@ -6,7 +6,7 @@ use clap::Args;
 use crate::guard::Guard;
 use crate::prepare::{self, Kit, Profile};
 use crate::steps::Steps;
-use crate::workspace::{self, IntegrationTests, cargo};
+use crate::workspace::{self, PROMISES, cargo};
 
 /// What may be said on the command line.
 #[derive(Args)]
@@ -28,7 +28,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn all(steps: &mut Steps, guard: &Guard, filter: Option<&str>) -> Result<()> {
-    let (tools, python) = steps.step("set-up", || Ok((prepare::tools()?, prepare::python())))?;
+    let (tools, extras) = steps.step("set-up", || Ok((prepare::tools()?, prepare::extras())))?;
     if filter.is_none() {
         steps.step("format", || run_cargo(&["fmt", "--all", "--check"], &[]))?;
         steps
@@ -38,9 +38,9 @@ fn all(steps: &mut Steps, guard: &Guard, filter: Option<&str>) -> Result<()> {
     steps.step("build", || run_cargo(&["build", "--workspace", "--lib", "--bins", "--tests"], &[]))?;
     let artifacts = steps.step("build actors", || prepare::actors(&tools.wasm))?;
     let kit =
-        Kit { lattice: Profile::Dev.folder()?.join("lattice"), nats: tools.nats.path, artifacts, python };
+        Kit { lattice: Profile::Dev.folder()?.join("lattice"), nats: tools.nats.path, artifacts, extras };
 
-    let IntegrationTests { multi_node, single } = workspace::integration_tests()?;
+    let single = workspace::integration_tests()?;
     let harness: Vec<&str> = filter.into_iter().collect();
     steps.step("unit tests", || {
         run_cargo(&["test", "--workspace", "--lib", "--bins"], &harness)?;
@@ -48,13 +48,8 @@ fn all(steps: &mut Steps, guard: &Guard, filter: Option<&str>) -> Result<()> {
     })?;
     steps.step("doc tests", || run_cargo(&["test", "--workspace", "--doc"], &harness))?;
     steps.step("multi-node tests", || {
-        let (files, harness) = choose(&multi_node, filter);
-        if files.is_empty() {
-            eprintln!("   there are none");
-            return Ok(());
-        }
-        let mut test = cargo(&with_tests(&files));
-        test.arg("--no-fail-fast").arg("--").args(harness);
+        let mut test = cargo(&with_tests(&[PROMISES.to_owned()]));
+        test.arg("--").args(&harness);
         give(&mut test, &kit, guard);
         workspace::run(&mut test)
     })
@@ -74,13 +69,6 @@ pub fn give(test: &mut std::process::Command, kit: &Kit, guard: &Guard) {
 pub fn with_tests(names: &[String]) -> Vec<&str> {
     let names = names.iter().flat_map(|name| ["--test", name.as_str()]);
     ["test", "--workspace"].into_iter().chain(names).collect()
-}
-
-/// A filter that names files selects those files, any other goes to all of them.
-fn choose<'a>(files: &[String], filter: Option<&'a str>) -> (Vec<String>, Option<&'a str>) {
-    let Some(text) = filter else { return (files.to_vec(), None) };
-    let named: Vec<String> = files.iter().filter(|file| file.contains(text)).cloned().collect();
-    if named.is_empty() { (files.to_vec(), filter) } else { (named, None) }
 }
 
 fn run_cargo(arguments: &[&str], harness: &[&str]) -> Result<()> {
@@ -103,14 +91,6 @@ fn nothing_is_left(guard: &Guard) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_filter_names_files_or_tests() {
-        let files = ["node_loss".to_owned(), "overload".to_owned()];
-        assert_eq!(choose(&files, None), (files.to_vec(), None));
-        assert_eq!(choose(&files, Some("loss")), (vec!["node_loss".to_owned()], None));
-        assert_eq!(choose(&files, Some("within_a_second")), (files.to_vec(), Some("within_a_second")));
-    }
 
     #[test]
     fn integration_tests_are_selected_in_the_whole_workspace() {

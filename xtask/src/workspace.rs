@@ -46,14 +46,23 @@ pub fn line(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// The names of the integration tests: those of the multi-node package, and those of all others.
-pub struct IntegrationTests {
-    pub multi_node: Vec<String>,
-    pub single: Vec<String>,
+/// The program of all multi-node tests. Each file that it is made of is a module, so its tests are called `file::test`.
+pub const PROMISES: &str = "promises";
+
+/// The files that the multi-node tests are made of, by name.
+pub fn promises() -> Result<Vec<String>> {
+    let path = root().join("tests/tests").join(PROMISES).with_extension("rs");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(modules_in(&text))
 }
 
-/// Asks cargo which integration tests there are.
-pub fn integration_tests() -> Result<IntegrationTests> {
+fn modules_in(source: &str) -> Vec<String> {
+    let name = |line: &str| line.strip_prefix("mod ")?.strip_suffix(';').map(str::to_owned);
+    source.lines().filter_map(name).collect()
+}
+
+/// Asks cargo which integration tests there are besides the multi-node ones.
+pub fn integration_tests() -> Result<Vec<String>> {
     let mut metadata = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
     let output = metadata.output().context("cannot start cargo")?;
     if !output.status.success() {
@@ -63,15 +72,14 @@ pub fn integration_tests() -> Result<IntegrationTests> {
     Ok(tests_in(&metadata))
 }
 
-fn tests_in(metadata: &Value) -> IntegrationTests {
-    let mut tests = IntegrationTests { multi_node: Vec::new(), single: Vec::new() };
+fn tests_in(metadata: &Value) -> Vec<String> {
+    let mut tests = Vec::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
-        let list = if package["name"] == "lattice-tests" { &mut tests.multi_node } else { &mut tests.single };
         for target in package["targets"].as_array().into_iter().flatten() {
             let is_test =
                 target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "test"));
-            if let Some(name) = target["name"].as_str().filter(|_| is_test) {
-                list.push(name.to_owned());
+            if let Some(name) = target["name"].as_str().filter(|name| is_test && *name != PROMISES) {
+                tests.push(name.to_owned());
             }
         }
     }
@@ -87,13 +95,22 @@ mod tests {
         let metadata = serde_json::json!({ "packages": [
             { "name": "lattice-tests", "targets": [
                 { "kind": ["lib"], "name": "lattice_tests" },
-                { "kind": ["test"], "name": "node_loss" },
+                { "kind": ["test"], "name": "promises" },
             ]},
             { "name": "lattice-actor", "targets": [{ "kind": ["test"], "name": "compile_fail" }] },
         ]});
-        let tests = tests_in(&metadata);
-        assert_eq!(tests.multi_node, ["node_loss"]);
-        assert_eq!(tests.single, ["compile_fail"]);
+        assert_eq!(tests_in(&metadata), ["compile_fail"]);
+    }
+
+    #[test]
+    fn every_file_of_multi_node_tests_is_a_module_of_their_program() {
+        let mut files: Vec<_> = std::fs::read_dir(root().join("tests/tests"))
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".rs").map(str::to_owned))
+            .filter(|name| name != PROMISES)
+            .collect();
+        files.sort();
+        assert_eq!(promises().unwrap(), files);
     }
 
     #[test]

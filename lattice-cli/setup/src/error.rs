@@ -74,6 +74,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// There is no Prometheus to test with.
+    #[error(
+        "no prometheus is on PATH, and getting one failed ({reason}): install it (Debian: `apt-get install prometheus`)"
+    )]
+    NoPrometheus {
+        /// What was tried.
+        reason: String,
+    },
+
     /// `LATTICE_WASM_TOOLCHAIN` holds a word that is not known.
     #[error(
         "LATTICE_WASM_TOOLCHAIN is `{0}`: set it to `rustup` or `debian`, or unset it to have one chosen"

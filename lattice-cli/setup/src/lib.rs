@@ -22,8 +22,11 @@ mod process;
 mod nats;
 pub use nats::{MINIMUM as MINIMUM_NATS, NatsServer, Origin, find_nats_server, nats_server};
 
+mod prometheus;
+pub use prometheus::prometheus;
+
 mod python;
-pub use python::python_clients;
+pub use python::{collector, python_clients};
 
 mod wasm;
 pub use wasm::{

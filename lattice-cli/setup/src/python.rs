@@ -11,11 +11,29 @@ use crate::cache::{self, Workshop};
 use crate::process::{capture, on_path};
 use crate::{Error, Notice, Report, Result};
 
-/// What is installed. Exact versions, so that a test that passes today passes tomorrow.
-const CLIENTS: [&str; 3] = ["nats-py==2.16.0", "grpcio==1.85.1", "grpcio-reflection==1.85.1"];
+/// A virtual environment of ours. Exact versions, so that a test that passes today passes tomorrow.
+struct Environment {
+    /// Its folder. It is another one when the packages change, so that an old one is not mistaken for it.
+    name: &'static str,
+    packages: &'static [&'static str],
+    /// What works in it, and says where what is in it lies.
+    script: &'static str,
+    what: &'static str,
+}
 
-/// Raised when the list above changes, so that an old environment is not mistaken for the new one.
-const GENERATION: u32 = 1;
+const CLIENTS: Environment = Environment {
+    name: "python-clients-1",
+    packages: &["nats-py==2.16.0", "grpcio==1.85.1", "grpcio-reflection==1.85.1"],
+    script: "import nats, grpc, grpc_reflection.v1alpha, sys; print(sys.executable)",
+    what: "Python clients for tests",
+};
+
+const COLLECTOR: Environment = Environment {
+    name: "rotel-1",
+    packages: &["rotel==0.0.1a15"],
+    script: "import rotel, os; print(os.path.join(os.path.dirname(rotel.__file__), 'rotel-agent'))",
+    what: "OpenTelemetry collector for tests",
+};
 
 const INSTALL_BOUND: Duration = Duration::from_secs(600);
 const QUICK: Duration = Duration::from_secs(60);
@@ -38,47 +56,58 @@ pub fn with_pip() -> Result<PathBuf> {
 /// When there is no Python with pip and venv, or the packages cannot be got. Callers that only test with it say so
 /// loudly and go on.
 pub fn python_clients(report: Report) -> Result<PathBuf> {
-    let cache = cache::folder()?;
-    let place = cache.join(format!("python-clients-{GENERATION}"));
-    let python = place.join("bin/python");
-    let found = format!("Python clients for tests ({})", place.display());
-    let stood_there = place.exists();
-    if stood_there && usable(&python) {
-        report(Notice::Found(found));
-        return Ok(python);
+    CLIENTS.get(report)
+}
+
+/// Rotel, an OpenTelemetry collector that shares no line of code with us; installs it on the first call.
+///
+/// # Errors
+/// As for [`python_clients`].
+pub fn collector(report: Report) -> Result<PathBuf> {
+    COLLECTOR.get(report)
+}
+
+impl Environment {
+    /// What is in it, which is installed on the first call.
+    fn get(&self, report: Report) -> Result<PathBuf> {
+        let cache = cache::folder()?;
+        let place = cache.join(self.name);
+        let found = format!("{} ({})", self.what, place.display());
+        let stood_there = place.exists();
+        if stood_there && let Ok(path) = self.look(&place) {
+            report(Notice::Found(found));
+            return Ok(path);
+        }
+        report(Notice::Getting(format!("getting {} from PyPI for the tests", self.packages.join(", "))));
+        let workshop = Workshop::open(&cache)?;
+        // An environment that stopped working, say because its Python was upgraded, moves aside and goes with the
+        // workshop. One that appeared meanwhile is another process's, and good.
+        if stood_there {
+            let _ = std::fs::rename(&place, workshop.path().join("broken"));
+        }
+        self.install(workshop.path())?;
+        // The environment is used through its `bin/python` only, which works wherever the folder is moved to.
+        cache::publish_folder(&workshop.path().join("environment"), &place)?;
+        report(Notice::Done(format!("got {found}")));
+        self.look(&place)
     }
-    report(Notice::Getting(format!("getting {} from PyPI for the tests", CLIENTS.join(", "))));
-    let workshop = Workshop::open(&cache)?;
-    // An environment that stopped working, say because its Python was upgraded, moves aside and goes with the
-    // workshop. One that appeared meanwhile is another process's, and good.
-    if stood_there {
-        let _ = std::fs::rename(&place, workshop.path().join("broken"));
+
+    fn install(&self, workshop: &Path) -> Result<()> {
+        let base = on_path("python3").into_iter().next();
+        let base = base.ok_or_else(|| Error::NoPython { reason: "none is there".into() })?;
+        capture(Command::new(base).args(["-m", "venv", "environment"]).current_dir(workshop), INSTALL_BOUND)
+            .map_err(|error| Error::NoPython { reason: error.to_string() })?;
+        let place = workshop.join("environment");
+        let mut pip = Command::new(place.join("bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"]).args(self.packages);
+        capture(&mut pip, INSTALL_BOUND)?;
+        self.look(&place).map(drop)
     }
-    install(workshop.path())?;
-    // The environment is used through its `bin/python` only, which works wherever the folder is moved to.
-    cache::publish_folder(&workshop.path().join("clients"), &place)?;
-    report(Notice::Done(format!("got {found}")));
-    Ok(python)
-}
 
-fn install(workshop: &Path) -> Result<()> {
-    let base = on_path("python3").into_iter().next();
-    let base = base.ok_or_else(|| Error::NoPython { reason: "none is there".into() })?;
-    capture(Command::new(base).args(["-m", "venv", "clients"]).current_dir(workshop), INSTALL_BOUND)
-        .map_err(|error| Error::NoPython { reason: error.to_string() })?;
-    let python = workshop.join("clients/bin/python");
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"]).args(CLIENTS);
-    capture(&mut pip, INSTALL_BOUND)?;
-    capture(&mut import(&python), QUICK).map(drop)
-}
-
-fn usable(python: &Path) -> bool {
-    capture(&mut import(python), QUICK).is_ok()
-}
-
-fn import(python: &Path) -> Command {
-    let mut command = Command::new(python);
-    command.args(["-c", "import nats, grpc, grpc_reflection.v1alpha"]);
-    command
+    /// Where what is in it lies, if it works.
+    fn look(&self, place: &Path) -> Result<PathBuf> {
+        let mut python = Command::new(place.join("bin/python"));
+        let said = capture(python.args(["-c", self.script]), QUICK)?;
+        Ok(PathBuf::from(said.trim()))
+    }
 }

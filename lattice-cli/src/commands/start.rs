@@ -50,6 +50,9 @@ pub struct Args {
     /// The node's data folder [default: $XDG_DATA_HOME/lattice]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// How lines are written to standard error: text or json [default: text]
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
+    log_format: Option<String>,
     /// A file with the same settings; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -75,6 +78,7 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         data: args.data,
         config: args.config,
         nats_server,
+        log_format: args.log_format,
         verbosity: global.verbose,
     };
     lattice_node::run(options).await.map_err(|error| {

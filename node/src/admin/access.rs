@@ -30,10 +30,11 @@ const READ: Needs = Needs::Token(Role::Read);
 const WRITE: Needs = Needs::Token(Role::Write);
 
 /// All paths that are served.
-const METHODS: [(&str, Needs); 36] = [
+const METHODS: [(&str, Needs); 38] = [
     ("/healthz", Needs::Nothing),
     ("/grpc.health.v1.Health/Check", Needs::Nothing),
     ("/grpc.health.v1.Health/Watch", Needs::Nothing),
+    ("/metrics", READ),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", READ),
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", READ),
     ("/lattice.admin.v1.Admin/ListNodes", READ),
@@ -45,6 +46,7 @@ const METHODS: [(&str, Needs); 36] = [
     ("/lattice.admin.v1.Admin/WatchOperation", READ),
     ("/lattice.admin.v1.Admin/GetCounters", READ),
     ("/lattice.admin.v1.Admin/WatchEvents", READ),
+    ("/lattice.admin.v1.Admin/WatchLogs", READ),
     ("/lattice.admin.v1.Admin/ListDeadLetters", READ),
     ("/lattice.admin.v1.Admin/GetDeadLetter", READ),
     ("/lattice.admin.v1.Admin/InspectKey", READ),
@@ -144,7 +146,7 @@ mod tests {
 
     #[test]
     fn every_method_that_is_served_has_its_row() {
-        let mut served = vec!["/healthz".to_owned()];
+        let mut served = vec!["/healthz".to_owned(), "/metrics".to_owned()];
         for descriptors in [
             admin::DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,

@@ -15,6 +15,7 @@ use super::service::timeout;
 use super::{Parts, error};
 use crate::bus::Posted;
 use crate::keyed::Dead;
+use crate::telemetry::{Scope, Span};
 
 /// The pause between tries.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -35,6 +36,7 @@ pub(super) async fn send(parts: &Parts, request: Request<SendRequest>) -> Result
         id => id.parse().map_err(|problem| error::invalid(format!("request_id: {problem}")))?,
     };
     let timeout = timeout(request.timeout_ms);
+    let mut span = Span::send(TraceContext::parse(&parent, &state).map(Scope::from), &target, &operation);
     let letter = Letter {
         id,
         target,
@@ -43,13 +45,18 @@ pub(super) async fn send(parts: &Parts, request: Request<SendRequest>) -> Result
         content_type,
         sender: None,
         number: None,
-        trace: TraceContext::parse(&parent, &state),
+        trace: span.scope().map(|scope| scope.context),
         sent_ms: parts.letters.now_ms(),
     };
     let deadline = Instant::now() + timeout;
-    let checked = parts.router.check_letter(&letter, deadline).await;
-    checked.map_err(|fault| error::from_fault(&fault))?;
-    post(parts, &letter, deadline).await.map_err(|fault| error::from_fault(&fault))?;
+    let posted = match parts.router.check_letter(&letter, deadline).await {
+        Ok(()) => post(parts, &letter, deadline).await,
+        Err(fault) => Err(fault),
+    };
+    if let Err(fault) = &posted {
+        span.fail(fault);
+    }
+    posted.map_err(|fault| error::from_fault(&fault))?;
     Ok(SendResponse { id: letter.id.to_string() })
 }
 

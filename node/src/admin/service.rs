@@ -16,11 +16,11 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::page::Page;
-use super::{Parts, drain, error, events, history, keys, letters, nodes, operation};
+use super::{Parts, drain, error, events, history, keys, letters, logs, nodes, operation};
 use crate::artifact;
 use crate::controller::{DeclareError, Declared, Terms};
 use crate::router::Ask;
-use crate::telemetry::{Span, Subject};
+use crate::telemetry::Span;
 
 /// What a caller gets that does not say how long it waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,6 +44,7 @@ pub(super) struct Service {
     calls: Semaphore,
     uploads: Semaphore,
     readers: Arc<Semaphore>,
+    log_readers: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
 }
 
@@ -54,6 +55,7 @@ impl Service {
             calls: Semaphore::new(CALLS_AT_ONCE),
             uploads: Semaphore::new(UPLOADS_AT_ONCE),
             readers: Arc::new(Semaphore::new(events::READERS_AT_ONCE)),
+            log_readers: Arc::new(Semaphore::new(logs::READERS_AT_ONCE)),
             watchers: Arc::new(Semaphore::new(WATCHERS_AT_ONCE)),
         }
     }
@@ -375,11 +377,10 @@ impl admin_server::Admin for Service {
         let target: ActorId = self.parse(&request.target)?;
         let operation: OperationName = self.parse(&request.operation)?;
         let content_type = ContentType::parse(&request.content_type).map_err(|error| self.invalid(error))?;
-        let subject = Subject { actor: &target, operation: operation.as_str(), message: "", attempt: 1 };
-        let mut span = Span::request(TraceContext::parse(&parent, &state), &subject);
-        let trace = span.context();
-        let trace_id =
-            trace.as_ref().map(|trace| format!("{:032x}", trace.parent.trace_id)).unwrap_or_default();
+        let mut span = Span::request(TraceContext::parse(&parent, &state), &target, &operation);
+        let trace = span.scope();
+        let trace_id = trace.as_ref().map(|scope| format!("{:032x}", scope.context.parent.trace_id));
+        let trace_id = trace_id.unwrap_or_default();
         let ask = Ask {
             id: None,
             target,
@@ -461,6 +462,18 @@ impl admin_server::Admin for Service {
         let place = self.readers.clone().try_acquire_owned().map_err(overloaded)?;
         let reading = self.parts.archive.read(selection).await.map_err(|error| events::refuse(&error))?;
         Ok(Response::new(events::stream(reading, request.limit, place)))
+    }
+
+    type WatchLogsStream = logs::Logs;
+
+    async fn watch_logs(&self, request: Request<WatchLogsRequest>) -> Answer<Self::WatchLogsStream> {
+        let request = request.into_inner();
+        let selection = logs::select(&request).map_err(|error| self.invalid(error))?;
+        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
+        let place = self.log_readers.clone().try_acquire_owned().map_err(overloaded)?;
+        let (lines, stop) = (&self.parts.lines, self.parts.stop.clone());
+        let reading = lines.read(selection).await.map_err(|error| error::from_bus(&error))?;
+        Ok(Response::new(logs::stream(reading, place, stop)))
     }
 
     async fn get_counters(&self, _: Request<GetCountersRequest>) -> Answer<GetCountersResponse> {

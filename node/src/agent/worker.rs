@@ -17,8 +17,9 @@ use tokio::task::JoinSet;
 
 use super::Tools;
 use crate::causes::full;
-use crate::engine::{Compiled, Home};
+use crate::engine::{Compiled, Home, Used};
 use crate::replica::{Count, LocalActor, Replica, Tally};
+use crate::telemetry::metrics;
 
 /// The pause before what failed is tried again, doubled each time.
 const BACKOFF: std::ops::RangeInclusive<u64> = 500..=30_000;
@@ -269,6 +270,10 @@ async fn raise(
                 router: tools.router.clone(),
                 tally: Tally::default(),
                 events: tools.events.clone(),
+                version,
+                meter: metrics::meter(actor),
+                used: Used::default(),
+                lines: tools.lines.clone(),
             });
             let local = match home.settings.kind {
                 Kind::Replicated => LocalActor::new(home),

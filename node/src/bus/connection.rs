@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::{Arrived, Error, Headers, Options};
 use crate::causes::full;
+use crate::telemetry::metrics;
 
 /// The oldest server that has everything the design relies on.
 const MINIMUM: (semver_lite::Version, &str) = (semver_lite::Version(2, 14, 0), "2.14");
@@ -185,6 +186,15 @@ impl Connection {
         self.open.get().map(|open| &open.client).filter(|client| is_connected(client))
     }
 
+    /// Waits until it was opened; whether it is up then is another matter.
+    pub async fn opened(&self) {
+        // The sender lives as long as somebody opens it, and a node that gives that up ends.
+        let mut link = self.link.clone();
+        if link.wait_for(|link| link.generation > 0).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Follows the state of this connection.
     pub fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
@@ -320,7 +330,7 @@ fn is_inbox(reply: &async_nats::Subject) -> bool {
 
 async fn connect_options(
     options: &Options,
-    role: &str,
+    role: &'static str,
     state: Arc<watch::Sender<Link>>,
 ) -> Result<async_nats::ConnectOptions, Error> {
     let is_control = role == "control";
@@ -351,6 +361,7 @@ async fn connect_options(
                             link.up = true;
                             link.generation += 1;
                             link.since = Some(Instant::now());
+                            metrics::connected(role, link.generation > 1);
                         });
                     }
                     async_nats::Event::Disconnected | async_nats::Event::Closed => {

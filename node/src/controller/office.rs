@@ -33,6 +33,7 @@ use super::scaling::Scaling;
 use crate::bus::{Error, Link, Mirror, RequestError};
 use crate::membership::is_gone;
 use crate::router::Told;
+use crate::telemetry::metrics;
 
 /// How often time alone is a reason to look.
 const LOOK: Duration = Duration::from_millis(100);
@@ -195,6 +196,7 @@ pub(super) async fn hold(
             return "its lease was not renewed in time, or another node took over";
         }
         if dirty && office.is_complete() {
+            metrics::lattice(office.observed());
             let acted = office.act().await;
             office.again = acted.is_err();
             if acted.is_err() {
@@ -258,6 +260,21 @@ fn ask(context: &Context, node: Incarnation, verdicts: &mpsc::Sender<Asked>) {
 }
 
 impl Office<'_> {
+    /// What there is to measure of the lattice.
+    fn observed(&self) -> metrics::Lattice {
+        let actors = self.routes.entries().iter().map(|(actor, stored)| {
+            let ready = stored.value.targets.iter().map(|target| target.ready + target.stale).sum();
+            (actor.clone(), stored.value.desired, ready)
+        });
+        let mut nodes = BTreeMap::<&'static str, u64>::new();
+        for stored in self.nodes.entries().values() {
+            if let entry::NodeEntry::Status(status) = &stored.value {
+                *nodes.entry(status.state.as_str()).or_default() += 1;
+            }
+        }
+        metrics::Lattice { actors: actors.collect(), nodes: nodes.into_iter().collect() }
+    }
+
     fn is_complete(&self) -> bool {
         self.leases_complete
             && self.decisions.is_complete()

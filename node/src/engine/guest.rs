@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
@@ -13,11 +13,13 @@ use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::TICK;
+use super::{TICK, Used};
 use crate::capability;
 use crate::events::Events;
+use crate::logs::{self, Speaker, Speaking};
 use crate::replica::{Tally, TurnContext};
 use crate::router::Router;
+use crate::telemetry::metrics::{Meter, Pooled};
 
 /// The most elements of one table. The pool's own limit, so that a guest fares the same where there is none.
 const MAX_TABLE: usize = 20_000;
@@ -43,6 +45,21 @@ pub struct Home {
     pub tally: Tally,
     /// Where their crashes are told.
     pub events: Events,
+    /// The actor's version: the revision of its app that last changed what it runs.
+    pub version: u64,
+    /// Where their turns are measured.
+    pub meter: Arc<Meter>,
+    /// What they use of this node.
+    pub used: Used,
+    /// Where their words are kept.
+    pub lines: logs::Store,
+}
+
+impl Home {
+    /// The way to the log for a guest that stands for this actor, which is the home's own or one key of it.
+    pub(crate) fn speaker(&self, actor: ActorId) -> Speaker {
+        Speaker::new(self.lines.clone(), actor, self.version, self.settings.grants.log)
+    }
 }
 
 /// The data of one store.
@@ -62,6 +79,12 @@ pub(crate) struct Guest {
     resumed: Arc<AtomicU64>,
     /// Calls to other actors that it has not got the answers of yet.
     pub(crate) calls: Arc<Semaphore>,
+    /// Its way to the log.
+    pub(crate) speaker: Speaker,
+    /// The turn that it is in, for what it prints.
+    speaking: Speaking,
+    /// Set when it was found computing for long.
+    pub(super) long: Arc<AtomicBool>,
 }
 
 impl Guest {
@@ -70,7 +93,8 @@ impl Guest {
         for (name, value) in &home.settings.env {
             wasi.env(name, value);
         }
-        let lines = capability::GuestOutput::new(actor.to_string(), home.settings.grants.log);
+        let (speaker, speaking) = (home.speaker(actor.clone()), Speaking::default());
+        let lines = capability::GuestOutput::new(speaker.clone(), speaking.clone());
         wasi.stdout(lines.clone()).stderr(lines);
         // Nothing is reachable from a guest, so not even the attempt is allowed.
         wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
@@ -80,12 +104,22 @@ impl Guest {
         Self {
             wasi: wasi.build(),
             table,
-            limiter: Limiter { memory, used: 0, last_growth: 0, refused: None, starved: false },
+            limiter: Limiter {
+                memory,
+                used: 0,
+                pooled: Pooled::new(home.used.memory.clone()),
+                last_growth: 0,
+                refused: None,
+                starved: false,
+            },
             turns: HashMap::new(),
             ticks: 0,
             born: Instant::now(),
             resumed: Arc::default(),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
+            speaker,
+            speaking,
+            long: Arc::default(),
             actor,
             home,
         }
@@ -95,12 +129,24 @@ impl Guest {
         self.ticks = 0;
         self.resumed.store(self.since_birth(), Ordering::Relaxed);
         self.turns.insert(task, turn);
+        self.speaks();
+    }
+
+    /// What it prints belongs to a turn only while that is the only one.
+    fn speaks(&self) {
+        if !self.speaker.is_heard() {
+            return;
+        }
+        let mut turns = self.turns.values();
+        let only = turns.next().filter(|_| self.turns.len() == 1);
+        self.speaking.set(only.and_then(|turn| turn.trace.as_ref()).map(|scope| scope.context.parent));
     }
 
     pub(super) fn leave(&mut self, task: GuestTaskId, turn: &Arc<TurnContext>) {
         // Task ids are used again, so only this turn's own entry goes.
         if self.turns.get(&task).is_some_and(|current| Arc::ptr_eq(current, turn)) {
             self.turns.remove(&task);
+            self.speaks();
         }
     }
 
@@ -139,6 +185,7 @@ pub(super) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Resul
     let computing =
         idle || guest.since_birth().saturating_sub(guest.resumed.load(Ordering::Relaxed)) < WAITED;
     guest.ticks = if computing { guest.ticks.saturating_add(1) } else { 0 };
+    guest.long.store(computing, Ordering::Relaxed);
     if TICK.saturating_mul(guest.ticks) > guest.home.settings.limits.turn.duration() {
         return Err(wasmtime::Error::msg(format!(
             "it computed for more than {} without giving way",
@@ -170,6 +217,8 @@ pub(super) struct Limiter {
     /// All linear memories of the store together, in bytes.
     memory: usize,
     used: usize,
+    /// The same as part of what all guests of the actor have.
+    pooled: Pooled,
     /// Given back when the growth fails after all.
     last_growth: usize,
     pub(super) refused: Option<usize>,
@@ -186,6 +235,7 @@ impl ResourceLimiter for Limiter {
         }
         self.last_growth = total - self.used;
         self.used = total;
+        self.pooled.set(total as u64);
         self.refused = None;
         Ok(true)
     }
@@ -193,6 +243,7 @@ impl ResourceLimiter for Limiter {
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         self.starved |= is_out_of_memory(&error);
         self.used = self.used.saturating_sub(std::mem::take(&mut self.last_growth));
+        self.pooled.set(self.used as u64);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
+use lattice_proto::envelope::TraceParent;
 use lattice_proto::{ActorId, Fault, Ran};
 use tokio::sync::mpsc;
 use wasmtime::component::{Accessor, TypedFunc};
@@ -19,8 +20,10 @@ use super::compile::Entry;
 use super::guest::{self, Guest};
 use super::inspect::Shape;
 use super::settle::settle;
+use super::used::metered;
 use super::{Compiled, Failure, Home, abi, check};
 use crate::replica::{Answer, InFlight, Message, Turn, TurnContext};
+use crate::telemetry::Cold;
 
 /// Component-model handles that one guest may hold; each costs the node memory.
 const MAX_HANDLES: usize = 20_000;
@@ -45,6 +48,8 @@ pub enum Exit {
     Overran,
     /// The guest trapped; the reason for its callers, and the whole story with a backtrace for the log.
     Trapped {
+        /// The turn that it was in, where it was in one only.
+        trace: Option<TraceParent>,
         /// One sentence.
         reason: String,
         /// With a backtrace.
@@ -113,16 +118,23 @@ impl Compiled {
 }
 
 impl Instance {
-    /// Serves until it ends. Whatever is still in the mailbox then stays there.
-    pub async fn serve(mut self, mailbox: &mut mpsc::Receiver<Turn>, in_flight: &InFlight) -> Exit {
+    /// Serves until it ends. Whatever is still in the mailbox then stays there. `cold` is how long it took to be made, where
+    /// messages may have waited for that.
+    pub async fn serve(
+        mut self,
+        mailbox: &mut mpsc::Receiver<Turn>,
+        in_flight: &InFlight,
+        cold: Option<Cold>,
+    ) -> Exit {
         let (handle, concurrency, limit) = (self.handle, self.concurrency, self.payload_limit);
+        let (home, long) = (self.store.data().home.clone(), self.store.data().long.clone());
+        let mut cold = cold;
+        let served = settle(self.store.run_concurrent(async |accessor| match concurrency {
+            1 => one_by_one(accessor, handle, limit, mailbox, in_flight, cold.take()).await,
+            _ => side_by_side(accessor, handle, limit, concurrency, mailbox, in_flight, cold.take()).await,
+        }));
         let ended = tokio::select! {
-            ended = settle(self.store.run_concurrent(async |accessor| {
-                match concurrency {
-                    1 => one_by_one(accessor, handle, limit, mailbox, in_flight).await,
-                    _ => side_by_side(accessor, handle, limit, concurrency, mailbox, in_flight).await,
-                }
-            })) => Some(ended),
+            ended = metered(served, home, long) => Some(ended),
             () = in_flight.given_up() => None,
         };
         end(self.store, ended, in_flight)
@@ -139,7 +151,8 @@ pub(super) fn end(
         Some(Ok(Ok(()))) if in_flight.is_retiring() => Exit::Retired,
         Some(Ok(Ok(()))) => Exit::Closed,
         Some(Ok(Err(error)) | Err(error)) => {
-            Exit::Trapped { reason: explain(&error, &store), detail: format!("{error:?}") }
+            let (reason, detail) = (explain(&error, &store), format!("{error:?}"));
+            Exit::Trapped { trace: in_flight.trapped(&reason, &detail), reason, detail }
         }
         None => Exit::Overran,
     };
@@ -160,12 +173,13 @@ async fn one_by_one(
     limit: usize,
     mailbox: &mut mpsc::Receiver<Turn>,
     in_flight: &InFlight,
+    cold: Option<Cold>,
 ) -> wasmtime::Result<()> {
     // An instance whose turn overran and then ended after all is not trusted with another.
     while !in_flight.is_retiring()
         && let Some(turn) = mailbox.recv().await
     {
-        if let Some(turn) = turn.begin() {
+        if let Some(turn) = begin(turn, cold) {
             let began = Instant::now();
             run(accessor, handle, limit, turn, in_flight).await?;
             if began.elapsed() > LONG {
@@ -183,6 +197,7 @@ async fn side_by_side(
     concurrency: usize,
     mailbox: &mut mpsc::Receiver<Turn>,
     in_flight: &InFlight,
+    cold: Option<Cold>,
 ) -> wasmtime::Result<()> {
     let mut running = FuturesUnordered::new();
     let mut open = true;
@@ -201,7 +216,7 @@ async fn side_by_side(
             }
             turn = mailbox.recv(), if admits => match turn {
                 Some(turn) => {
-                    if let Some(turn) = turn.begin() {
+                    if let Some(turn) = begin(turn, cold) {
                         running.push(run(accessor, handle, limit, turn, in_flight));
                     }
                 }
@@ -210,6 +225,15 @@ async fn side_by_side(
         }
     }
     Ok(())
+}
+
+/// A turn that leaves the mailbox, if it is still worth running.
+fn begin(turn: Turn, cold: Option<Cold>) -> Option<Turn> {
+    let mut turn = turn.begin()?;
+    if let Some(cold) = cold {
+        turn.waiting.waited_for(cold);
+    }
+    Some(turn)
 }
 
 /// Runs one turn to its end. An error is a trap.
@@ -231,7 +255,7 @@ async fn run(
         content_type: content_type.as_str().to_owned(),
         caller,
         remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
-        traceparent: context.trace.as_ref().map(|trace| trace.parent.to_string()),
+        traceparent: context.trace.as_ref().map(|scope| scope.context.parent.to_string()),
         attempt,
     };
     let slot = in_flight.enter(context.clone(), waiting);

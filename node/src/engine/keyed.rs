@@ -22,9 +22,11 @@ use super::guest::Guest;
 use super::instance::end;
 use super::prepare::{Desk, Prepared, prepare};
 use super::settle::settle;
+use super::used::metered;
 use super::{Exit, abi};
 use crate::keyed::{Backlog, Known, Tenure, Timers};
 use crate::replica::{Answer, Cause, InFlight, Outgoing, Remind, Turn, TurnContext, Waiting};
+use crate::telemetry::Cold;
 
 use runner::{Runner, hand_over};
 pub use wake::{Asleep, Unwoken};
@@ -114,6 +116,8 @@ pub struct Serving<'a> {
     pub last: &'a mut Option<Bytes>,
     /// How long it may be without a message.
     pub idle: Duration,
+    /// How long it took to wake, where messages waited for that.
+    pub cold: Option<Cold>,
     /// When it falls asleep if none comes; none before the first instance. Timers are no messages, whatever instances they take.
     pub sleeps: &'a mut Option<Instant>,
 }
@@ -122,11 +126,14 @@ impl KeyedInstance {
     /// Serves until it ends. Whatever is still in the mailbox then stays there.
     pub async fn serve(mut self, serving: Serving<'_>) -> Exit {
         let (turn, limits) = (self.turn, self.limits);
+        let (home, long) = (self.store.data().home.clone(), self.store.data().long.clone());
         let in_flight = serving.in_flight;
+        let served = settle(
+            self.store
+                .run_concurrent(async |accessor| Runner::new(accessor, turn, limits, serving).run().await),
+        );
         let ended = tokio::select! {
-            ended = settle(self.store.run_concurrent(async |accessor| {
-                Runner::new(accessor, turn, limits, serving).run().await
-            })) => Some(ended),
+            ended = metered(served, home, long) => Some(ended),
             () = in_flight.given_up() => None,
         };
         end(self.store, ended, in_flight)

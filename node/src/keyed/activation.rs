@@ -64,7 +64,9 @@ impl Activation {
         let (epoch, shard) = (parts.epoch, parts.shard);
         let (to_post, posted) = watch::channel(false);
         let placed = Arc::<AtomicBool>::default();
-        let life = Life { parts, turns, posted: to_post, current: in_flight.clone(), placed: placed.clone() };
+        let began = Instant::now();
+        let life =
+            Life { parts, turns, posted: to_post, current: in_flight.clone(), placed: placed.clone(), began };
         let task = tokio::spawn(async move {
             life.live().await;
             over.send_replace(true);
@@ -76,7 +78,7 @@ impl Activation {
             load: Arc::default(),
             in_flight,
             used: AtomicU64::new(0),
-            born: Instant::now(),
+            born: began,
             ended,
             placed,
             posted,
@@ -158,6 +160,11 @@ impl Activation {
     /// Messages that wait or run.
     pub fn load(&self) -> u32 {
         self.load.load(Ordering::Relaxed)
+    }
+
+    /// Turns that are in its present instance.
+    pub fn running(&self) -> u64 {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).running()
     }
 
     /// When it last got a message.

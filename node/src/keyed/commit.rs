@@ -28,6 +28,7 @@ use super::{Letters, Tenure, agenda};
 use crate::bus::Posted;
 use crate::engine::{Done, Ended};
 use crate::replica::{Answer, Cause, Outgoing, TurnContext, Waiting};
+use crate::telemetry::{Span, attribute};
 
 /// How long letters that were posted stay in the record, if nothing else is committed.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -241,15 +242,20 @@ impl Committer {
             number: 0,
         });
         last.number += 1;
+        let id = last.origin.letter(last.number);
+        let mut span = Span::send(context.trace.clone(), &target, &operation);
+        if span.is_recorded() {
+            span.note(attribute::MESSAGING_ID, id.shared());
+        }
         Letter {
-            id: last.origin.letter(last.number),
+            id,
             target,
             operation,
             payload,
             content_type,
             sender: Some(self.parts.actor.shared()),
             number: Some(*last),
-            trace: context.trace.clone(),
+            trace: span.scope().map(|scope| scope.context),
             sent_ms,
         }
     }

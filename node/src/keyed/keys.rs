@@ -64,6 +64,17 @@ pub struct Keys {
     activations: DashMap<Arc<str>, Arc<Activation>>,
 }
 
+/// How busy the keys of one version of an actor are at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BusyKeys {
+    /// Those that are awake, or wake.
+    pub awake: u64,
+    /// Messages waiting and running.
+    pub in_flight: u64,
+    /// Messages waiting only.
+    pub waiting: u64,
+}
+
 impl Keyed {
     /// Nothing is awake yet, and no more than `most` will be.
     pub fn new(owners: Owners, store: Store, letters: Letters, most: usize) -> Self {
@@ -276,6 +287,18 @@ impl Keys {
     /// Turns that the present instances have answered.
     pub fn answered(&self) -> u64 {
         self.activations.iter().map(|entry| entry.value().answered()).sum()
+    }
+
+    /// How busy those that are awake are now.
+    pub fn busy(&self) -> BusyKeys {
+        let mut busy = BusyKeys::default();
+        for entry in &self.activations {
+            let (load, running) = (u64::from(entry.value().load()), entry.value().running());
+            busy.awake += u64::from(!entry.value().has_ended());
+            busy.in_flight += load;
+            busy.waiting += load.saturating_sub(running);
+        }
+        busy
     }
 
     /// Takes nothing more.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use lattice_proto::Fault;
+use lattice_proto::envelope::TraceParent;
 use tokio::sync::Notify;
 
 use super::GRACE;
@@ -35,7 +36,8 @@ impl InFlight {
     pub fn answer(&self, slot: u64, answer: Answer) {
         let turn = self.turns().remove(&slot);
         self.answered.fetch_add(1, Ordering::Relaxed);
-        if let Some((_, waiting)) = turn {
+        if let Some((_, mut waiting)) = turn {
+            waiting.answered();
             waiting.answer(answer);
         }
     }
@@ -44,7 +46,20 @@ impl InFlight {
     pub fn take(&self, slot: u64) -> Option<Waiting> {
         let turn = self.turns().remove(&slot);
         self.answered.fetch_add(1, Ordering::Relaxed);
-        turn.map(|(_, waiting)| waiting)
+        turn.map(|(_, mut waiting)| {
+            waiting.answered();
+            waiting
+        })
+    }
+
+    /// The guest trapped; each turn in it is told. Gives the trace of the turn, where it was in one only.
+    pub fn trapped(&self, reason: &str, detail: &str) -> Option<TraceParent> {
+        let mut turns = self.turns();
+        for (_, waiting) in turns.values_mut() {
+            waiting.trapped(reason, detail);
+        }
+        let only = turns.values().next().filter(|_| turns.len() == 1);
+        only.and_then(|(context, _)| context.trace.as_ref()).map(|scope| scope.context.parent)
     }
 
     /// How many turns were answered by the guest itself.

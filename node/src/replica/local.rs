@@ -253,6 +253,16 @@ impl Local {
         self.actors.remove_if(actor, |_, versions| versions.running.is_empty());
     }
 
+    /// Everything that runs here, each version by itself.
+    pub fn all(&self) -> Vec<(ActorName, Arc<LocalActor>)> {
+        let mut all = Vec::new();
+        for entry in self.actors.iter() {
+            let running = entry.value().running.iter();
+            all.extend(running.map(|(_, local)| (entry.key().clone(), local.clone())));
+        }
+        all
+    }
+
     /// Those of which the leader wants to know how busy they are, by actor and version.
     pub fn measured(&self) -> Vec<(ActorName, u64, Arc<LocalActor>)> {
         let mut measured = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lattice_proto::envelope::{ContentType, Hop, Overwrite, TraceContext};
+use lattice_proto::envelope::{ContentType, Hop, Overwrite};
 use lattice_proto::letter::Stamp;
 use lattice_proto::reminder::Due;
 use lattice_proto::{ActorId, Fault, MessageId, Operation, Ran};
@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::keyed::Tenure;
-use crate::telemetry::Span;
+use crate::telemetry::{Cold, Handling, Scope};
 
 /// What comes of a turn.
 pub type Answer = Result<Bytes, Fault>;
@@ -33,7 +33,7 @@ pub struct TurnContext {
     /// When the caller stops waiting.
     pub deadline: Instant,
     /// Where spans of this turn hang.
-    pub trace: Option<TraceContext>,
+    pub trace: Option<Scope>,
     /// Set when the caller gave up.
     pub cancelled: CancellationToken,
     phase: AtomicU8,
@@ -254,15 +254,16 @@ pub struct Turn {
 pub enum Respond {
     /// Somebody on this node waits for it.
     Waiter(oneshot::Sender<Answer>),
-    /// It is handed on at once, on the thread of the guest. Must not wait for anything.
-    Hand(Box<dyn FnOnce(Answer) + Send>),
+    /// It is handed on at once, on the thread of the guest, with whether spans of the turn are kept. Must not wait for
+    /// anything.
+    Hand(Box<dyn FnOnce(Answer, bool) + Send>),
 }
 
 /// The caller's end of a turn, as the replica holds it. Dropped without an answer, it says that nothing is known.
 pub struct Waiting {
     /// Taken by the answer.
     reply: Option<Respond>,
-    span: Span,
+    span: Handling,
     load: Option<Load>,
 }
 
@@ -290,7 +291,7 @@ impl Turn {
         mut chain: Vec<Hop>,
         deadline: Instant,
         message: Message,
-        span: Span,
+        span: Handling,
         reply: Respond,
     ) -> Self {
         chain.push(Hop { actor: actor.clone(), message: id.clone() });
@@ -299,7 +300,7 @@ impl Turn {
             actor,
             chain,
             deadline,
-            trace: span.context(),
+            trace: span.scope(),
             cancelled: CancellationToken::new(),
             phase: AtomicU8::new(QUEUED),
             called: AtomicBool::new(false),
@@ -317,12 +318,13 @@ impl Turn {
     }
 
     /// Called when it leaves the mailbox: gives it back if it is still worth running.
-    pub fn begin(self) -> Option<Self> {
+    pub fn begin(mut self) -> Option<Self> {
         if self.context.cancelled.is_cancelled() {
             self.waiting.answer(Err(Fault::Cancelled(Ran::No)));
             return None;
         }
-        if Instant::now() >= self.context.deadline {
+        let now = Instant::now();
+        if now >= self.context.deadline {
             self.waiting.answer(Err(Fault::Deadline(Ran::No)));
             return None;
         }
@@ -331,11 +333,32 @@ impl Turn {
             self.waiting.answer(Err(Fault::Cancelled(Ran::No)));
             return None;
         }
+        self.waiting.span.begins(now);
         Some(self)
     }
 }
 
 impl Waiting {
+    /// The guest has answered.
+    pub fn answered(&mut self) {
+        self.span.answers(Instant::now());
+    }
+
+    /// What the guest said waits for a commit.
+    pub fn commits(&mut self) {
+        self.span.commits();
+    }
+
+    /// The turn had to wait for something to be made.
+    pub fn waited_for(&mut self, cold: Cold) {
+        self.span.waited_for(cold);
+    }
+
+    /// The guest trapped in it.
+    pub fn trapped(&mut self, reason: &str, detail: &str) {
+        self.span.trapped(reason, detail);
+    }
+
     /// Answers the caller, if it still waits.
     pub fn answer(mut self, answer: Answer) {
         self.settle(answer);
@@ -343,15 +366,13 @@ impl Waiting {
 
     fn settle(&mut self, answer: Answer) {
         let Some(reply) = self.reply.take() else { return };
-        if let Err(fault) = &answer {
-            self.span.fail(fault);
-        }
+        let kept = self.span.end(answer.as_ref().err());
         // Counted out first: the caller may be told how many are left.
         self.load = None;
         match reply {
             // A caller that gave up does not read the answer.
             Respond::Waiter(waiter) => drop(waiter.send(answer)),
-            Respond::Hand(hand) => hand(answer),
+            Respond::Hand(hand) => hand(answer, kept),
         }
     }
 }

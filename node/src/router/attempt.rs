@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lattice_proto::envelope::{Aim, Call, Hop, Side, TraceContext};
+use lattice_proto::envelope::{Aim, Call, Hop, Side};
 use lattice_proto::{ActorId, Fault, MessageId, Ran};
 
 use super::search::RETRIES;
@@ -12,7 +12,7 @@ use super::table::Known;
 use super::{Ask, Router};
 use crate::clock::boottime;
 use crate::replica::{Cause, LocalActor, Message, Pending, Refusal, Respond, Turn};
-use crate::telemetry::{Span, Subject};
+use crate::telemetry::{Handling, Span, Turned, metrics};
 
 /// One attempt of a call.
 pub(super) struct Attempt<'a> {
@@ -22,7 +22,7 @@ pub(super) struct Attempt<'a> {
     pub number: u32,
     /// Which versions it is for.
     pub side: Side,
-    /// The span of the call.
+    /// The span of this attempt.
     pub span: &'a Span,
 }
 
@@ -60,7 +60,7 @@ impl Router {
                 ask.chain.clone(),
                 ask.deadline,
                 message,
-                attempt.span.context(),
+                Turned::Call(attempt.span.scope()),
                 Respond::Waiter(sender),
             )
             .and_then(|turn| {
@@ -109,7 +109,7 @@ impl Router {
         chain: Vec<Hop>,
         deadline: Instant,
         message: Message,
-        trace: Option<TraceContext>,
+        turned: Turned,
         reply: Respond,
     ) -> Result<Turn, Fault> {
         let settings = &local.home.settings;
@@ -121,13 +121,8 @@ impl Router {
         if size > limit {
             return Err(Fault::TooLarge { limit, size, ran: Ran::No });
         }
-        let subject = Subject {
-            actor: target,
-            operation: message.operation.as_str(),
-            message: id.as_str(),
-            attempt: message.attempt,
-        };
-        let handled = Span::handle(trace, &subject);
+        let mut handled = Handling::new(turned, target, &message.operation, &id, message.attempt);
+        handled.is_of(local.home.version, local.home.meter.clone(), message.operation.clone());
         Ok(Turn::new(id, target.clone(), chain, deadline, message, handled, reply))
     }
 
@@ -179,7 +174,7 @@ impl Router {
             remaining,
             retry_budget: RETRIES.saturating_sub(attempt.number.saturating_sub(1)),
             chain: ask.chain.clone(),
-            trace: attempt.span.context(),
+            trace: attempt.span.scope().map(|scope| scope.context),
             attempt: attempt.number,
             caller: ask.caller.as_deref().and_then(|caller| caller.parse().ok()),
             side: attempt.side,
@@ -188,10 +183,17 @@ impl Router {
         };
         let entry = call.encode();
         drop(call);
+        let sent = Instant::now();
         let answer = match target.peer.call(entry, &ask.target, ask.deadline, &target.load).await {
-            Ok(answer) => answer,
+            Ok((answer, kept)) => {
+                if kept {
+                    attempt.span.keep();
+                }
+                answer
+            }
             Err(reason) => return Tried::Refused(Fault::NoReplica(reason.to_owned())),
         };
+        metrics::meter(&ask.target.name).called(&ask.operation, sent.elapsed(), answer.as_ref().err());
         match answer {
             Ok(payload) => Tried::Done(Ok(payload)),
             // The owner of a key says why the key does not wake, and nobody else can tell better.

@@ -96,7 +96,7 @@ impl Handled {
         let overdue = self.calls.map.iter().filter(|entry| entry.value().0.deadline <= now);
         let overdue: Vec<_> = overdue.map(|entry| entry.value().clone()).collect();
         for (turn, answering) in overdue {
-            answering.answer(Err(Fault::Deadline(turn.abandon())));
+            answering.answer(Err(Fault::Deadline(turn.abandon())), false);
         }
     }
 }
@@ -111,8 +111,8 @@ impl Answering {
         self.answered.store(true, Ordering::Release);
     }
 
-    /// Posts the answer, unless another was posted.
-    pub fn answer(&self, outcome: Answer) {
+    /// Posts the answer, and whether spans of the call are kept here, unless another was posted.
+    pub fn answer(&self, outcome: Answer, kept: bool) {
         if self.answered.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -120,7 +120,7 @@ impl Answering {
         if self.calls.map.remove_if(&self.key(), own).is_some() {
             self.calls.count.fetch_sub(1, Ordering::Relaxed);
         }
-        let reply = |outcome| Reply { number: self.number, outcome, load: self.local.load() }.encode();
+        let reply = |outcome| Reply { number: self.number, outcome, load: self.local.load(), kept }.encode();
         let mut entry = reply(outcome);
         if let Err((limit, size)) = self.peer.post.fits(&entry) {
             entry = reply(Err(Fault::TooLarge { limit, size, ran: Ran::Yes }));

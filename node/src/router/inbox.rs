@@ -16,6 +16,7 @@ use super::keyed::check_key;
 use super::peer::{Peer, Peers};
 use crate::bus::{Error, ReplyTo, Subscription};
 use crate::replica::{Message, Respond};
+use crate::telemetry::{Scope, Turned};
 
 /// What is left for the envelope around the largest payload.
 pub const ENVELOPE_ROOM: usize = 64 << 10;
@@ -127,7 +128,7 @@ impl Inboxes {
     /// Answers what is no envelope, where somebody waits for an answer.
     async fn reject(&self, reply: Option<ReplyTo>, problem: String) {
         if let Some(reply) = reply {
-            let rejected = Reply { number: 0, outcome: Err(Fault::Malformed(problem)), load: 0 };
+            let rejected = Reply { number: 0, outcome: Err(Fault::Malformed(problem)), load: 0, kept: false };
             let frame = Replies::encode(&self.router.shared.incarnation, &[rejected.encode()]);
             self.router.shared.bus.publish(reply, frame).await;
         }
@@ -136,7 +137,7 @@ impl Inboxes {
     /// Admits before it accepts: nothing here waits for a guest.
     fn call(&self, peer: &Arc<Peer>, number: u64, call: Result<Call, Malformed>) {
         if let Err(fault) = self.admit(peer, number, call) {
-            peer.post.reply(Reply { number, outcome: Err(fault), load: 0 }.encode());
+            peer.post.reply(Reply { number, outcome: Err(fault), load: 0, kept: false }.encode());
         }
     }
 
@@ -163,7 +164,7 @@ impl Inboxes {
         let cause = match self.router.cause(&call.aim, &local, &call.target) {
             Ok(cause) => cause,
             Err(outcome) => {
-                peer.post.reply(Reply { number, outcome, load: 0 }.encode());
+                peer.post.reply(Reply { number, outcome, load: 0, kept: false }.encode());
                 return Ok(());
             }
         };
@@ -180,7 +181,7 @@ impl Inboxes {
         let answering = self.handled.answering(peer, number, local.clone(), (room, unanswered));
         let reply = {
             let answering = answering.clone();
-            Respond::Hand(Box::new(move |answer| answering.answer(answer)))
+            Respond::Hand(Box::new(move |answer, kept| answering.answer(answer, kept)))
         };
         let turn = self.router.turn(
             &local,
@@ -189,7 +190,7 @@ impl Inboxes {
             call.chain,
             deadline,
             message,
-            call.trace,
+            Turned::Call(call.trace.map(Scope::from)),
             reply,
         )?;
         if !self.handled.insert(answering.clone(), turn.context.clone()) {

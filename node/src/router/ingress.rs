@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Ask, Router};
 use crate::bus::{Arrived, Error, Subscription};
+use crate::telemetry::Span;
 
 /// What a client gets that does not say how long it waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -120,7 +121,8 @@ async fn handle(router: &Router, message: Arrived) -> Result<Bytes, Fault> {
         TraceContext::parse(parent, message.headers.get("tracestate").unwrap_or_default())
     });
     let caller = Some(lattice_proto::id::EXTERNAL.into());
-    router
+    let mut span = Span::request(trace, &target, &operation);
+    let outcome = router
         .call(Ask {
             id: None,
             target,
@@ -130,11 +132,15 @@ async fn handle(router: &Router, message: Arrived) -> Result<Bytes, Fault> {
             deadline,
             caller,
             chain: vec![],
-            trace,
+            trace: span.scope(),
             not_after: None,
             aim: Aim::Handle,
         })
-        .await
+        .await;
+    if let Err(fault) = &outcome {
+        span.fail(fault);
+    }
+    outcome
 }
 
 async fn opted_in(router: &Router, actor: &ActorName, deadline: Instant) -> Result<bool, Fault> {

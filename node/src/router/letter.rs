@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lattice_proto::envelope::{Aim, ContentType, TraceContext};
+use lattice_proto::envelope::{Aim, ContentType};
 use lattice_proto::letter::{Letter, Stamp};
 use lattice_proto::{ActorId, Fault, MessageId, Operation};
 
 use super::keyed::check_key;
 use super::{Ask, Router};
 use crate::replica::{Cause, Message, Pending, Respond};
+use crate::telemetry::{Span, Turned, attribute};
 
 /// Stands for the operation of a reminder until its record is looked at.
 fn reminder() -> Operation {
@@ -66,8 +67,8 @@ impl Router {
             attempt,
             cause,
         };
-        let (id, trace) = (letter.id.clone(), letter.trace.clone());
-        self.deliver_here(&letter.target, id, message, trace).await.map(drop)
+        let (id, turned) = (letter.id.clone(), Turned::Letter(letter.trace.clone()));
+        self.deliver_here(&letter.target, id, message, turned).await.map(drop)
     }
 
     /// Tells a key of this node that a reminder of its own is due, or does with it what `cause` says.
@@ -90,7 +91,7 @@ impl Router {
             attempt,
             cause,
         };
-        self.deliver_here(actor, id, message, None).await
+        self.deliver_here(actor, id, message, Turned::Own("reminder")).await
     }
 
     async fn deliver_here(
@@ -98,7 +99,7 @@ impl Router {
         target: &ActorId,
         id: MessageId,
         message: Message,
-        trace: Option<TraceContext>,
+        turned: Turned,
     ) -> Result<Bytes, Fault> {
         let deadline = Instant::now() + DELIVERY;
         let name = &target.name;
@@ -115,7 +116,7 @@ impl Router {
         check_key(target, &[], local.keys().is_some())?;
         let (sender, answer) = tokio::sync::oneshot::channel();
         let turn =
-            self.turn(&local, id, target, Vec::new(), deadline, message, trace, Respond::Waiter(sender))?;
+            self.turn(&local, id, target, Vec::new(), deadline, message, turned, Respond::Waiter(sender))?;
         let pending = Pending::new(&turn, answer);
         self.admit(&local, turn)?;
         pending.answer().await
@@ -126,6 +127,10 @@ impl Router {
     /// # Errors
     /// Why nobody handled it.
     pub async fn deliver_to_any(&self, letter: &Letter) -> Result<(), Fault> {
+        let mut span = Span::process(letter.trace.clone(), &letter.target, &letter.operation);
+        if span.is_recorded() {
+            span.note(attribute::MESSAGING_ID, letter.id.shared());
+        }
         let ask = Ask {
             id: Some(letter.id.clone()),
             target: letter.target.clone(),
@@ -135,10 +140,14 @@ impl Router {
             deadline: Instant::now() + DELIVERY,
             caller: letter.sender.clone(),
             chain: Vec::new(),
-            trace: letter.trace.clone(),
+            trace: span.scope(),
             not_after: None,
             aim: Aim::Handle,
         };
-        self.call(ask).await.map(drop)
+        let outcome = self.call(ask).await.map(drop);
+        if let Err(fault) = &outcome {
+            span.fail(fault);
+        }
+        outcome
     }
 }

@@ -192,7 +192,8 @@ impl Peer {
         let _ = self.shared.suspicions.try_send(self.incarnation.clone());
     }
 
-    /// Sends one attempt, encoded, and waits for its reply. Dropping the future cancels the call.
+    /// Sends one attempt, encoded, and waits for its reply, which also says whether spans of it are kept there. Dropping
+    /// the future cancels the call.
     ///
     /// # Errors
     /// Why it never got there; whatever comes from there is an answer.
@@ -202,16 +203,16 @@ impl Peer {
         target: &ActorId,
         deadline: Instant,
         load: &AtomicU32,
-    ) -> Result<Result<Bytes, Fault>, &'static str> {
+    ) -> Result<(Result<Bytes, Fault>, bool), &'static str> {
         let mut posted = match self.post.call(call, target.name.as_str()) {
             Ok(posted) => posted,
             Err(Unposted::Unreachable(reason)) => return Err(reason),
-            Err(Unposted::Refused(fault)) => return Ok(Err(fault)),
+            Err(Unposted::Refused(fault)) => return Ok((Err(fault), false)),
         };
         let delivered = tokio::time::timeout_at((deadline + SLACK).into(), posted.delivered()).await;
         match delivered {
             Ok(Some(Err(reason))) => Err(reason),
-            Ok(Some(Ok(Reply { outcome, load: now, .. }))) => {
+            Ok(Some(Ok(Reply { outcome, load: now, kept, .. }))) => {
                 // A refusal comes from before a mailbox, and knows nothing of what waits in it.
                 if now > 0 || outcome.is_ok() {
                     load.store(now, Ordering::Relaxed);
@@ -219,10 +220,12 @@ impl Peer {
                 if outcome.is_ok() {
                     self.avoided_until.store(0, Ordering::Relaxed);
                 }
-                Ok(outcome)
+                Ok((outcome, kept))
             }
-            Ok(None) => Ok(Err(Fault::Unknown("the node that had the message stopped answering".to_owned()))),
-            Err(_) => Ok(Err(Fault::Deadline(posted.give_up()))),
+            Ok(None) => {
+                Ok((Err(Fault::Unknown("the node that had the message stopped answering".to_owned())), false))
+            }
+            Err(_) => Ok((Err(Fault::Deadline(posted.give_up())), false)),
         }
     }
 

@@ -9,12 +9,13 @@ use lattice_proto::record::Route;
 use lattice_proto::{Fault, Incarnation, MessageId, Ran};
 
 use super::attempt::{Attempt, Tried};
+use super::choice::{self, Choice};
 use super::hold::ASK;
 use super::keyed::check_key;
 use super::table::Known;
-use super::{Ask, Router, choice};
+use super::{Ask, Router};
 use crate::replica::{LocalActor, draw};
-use crate::telemetry::Span;
+use crate::telemetry::{Span, attribute};
 
 /// Attempts that may follow the first. Enough to get past a full replica, a lost node and a stale route in one call.
 pub(super) const RETRIES: u32 = 8;
@@ -45,6 +46,8 @@ pub(super) struct Search {
     /// Which versions the call is for, once that was drawn: by weight first, wherever they are.
     side: Option<Side>,
     last: Option<Fault>,
+    /// Why the last node was chosen.
+    choice: Choice,
 }
 
 impl Search {
@@ -82,7 +85,10 @@ impl Search {
         if self.spent > RETRIES + 1 {
             return None;
         }
-        choice::pick(&known.candidates(zone, &self.tried, self.side.unwrap_or_default()))
+        let (index, choice) =
+            choice::pick(&known.candidates(zone, &self.tried, self.side.unwrap_or_default()))?;
+        self.choice = choice;
+        Some(index)
     }
 
     /// Where nobody is on the side that was drawn, the other one is better than none.
@@ -130,6 +136,7 @@ impl Router {
             maybe: false,
             side: None,
             last: None,
+            choice: Choice::Here,
         };
         // What the last try says of itself says nothing of the earlier ones.
         self.rounds(ask, id, span, &mut search).await.map_err(|fault| search.conclude(fault))
@@ -152,9 +159,23 @@ impl Router {
                 (Some(key), _) => Box::pin(self.find_owner(ask, key, search)).await?,
                 (None, Some(found)) => found,
                 // Seldom, and large: it should not weigh on every call.
-                (None, None) => Box::pin(self.find(ask, search)).await?,
+                (None, None) => Box::pin(self.find(ask, span, search)).await?,
             };
-            let attempt = Attempt { id, number: search.attempt, side: search.side.unwrap_or_default(), span };
+            let mut step = span.step("attempt");
+            if step.is_recorded() {
+                step.note(attribute::ATTEMPT, i64::from(search.attempt));
+                let (target, choice) = match &found {
+                    Found::Here(_) => ("local".to_owned(), Choice::Here),
+                    Found::There(known, index) => {
+                        let target = known.targets[*index].peer.incarnation().to_string();
+                        (target, if ask.target.key.is_some() { Choice::Owner } else { search.choice })
+                    }
+                };
+                step.note(attribute::TARGET, target);
+                step.note(attribute::CHOICE, choice.as_str());
+            }
+            let attempt =
+                Attempt { id, number: search.attempt, side: search.side.unwrap_or_default(), span: &step };
             let tried = match found {
                 Found::Here(local) => self.attempt_here(&local, ask, &attempt).await,
                 Found::There(known, index) => {
@@ -163,8 +184,14 @@ impl Router {
                 }
             };
             match tried {
-                Tried::Done(outcome) => return outcome,
+                Tried::Done(outcome) => {
+                    if let Err(fault) = &outcome {
+                        step.fail(fault);
+                    }
+                    return outcome;
+                }
                 Tried::Refused(fault) => {
+                    step.fail(&fault);
                     search.moved |= matches!(fault, Fault::NotHere { .. });
                     search.gone |= matches!(fault, Fault::NoReplica(_));
                     search.refused(fault);
@@ -192,7 +219,7 @@ impl Router {
     }
 
     /// Where the next attempt goes; an error when there is nowhere left.
-    async fn find(&self, ask: &Ask, search: &mut Search) -> Result<Found, Fault> {
+    async fn find(&self, ask: &Ask, span: &Span, search: &mut Search) -> Result<Found, Fault> {
         let shared = &*self.shared;
         loop {
             let known = match tokio::time::timeout_at(ask.deadline.into(), shared.table.get(&ask.target.name))
@@ -222,7 +249,10 @@ impl Router {
                 }
             }
             if known.route.on_demand && !matches!(search.last, Some(Fault::Overloaded(_))) {
-                self.hold(ask, &known).await?;
+                {
+                    let _held = span.step("hold");
+                    self.hold(ask, &known).await?;
+                }
                 search.begin_anew();
                 if let Some(here) = self.find_here(ask, search) {
                     return Ok(here);
@@ -326,6 +356,7 @@ mod tests {
             maybe: false,
             side: None,
             last: None,
+            choice: Choice::Here,
         };
         let no = || Fault::Overloaded("greeter".into());
         search.refused(no());

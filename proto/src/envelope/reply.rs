@@ -27,6 +27,8 @@ pub struct Reply {
     pub outcome: Result<Bytes, Fault>,
     /// Messages waiting in and before the actor's replicas there; 0 where it was not asked.
     pub load: u32,
+    /// Whether spans of the call are kept there, although its trace was not chosen when it began.
+    pub kept: bool,
 }
 
 impl Replies {
@@ -58,7 +60,8 @@ impl Replies {
 impl Reply {
     /// As an entry of [`Replies`].
     pub fn encode(&self) -> Entry {
-        let message = |outcome| wire::Reply { number: self.number, outcome, load: self.load };
+        let message =
+            |outcome| wire::Reply { number: self.number, outcome, load: self.load, kept: self.kept };
         match &self.outcome {
             Ok(payload) => Entry::with_payload(&message(None), PAYLOAD, payload.clone()),
             Err(fault) => Entry::plain(&message(Some(wire::reply::Outcome::Fault(fault_to_wire(fault))))),
@@ -76,7 +79,7 @@ impl Reply {
             Some(wire::reply::Outcome::Fault(fault)) => Err(fault_from_wire(fault)),
             None => return Err(Malformed::field("outcome", "missing")),
         };
-        Ok(Self { number: message.number, outcome, load: message.load })
+        Ok(Self { number: message.number, outcome, load: message.load, kept: message.kept })
     }
 }
 

@@ -86,7 +86,7 @@ fn calls_and_replies_travel_together_and_keep_their_numbers() {
     let read: Vec<(u64, bool)> = back.read().map(|(number, call)| (number, call.is_ok())).collect();
     assert_eq!(read, [(7, true), (8, false), (9, true)], "one broken call does not take the others along");
 
-    let reply = Reply { number: 9, outcome: Ok(Bytes::from_static(b"1")), load: 2 };
+    let reply = Reply { number: 9, outcome: Ok(Bytes::from_static(b"1")), load: 2, kept: true };
     let frame = Replies::encode(&origin, &[reply.encode()]);
     let back: Vec<_> = Replies::decode(frame).unwrap().read().collect();
     assert_eq!(back, [Ok(reply)]);
@@ -124,7 +124,7 @@ fn every_fault_survives_the_wire_with_what_it_says_of_running() {
         Fault::Malformed("m".into()),
     ];
     for fault in faults {
-        let reply = Reply { number: 5, outcome: Err(fault.clone()), load: 3 };
+        let reply = Reply { number: 5, outcome: Err(fault.clone()), load: 3, kept: false };
         let back = Reply::decode(reply.encode().to_bytes()).unwrap();
         assert_eq!(back, reply);
         assert_eq!(back.outcome.unwrap_err().ran(), fault.ran());
@@ -137,6 +137,7 @@ fn a_fault_of_a_later_version_may_have_run() {
         number: 5,
         outcome: Some(wire::reply::Outcome::Fault(wire::Fault { kind: None })),
         load: 0,
+        kept: false,
     };
     let reply = Reply::decode(message.encode_to_vec().into()).unwrap();
     assert_eq!(reply.outcome.unwrap_err().ran(), Ran::Maybe);

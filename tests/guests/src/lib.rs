@@ -7,6 +7,7 @@ mod clock;
 
 use std::env;
 use std::hint::black_box;
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -213,6 +214,18 @@ impl Misfit {
     /// Logs the text.
     async fn log(&self, _ctx: &Context, text: String) -> Result<()> {
         log::info!("{text}");
+        Ok(())
+    }
+
+    /// Prints so many lines of so many bytes, none of which is text.
+    async fn babble(&self, _ctx: &Context, lines: u32, bytes: u32) -> Result<()> {
+        let mut line: Vec<u8> =
+            (0..=255).filter(|byte| *byte != b'\n').cycle().take(bytes as usize).collect();
+        line.push(b'\n');
+        let mut out = std::io::stdout();
+        for _ in 0..lines {
+            out.write_all(&line).map_err(|error| Rejection::new("not-written", error.to_string()))?;
+        }
         Ok(())
     }
 

@@ -54,6 +54,11 @@ impl Tree {
         }
     }
 
+    /// The first span below the root, parents before children, that suits.
+    pub fn find(&self, suits: impl Fn(&Span) -> bool) -> Option<&Branch> {
+        self.root.find(&suits)
+    }
+
     /// All spans, parents before children.
     pub fn spans(&self) -> Vec<&Span> {
         let mut all = Vec::new();
@@ -69,6 +74,19 @@ impl Tree {
 }
 
 impl Branch {
+    /// The first span from here on, parents before children, that suits.
+    pub fn find(&self, suits: &impl Fn(&Span) -> bool) -> Option<&Branch> {
+        if suits(&self.span) {
+            return Some(self);
+        }
+        self.children.iter().find_map(|child| child.find(suits))
+    }
+
+    /// The names of the spans right below.
+    pub fn steps(&self) -> Vec<&str> {
+        self.children.iter().map(|child| child.span.name.as_str()).collect()
+    }
+
     fn collect<'a>(&'a self, all: &mut Vec<&'a Span>) {
         all.push(&self.span);
         for child in &self.children {
@@ -80,9 +98,10 @@ impl Branch {
         let micros = self.span.end_ns.saturating_sub(self.span.start_ns) / 1_000;
         writeln!(
             f,
-            "{:indent$}{} [{}] {micros} us",
+            "{:indent$}{} ({}) [{}] {micros} us",
             "",
             self.span.name,
+            self.span.kind,
             self.span.service,
             indent = depth * 2
         )?;
@@ -112,6 +131,10 @@ mod tests {
             span_id: id.into(),
             parent_span_id: parent.into(),
             name: id.into(),
+            kind: "internal".into(),
+            error: None,
+            events: Vec::new(),
+            links: Vec::new(),
             service: "s".into(),
             start_ns: 0,
             end_ns: 0,
@@ -124,7 +147,7 @@ mod tests {
     fn a_tree_has_one_root_and_every_parent() {
         let tree = Tree::of(&[span("b", "a"), span("a", ""), span("c", "b")]).unwrap();
         assert_eq!(tree.spans().len(), 3);
-        assert_eq!(tree.to_string().lines().last(), Some("    c [s] 0 us"));
+        assert_eq!(tree.to_string().lines().last(), Some("    c (internal) [s] 0 us"));
         assert!(Tree::of(&[span("a", ""), span("b", "")]).unwrap_err().contains("2 roots"));
         assert!(Tree::of(&[span("a", ""), span("b", "x")]).unwrap_err().contains("parent x"));
         assert!(Tree::of(&[span("a", ""), span("b", "c"), span("c", "b")]).is_err());

@@ -18,6 +18,7 @@ use crate::controller::reconcile::Seen;
 use crate::membership::{holder, node_key};
 use crate::placement::fits;
 use crate::placement::shards::{Candidate, plan};
+use crate::telemetry::metrics;
 
 impl Office<'_> {
     /// Writes who owns what from now on, where that is not what is stored.
@@ -51,6 +52,8 @@ impl Office<'_> {
         let term = self.subjects.control(&Control::Term);
         let guard = Guard { key: &term, revision: self.term_revision };
         self.context.bus.decisions.put_guarded(&guard, &key, record::encode(&next)).await?;
+        let moved = known.shards.iter().zip(&next.shards).filter(|(before, now)| before.epoch < now.epoch);
+        metrics::shards_moved(moved.count() as u64);
         self.shards_unsure = false;
         Ok(())
     }

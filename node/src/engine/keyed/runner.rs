@@ -190,7 +190,12 @@ impl<'a> Runner<'a> {
     /// Waits until a turn may begin; none when it cannot any more, and was answered.
     async fn begin(&mut self, turn: Turn) -> Result<Option<Turn>, Stop> {
         match self.may_begin(turn.context.deadline).await {
-            Ok(true) => Ok(turn.begin()),
+            Ok(true) => Ok(turn.begin().map(|mut turn| {
+                if let Some(cold) = self.serving.cold {
+                    turn.waiting.waited_for(cold);
+                }
+                turn
+            })),
             // The key is another owner's, and what else is there goes the same way.
             Ok(false) => {
                 self.serving.mailbox.close();
@@ -267,6 +272,8 @@ impl<'a> Runner<'a> {
         if let Some(state) = &ended.state {
             *self.serving.last = Some(state.clone());
         }
+        let mut ended = ended;
+        ended.waiting.commits();
         hand_over(done, ended).await
     }
 }

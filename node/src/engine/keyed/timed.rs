@@ -6,7 +6,7 @@ use lattice_proto::{ActorId, MessageId};
 
 use crate::keyed::{Failing, Tenure, Timer};
 use crate::replica::{Cause, Message, Respond, Turn};
-use crate::telemetry::{Span, Subject};
+use crate::telemetry::{Handling, Turned};
 
 /// How long the turn of a timer may take.
 const TIMED: Duration = Duration::from_secs(30);
@@ -30,8 +30,7 @@ pub(super) fn timed(actor: &ActorId, id: String, timer: Timer, failing: Failing)
         .to_string()
         .parse()
         .unwrap_or_else(|_| unreachable!("a UUID is a word"));
-    let subject = Subject { actor, operation: operation.as_str(), message: message_id.as_str(), attempt: 1 };
-    let span = Span::handle(None, &subject);
+    let span = Handling::new(Turned::Own("timer"), actor, &operation, &message_id, 1);
     let message = Message {
         operation,
         payload,
@@ -41,7 +40,7 @@ pub(super) fn timed(actor: &ActorId, id: String, timer: Timer, failing: Failing)
         cause: Cause::Timer(id.clone()),
     };
     let whose = actor.clone();
-    let respond = Respond::Hand(Box::new(move |answer| {
+    let respond = Respond::Hand(Box::new(move |answer, _| {
         let first = failing.note(answer.is_err());
         match answer {
             Err(fault) if first => {

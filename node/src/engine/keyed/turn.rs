@@ -118,7 +118,7 @@ fn keyed_message(context: &TurnContext, message: Message) -> abi::KeyedMessage {
             }
         },
         remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
-        traceparent: context.trace.as_ref().map(|trace| trace.parent.to_string()).unwrap_or_default(),
+        traceparent: context.trace.as_ref().map(|scope| scope.context.parent.to_string()).unwrap_or_default(),
         attempt,
     }
 }

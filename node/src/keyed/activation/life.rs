@@ -15,6 +15,7 @@ use crate::keyed::known::Books;
 use crate::keyed::store::{Claimed, Lost};
 use crate::keyed::{Keyed, Tenure, Timers, commit};
 use crate::replica::{InFlight, Turn};
+use crate::telemetry::{Cold, metrics};
 
 /// Turns that have ended and wait for their commit. When it is full the guest waits.
 const UNCOMMITTED: usize = 64;
@@ -54,6 +55,10 @@ pub(super) struct Awake {
     idle: Duration,
     sleeps: Option<Instant>,
     state_limit: u64,
+    /// When this activation began, until it has had its first guest.
+    began: Option<Instant>,
+    /// How long it took to wake.
+    cold: Option<Cold>,
     /// Guests that trapped one after the other.
     traps: u32,
     /// Where turns go that have ended.
@@ -74,7 +79,7 @@ enum Next {
 impl Awake {
     /// Begins to commit.
     pub fn new(life: Life, tenure: Tenure, claim: Claim) -> Self {
-        let Life { parts, turns, posted, current, .. } = life;
+        let Life { parts, turns, posted, current, began, .. } = life;
         let Claim { claimed, confirmed, guest, overwrite } = claim;
         let letters = parts.keyed.letters.clone();
         let keyed = parts.home.settings.kind.keyed();
@@ -111,6 +116,8 @@ impl Awake {
             idle,
             sleeps: None,
             state_limit,
+            began: Some(began),
+            cold: None,
             traps: 0,
             done,
             committer: AbortOnDropHandle::new(tokio::spawn(committer.run(to_commit))),
@@ -126,8 +133,14 @@ impl Awake {
                 serving.overwrite(overwrite).await;
                 continue;
             }
+            let began = self.began.take().unwrap_or_else(Instant::now);
             let next = match self.wake().await {
-                Ok(instance) => self.serve(instance, &in_flight).await,
+                Ok(instance) => {
+                    let cold = Cold { what: "key", from: began, until: Instant::now() };
+                    metrics::started(self.parts.home.actor.name.as_str(), cold.what, cold.until - cold.from);
+                    self.cold = Some(cold);
+                    self.serve(instance, &in_flight).await
+                }
                 Err(asleep) => self.does_not_wake(asleep),
             };
             match next {
@@ -164,6 +177,7 @@ impl Awake {
             committed: &self.committed,
             last: &mut self.last,
             idle: self.idle,
+            cold: self.cold,
             sleeps: &mut self.sleeps,
         };
         (serving, &mut self.committer)
@@ -214,12 +228,15 @@ impl Awake {
             }
             Some(Exit::Retired) => Next::Guest,
             Some(Exit::Overran) => {
-                tracing::warn!(%actor, "a turn ran on after its deadline; its instance was ended");
+                metrics::trapped(home.actor.name.as_str());
+                tracing::warn!(%actor, version = home.version, "a turn ran on after its deadline; its instance was ended");
                 home.events.crashed(&home.actor.name, "a turn ran on after its deadline");
                 Next::Guest
             }
-            Some(Exit::Trapped { reason, detail }) => {
-                tracing::warn!(%actor, reason, detail, "a keyed actor trapped and is woken again");
+            Some(Exit::Trapped { reason, detail, trace }) => {
+                metrics::trapped(home.actor.name.as_str());
+                let (version, trace) = (home.version, trace.map(tracing::field::display));
+                tracing::warn!(%actor, version, trace, reason, detail, "a keyed actor trapped and is woken again");
                 home.events.crashed(&home.actor.name, &reason);
                 self.traps = if in_flight.answered() > 0 { 1 } else { self.traps + 1 };
                 if self.traps < TRAPS {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use lattice_proto::envelope::Overwrite;
 use lattice_proto::{ActorId, Fault};
@@ -22,6 +23,8 @@ pub(super) struct Life {
     pub posted: watch::Sender<bool>,
     pub current: Activity,
     pub placed: Arc<AtomicBool>,
+    /// When its first message came.
+    pub began: Instant,
 }
 
 /// A key that is this activation's.

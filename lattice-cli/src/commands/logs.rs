@@ -1,0 +1,195 @@
+//! `lattice logs`: what an actor's guests write, and what nodes say of it, over all nodes in the order of time.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use lattice_proto::Ran;
+use lattice_proto::admin::{LogLine, WatchLogsRequest};
+use lattice_proto::log::{Level, plain};
+use serde::Serialize;
+
+use crate::admin;
+use crate::cli::Global;
+use crate::duration;
+use crate::failure::Failure;
+use crate::moment::utc;
+use crate::output::{self, Format};
+
+/// Between two tries to reach the node again; long enough to burden nobody.
+const RETRY: Duration = Duration::from_millis(250);
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The actor, or one key of it as `name/key`
+    #[arg(required_unless_present = "node")]
+    actor: Option<String>,
+    /// Go on with what is written from now on; with `-o json` each line is a document of its own
+    #[arg(short, long)]
+    follow: bool,
+    /// Only what was written within this time, such as 10m
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    since: Option<Duration>,
+    /// Only the last so many lines that are there
+    #[arg(short = 'n', long, value_name = "LINES")]
+    tail: Option<u32>,
+    /// Only lines of this level or worse: trace, debug, info, warn, error
+    #[arg(long, value_name = "LEVEL")]
+    level: Option<Level>,
+    /// Only what this node keeps; without an actor, what it says of itself
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
+}
+
+/// A line as `-o json` shows it.
+#[derive(Debug, Serialize)]
+struct Row {
+    at_ms: u64,
+    at: String,
+    node: String,
+    number: u64,
+    level: String,
+    actor: Option<String>,
+    key: Option<String>,
+    version: Option<u64>,
+    target: String,
+    trace_id: Option<String>,
+    span_id: Option<String>,
+    source: String,
+    text: String,
+}
+
+pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    let since_ms = args.since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    let mut request = WatchLogsRequest {
+        actor: args.actor.unwrap_or_default(),
+        node: args.node.unwrap_or_default(),
+        since_ms,
+        last: args.tail.unwrap_or(0),
+        follow: args.follow,
+        level: args.level.map(|level| level.to_string()).unwrap_or_default(),
+    };
+    if args.tail == Some(0) && !args.follow {
+        return global.output.print(&Vec::<Row>::new(), |_| String::new());
+    }
+    if !args.follow {
+        let mut rows = Vec::new();
+        let keep = |row| {
+            rows.push(row);
+            Ok(ControlFlow::Continue(()))
+        };
+        // It ends by itself; nobody breaks it off.
+        let _ = read(&request, global, keep).await?;
+        return global.output.print(&rows, |rows| rows.iter().map(line).collect::<Vec<_>>().join("\n"));
+    }
+    let mut away = false;
+    // What was shown is not shown again after the node that is asked was away.
+    let mut last_ms = None;
+    loop {
+        let show = |row: Row| {
+            last_ms = Some(row.at_ms);
+            match global.output {
+                Format::Text => output::next_line(&line(&row)),
+                Format::Json => output::next_line(&serde_json::to_string(&row).map_err(anyhow::Error::from)?),
+            }
+        };
+        let failure = match read(&request, global, show).await {
+            Ok(ControlFlow::Break(())) => return Ok(()),
+            Ok(ControlFlow::Continue(())) => {
+                Failure::new("connection-lost", Ran::Maybe, "the node ended the stream")
+            }
+            Err(failure) => failure,
+        };
+        // A node that cannot be reached at first is a mistake in the address rather than a restart.
+        if !passes(&failure) || (failure.kind == "unreachable" && !away && last_ms.is_none()) {
+            return Err(failure);
+        }
+        if !away {
+            global.output.note(&format!("{failure}; it is tried again until it is back"));
+        }
+        away = true;
+        tokio::time::sleep(RETRY).await;
+        // What comes from now on; what was written meanwhile would come with what was shown.
+        (request.last, request.since_ms) = (0, u64::try_from(RETRY.as_millis()).unwrap_or(u64::MAX));
+    }
+}
+
+/// Whether asking again may help: the node, or NATS behind it, is away for the moment.
+fn passes(failure: &Failure) -> bool {
+    matches!(
+        failure.kind.as_str(),
+        "unreachable" | "unavailable" | "connection-lost" | "deadline" | "overloaded"
+    )
+}
+
+/// Reads one stream to its end, or until `take` has had enough.
+async fn read(
+    request: &WatchLogsRequest,
+    global: &Global,
+    mut take: impl FnMut(Row) -> Result<ControlFlow<()>, Failure>,
+) -> Result<ControlFlow<()>, Failure> {
+    let mut client = admin::connect(global).await?;
+    let mut lines = client.watch_logs(request.clone()).await?.into_inner();
+    while let Some(line) = lines.message().await? {
+        if take(Row::from(line))?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+impl From<LogLine> for Row {
+    fn from(line: LogLine) -> Self {
+        let some = |text: String| Some(text).filter(|text| !text.is_empty());
+        Self {
+            at_ms: line.at_ms,
+            at: utc(line.at_ms),
+            node: line.node,
+            number: line.number,
+            level: line.level,
+            actor: some(line.actor),
+            key: some(line.key),
+            version: Some(line.version).filter(|version| *version > 0),
+            target: line.target,
+            trace_id: some(line.trace_id),
+            span_id: some(line.span_id),
+            source: line.source,
+            text: line.text,
+        }
+    }
+}
+
+/// A line for people: when, where, how bad, whose, and what; what goes on over several lines is indented.
+fn line(row: &Row) -> String {
+    let Row { at, node, level, target, text, .. } = row;
+    let key = row.key.as_deref().map(|key| format!("/{key}")).unwrap_or_default();
+    let whose = format!("{}{key}", row.actor.as_deref().unwrap_or_default());
+    let whose = if whose.is_empty() { target.clone() } else { whose };
+    let trace = row.trace_id.as_deref().map(|trace| format!("  trace={trace}")).unwrap_or_default();
+    // It comes from another machine; a terminal must not take it for commands.
+    plain(&format!(
+        "{at}  {node}  {:<5}  {whose}  {}{trace}",
+        level.to_uppercase(),
+        text.replace('\n', "\n    ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_when_where_and_whose() {
+        let row = Row::from(LogLine {
+            at_ms: 0,
+            node: "n1".into(),
+            level: "warn".into(),
+            actor: "cart".into(),
+            key: "alice\u{1b}".into(),
+            trace_id: "ab".into(),
+            text: "it trapped\nframe".into(),
+            ..LogLine::default()
+        });
+        let text = "1970-01-01T00:00:00.000Z  n1  WARN   cart/alice\\u{1b}  it trapped\n    frame  trace=ab";
+        assert_eq!(line(&row), text);
+    }
+}

@@ -1,0 +1,84 @@
+//! How much one actor may write on one node. Pure, with time as an argument.
+
+use std::time::{Duration, Instant};
+
+/// Lines in a second, on average.
+pub(super) const LINES: f64 = 500.0;
+
+/// Lines at once.
+const BURST: f64 = 2_000.0;
+
+/// Bytes in a second, on average, and at once.
+const BYTES: f64 = 1_048_576.0;
+
+/// How often it is told how many were too many.
+const TELL: Duration = Duration::from_secs(1);
+
+/// What one actor has left.
+#[derive(Debug)]
+pub(super) struct Limit {
+    lines: f64,
+    bytes: f64,
+    at: Instant,
+    dropped: u64,
+    told: Instant,
+}
+
+impl Limit {
+    pub fn new(now: Instant) -> Self {
+        Self { lines: BURST, bytes: BYTES, at: now, dropped: 0, told: now }
+    }
+
+    /// Whether a line of so many bytes may be written.
+    pub fn admits(&mut self, bytes: usize, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = now;
+        self.lines = (self.lines + since * LINES).min(BURST);
+        self.bytes = (self.bytes + since * BYTES).min(BYTES);
+        #[allow(clippy::cast_precision_loss, reason = "a line is some kilobytes at most")]
+        let bytes = bytes as f64;
+        if self.lines < 1.0 || self.bytes < bytes {
+            self.dropped += 1;
+            return false;
+        }
+        self.lines -= 1.0;
+        self.bytes -= bytes;
+        true
+    }
+
+    /// How many were dropped, once in a while; none where that was told before.
+    pub fn to_tell(&mut self, now: Instant) -> Option<u64> {
+        if self.dropped == 0 || now.saturating_duration_since(self.told) < TELL {
+            return None;
+        }
+        self.told = now;
+        Some(std::mem::take(&mut self.dropped))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_a_flood_does_not() {
+        let now = Instant::now();
+        let mut limit = Limit::new(now);
+        let passed = (0..5_000).filter(|_| limit.admits(10, now)).count();
+        assert_eq!(passed, 2_000);
+        assert_eq!(limit.to_tell(now), None, "not with each line");
+        let later = now + TELL;
+        assert_eq!(limit.to_tell(later), Some(3_000));
+        assert_eq!(limit.to_tell(later), None);
+        let passed = (0..5_000).filter(|_| limit.admits(10, later)).count();
+        assert_eq!(passed, 500, "a second's worth");
+    }
+
+    #[test]
+    fn long_lines_count_by_their_bytes() {
+        let now = Instant::now();
+        let mut limit = Limit::new(now);
+        let passed = (0..1_000).filter(|_| limit.admits(16 << 10, now)).count();
+        assert_eq!(passed, 64);
+    }
+}

@@ -1,0 +1,204 @@
+//! The span of one turn, from admission to the answer, with what it is made of: the wait in the mailbox, the guest's part,
+//! and the commit. All of them are made from a few moments when the turn ends, so that they cost little until then.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use lattice_proto::envelope::TraceContext;
+use lattice_proto::{ActorId, Fault, MessageId, Operation};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{Event, SpanKind};
+
+use super::attribute;
+use super::metrics::{Meter, Took};
+use super::span::{Name, Open, Origin, Scope, Span, Subject, random};
+
+/// What a turn hangs under, and what it is.
+pub enum Turned {
+    /// Somebody waits for the answer.
+    Call(Option<Scope>),
+    /// A letter that was sent with this context.
+    Letter(Option<TraceContext>),
+    /// A reminder or a timer of the actor's own; which of them.
+    Own(&'static str),
+}
+
+/// The span of a turn.
+#[derive(Debug)]
+pub struct Handling {
+    span: Span,
+    /// The id of the guest's part, under which its calls hang.
+    turn: u64,
+    created: Instant,
+    begun: Option<Instant>,
+    answered: Option<Instant>,
+    commits: bool,
+    cold: Option<Cold>,
+    trap: Option<(String, String)>,
+    /// Where it is measured; none of a turn that never comes to a replica.
+    measured: Option<(Arc<Meter>, Operation)>,
+    ended: bool,
+}
+
+/// Something that had to be made before a turn could begin.
+#[derive(Debug, Clone, Copy)]
+pub struct Cold {
+    /// What: `key` or `replica`.
+    pub what: &'static str,
+    /// From when.
+    pub from: Instant,
+    /// Until when.
+    pub until: Instant,
+}
+
+impl Handling {
+    /// A turn that was just taken.
+    pub fn new(turned: Turned, actor: &ActorId, operation: &Operation, id: &MessageId, attempt: u32) -> Self {
+        let subject = || Subject { actor: actor.clone(), operation: operation.clone() };
+        let (mut span, cause) = match turned {
+            Turned::Call(scope) => {
+                (Span::open(Origin::Scope(scope), SpanKind::Server, Name::Call, subject), None)
+            }
+            Turned::Letter(sent) => {
+                let span = Span::open(Origin::Letter(sent), SpanKind::Consumer, Name::Process, subject);
+                (span, Some("letter"))
+            }
+            Turned::Own(cause) => {
+                (Span::open(Origin::Scope(None), SpanKind::Consumer, Name::Process, subject), Some(cause))
+            }
+        };
+        let (mut turn, created) = (0, Instant::now());
+        if let Some(live) = &mut span.live {
+            turn = random();
+            let key = if cause.is_some() { attribute::MESSAGING_ID } else { attribute::MESSAGE };
+            live.attributes.push(KeyValue::new(key, id.shared()));
+            live.attributes.push(KeyValue::new(attribute::ATTEMPT, i64::from(attempt)));
+            live.attributes.extend(cause.map(|cause| KeyValue::new(attribute::CAUSE, cause)));
+        }
+        Self {
+            span,
+            turn,
+            created,
+            begun: None,
+            answered: None,
+            commits: false,
+            cold: None,
+            trap: None,
+            measured: None,
+            ended: false,
+        }
+    }
+
+    /// Whose turn it is, and where it is measured.
+    pub fn is_of(&mut self, version: u64, meter: Arc<Meter>, operation: Operation) {
+        self.span.note(attribute::VERSION, i64::try_from(version).unwrap_or(i64::MAX));
+        self.measured = Some((meter, operation));
+    }
+
+    /// What the guest's calls hang under.
+    pub fn scope(&self) -> Option<Scope> {
+        match &self.span.live {
+            Some(live) => Some(live.scope(self.turn)),
+            None => self.span.scope(),
+        }
+    }
+
+    /// The guest is entered.
+    pub fn begins(&mut self, now: Instant) {
+        self.begun = Some(now);
+    }
+
+    /// The guest has answered.
+    pub fn answers(&mut self, now: Instant) {
+        self.answered = Some(now);
+    }
+
+    /// What it said waits for a commit.
+    pub fn commits(&mut self) {
+        self.commits = true;
+    }
+
+    /// It had to wait for something to be made; of no account if that was before it came.
+    pub fn waited_for(&mut self, cold: Cold) {
+        if cold.until > self.created {
+            self.cold = Some(Cold { from: cold.from.max(self.created), ..cold });
+        }
+    }
+
+    /// The guest trapped in it: why, and with which frames.
+    pub fn trapped(&mut self, reason: &str, detail: &str) {
+        if self.span.is_recorded() {
+            self.trap = Some((reason.to_owned(), detail.to_owned()));
+        }
+    }
+
+    /// Ends it, and tells whether this node keeps its part of the trace.
+    pub fn end(&mut self, fault: Option<&Fault>) -> bool {
+        if std::mem::replace(&mut self.ended, true) {
+            return false;
+        }
+        // Where nothing had to be committed it ends as the guest answers.
+        let now = self.answered.filter(|_| !self.commits).unwrap_or_else(Instant::now);
+        self.measure(now, fault);
+        let Some(mut live) = self.span.live.take() else { return false };
+        if let Some(fault) = fault {
+            live.fail(fault);
+        }
+        let step =
+            |live: &Open, name, from: Instant, until: Instant| (Box::new(live.child(name, from)), until);
+        let (queue, until) = step(&live, "queue", self.created, self.begun.unwrap_or(now));
+        if let Some(Cold { what, from, until }) = self.cold {
+            let mut wake = queue.child("start", from);
+            wake.attributes.push(KeyValue::new(attribute::START, what));
+            Box::new(wake).end(until);
+        }
+        queue.end(until);
+        if let Some(begun) = self.begun {
+            let answered = self.answered.unwrap_or(now);
+            let (mut turn, until) = step(&live, "turn", begun, answered);
+            turn.id = self.turn;
+            if let Some((reason, detail)) = self.trap.take() {
+                turn.events.push(trap(&turn, &reason, detail));
+                turn.attributes.push(KeyValue::new(attribute::ERROR_TYPE, "trap"));
+                turn.error = Some(reason);
+            }
+            turn.end(until);
+            if self.commits {
+                let (commit, until) = step(&live, "commit", answered, now);
+                commit.end(until);
+            }
+        }
+        live.end(now)
+    }
+}
+
+impl Handling {
+    fn measure(&self, now: Instant, fault: Option<&Fault>) {
+        // One that was refused came to nobody's mailbox, or to one that was full.
+        let (Some((meter, operation)), Some(begun)) = (&self.measured, self.begun) else { return };
+        let committed = self.answered.filter(|_| self.commits);
+        let took = Took {
+            queued: begun.saturating_duration_since(self.created),
+            committed: committed.map(|answered| now.saturating_duration_since(answered)),
+            whole: now.saturating_duration_since(self.created),
+        };
+        meter.handled(operation, took, fault);
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        self.end(None);
+    }
+}
+
+/// As the conventions for exceptions say.
+fn trap(turn: &Open, reason: &str, detail: String) -> Event {
+    let at = turn.wall + turn.began.elapsed();
+    let attributes = vec![
+        KeyValue::new(attribute::EXCEPTION_TYPE, "trap"),
+        KeyValue::new(attribute::EXCEPTION_MESSAGE, reason.to_owned()),
+        KeyValue::new(attribute::EXCEPTION_STACKTRACE, detail),
+    ];
+    Event::new("exception", at, attributes, 0)
+}

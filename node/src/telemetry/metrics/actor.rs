@@ -1,0 +1,140 @@
+//! What is measured of one actor on this node, ready to be written to.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use lattice_proto::{ActorName, Fault, Operation};
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::BoundHistogram;
+
+use super::{INSTRUMENTS, OPERATIONS};
+use crate::telemetry::attribute;
+
+/// Stands for operations that are not told apart.
+const OTHER: &str = "_other";
+
+/// By actor. One that was deleted stays: a name costs little, and comes back more often than not.
+static METERS: LazyLock<DashMap<ActorName, Arc<Meter>>> = LazyLock::new(DashMap::new);
+
+/// The measures of an actor that is deployed. Of one that is not, nothing is to be measured by its name.
+pub fn meter(actor: &ActorName) -> Arc<Meter> {
+    if let Some(meter) = METERS.get(actor) {
+        return meter.clone();
+    }
+    METERS.entry(actor.clone()).or_insert_with(|| Arc::new(Meter::new(actor.clone()))).clone()
+}
+
+/// The measures of one actor.
+#[derive(Debug)]
+pub struct Meter {
+    actor: ActorName,
+    /// Read by every call and written when an operation is new, so readers must not wait for each other.
+    operations: RwLock<HashMap<Operation, Arc<Measures>>>,
+    other: Arc<Measures>,
+}
+
+/// The measures of one operation, bound to its names.
+#[derive(Debug)]
+struct Measures {
+    called: BoundHistogram<f64>,
+    handled: BoundHistogram<f64>,
+    queued: BoundHistogram<f64>,
+    committed: BoundHistogram<f64>,
+}
+
+impl Measures {
+    fn new(actor: &ActorName, operation: &str) -> Self {
+        let attributes = [
+            KeyValue::new(attribute::ACTOR, actor.to_string()),
+            KeyValue::new(attribute::RPC_METHOD, operation.to_owned()),
+        ];
+        Self {
+            called: INSTRUMENTS.called.bind(&attributes),
+            handled: INSTRUMENTS.handled.bind(&attributes),
+            queued: INSTRUMENTS.queued.bind(&attributes),
+            committed: INSTRUMENTS.committed.bind(&attributes),
+        }
+    }
+}
+
+/// How long the parts of a turn took.
+#[derive(Debug, Clone, Copy)]
+pub struct Took {
+    /// From the mailbox to the guest.
+    pub queued: Duration,
+    /// From the guest's answer to what its caller got, where that had to be committed.
+    pub committed: Option<Duration>,
+    /// All of it.
+    pub whole: Duration,
+}
+
+impl Meter {
+    fn new(actor: ActorName) -> Self {
+        let other = Arc::new(Measures::new(&actor, OTHER));
+        // Counted from nothing on, so that the first time shows as a change.
+        let attributes = [KeyValue::new(attribute::ACTOR, actor.to_string())];
+        for counter in [
+            &INSTRUMENTS.traps,
+            &INSTRUMENTS.restarts,
+            &INSTRUMENTS.log_lines,
+            &INSTRUMENTS.log_lines_dropped,
+        ] {
+            counter.add(0, &attributes);
+        }
+        Self { actor, operations: RwLock::default(), other }
+    }
+
+    /// A turn has ended.
+    pub fn handled(&self, operation: &Operation, took: Took, fault: Option<&Fault>) {
+        let write = |measures: &Measures| {
+            measures.handled.record(took.whole.as_secs_f64());
+            measures.queued.record(took.queued.as_secs_f64());
+            if let Some(committed) = took.committed {
+                measures.committed.record(committed.as_secs_f64());
+            }
+        };
+        self.with(operation, fault, write);
+    }
+
+    /// A call that left this node has ended.
+    pub fn called(&self, operation: &Operation, took: Duration, fault: Option<&Fault>) {
+        self.with(operation, fault, |measures| measures.called.record(took.as_secs_f64()));
+    }
+
+    /// A call has failed, wherever that was.
+    pub fn failed(&self, operation: &Operation, fault: &Fault) {
+        let known = self.operations.read().unwrap_or_else(PoisonError::into_inner).contains_key(operation);
+        let operation = if known { operation.as_str() } else { OTHER };
+        let attributes = [
+            KeyValue::new(attribute::ACTOR, self.actor.to_string()),
+            KeyValue::new(attribute::RPC_METHOD, operation.to_owned()),
+            KeyValue::new(attribute::ERROR_TYPE, fault.kind()),
+        ];
+        INSTRUMENTS.failures.add(1, &attributes);
+    }
+
+    fn with(&self, operation: &Operation, fault: Option<&Fault>, write: impl FnOnce(&Measures)) {
+        let known = self.operations.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(measures) = known.get(operation) {
+            return write(measures);
+        }
+        let full = known.len() >= OPERATIONS;
+        drop(known);
+        // Whoever asks for what is not there must not fill the list with names of his own.
+        let answered = match fault {
+            None => true,
+            Some(fault) => matches!(fault, Fault::Rejected(_) | Fault::Trapped(_)),
+        };
+        if full || !answered {
+            return write(&self.other);
+        }
+        let mut known = self.operations.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= OPERATIONS {
+            return write(&self.other);
+        }
+        let new = || Arc::new(Measures::new(&self.actor, operation.as_str()));
+        write(known.entry(operation.clone()).or_insert_with(new));
+    }
+}

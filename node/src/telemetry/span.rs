@@ -1,0 +1,353 @@
+//! One step of a message: opened where it begins, told when it is dropped. It costs nothing while spans are not recorded.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use lattice_proto::envelope::{TraceContext, TraceParent};
+use lattice_proto::{ActorId, Fault, Operation};
+use opentelemetry::trace::{
+    Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
+};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+
+use super::attribute;
+use super::fragment::Fragment;
+use super::recorder::Recorder;
+
+/// Where spans hang: the context that travels with a message, and what this node has recorded of its trace so far.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// What others see of it.
+    pub context: TraceContext,
+    /// Where the spans wait, of a trace of which nobody knows yet whether it is kept.
+    pub(super) fragment: Option<Arc<Fragment>>,
+    /// Whether it was decided in this process whether the trace is recorded.
+    pub(super) decided: bool,
+}
+
+impl From<TraceContext> for Scope {
+    fn from(context: TraceContext) -> Self {
+        Self { context, fragment: None, decided: false }
+    }
+}
+
+/// What a span is about.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The actor.
+    pub actor: ActorId,
+    /// The operation.
+    pub operation: Operation,
+}
+
+/// What a span is called. Made into text only if somebody gets to see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Name {
+    /// `actor/operation`, as of an RPC.
+    Call,
+    /// `send actor`, as of a message.
+    Send,
+    /// `process actor`, the same.
+    Process,
+    /// A step within this node.
+    Step(&'static str),
+}
+
+/// A span that is being recorded.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub trace_id: u128,
+    pub id: u64,
+    /// 0 at the root.
+    pub parent: u64,
+    pub parent_is_remote: bool,
+    pub state: Option<Box<str>>,
+    pub sampled: bool,
+    pub fragment: Option<Arc<Fragment>>,
+    pub kind: SpanKind,
+    pub name: Name,
+    pub subject: Option<Arc<Subject>>,
+    pub began: Instant,
+    pub wall: SystemTime,
+    pub ended: Option<Instant>,
+    pub attributes: Vec<KeyValue>,
+    pub events: Vec<Event>,
+    pub links: Vec<Link>,
+    pub error: Option<String>,
+}
+
+/// One step of a message, ended when it is dropped.
+#[derive(Debug)]
+pub struct Span {
+    /// Boxed, since a message carries its span through every queue.
+    pub(super) live: Option<Box<Open>>,
+    /// What is passed on when there is no span.
+    parent: Option<Scope>,
+}
+
+/// What a new span hangs under.
+pub(super) enum Origin {
+    /// Nothing, or whatever the scope says.
+    Scope(Option<Scope>),
+    /// The same, and it is linked to it. A trace that is not recorded is left, since its other end is gone by now.
+    Letter(Option<TraceContext>),
+}
+
+impl Span {
+    /// A request from outside of the lattice.
+    pub fn request(parent: Option<TraceContext>, actor: &ActorId, operation: &Operation) -> Self {
+        let subject = || Subject { actor: actor.clone(), operation: operation.clone() };
+        Self::open(Origin::Scope(parent.map(Scope::from)), SpanKind::Server, Name::Call, subject)
+    }
+
+    /// The sending side: one for a call, over all its attempts.
+    pub fn call(parent: Option<Scope>, actor: &ActorId, operation: &Operation) -> Self {
+        let subject = || Subject { actor: actor.clone(), operation: operation.clone() };
+        Self::open(Origin::Scope(parent), SpanKind::Client, Name::Call, subject)
+    }
+
+    /// A letter, from when it is known that it will be sent until it is stored.
+    pub fn send(parent: Option<Scope>, actor: &ActorId, operation: &Operation) -> Self {
+        let subject = || Subject { actor: actor.clone(), operation: operation.clone() };
+        Self::open(Origin::Scope(parent), SpanKind::Producer, Name::Send, subject)
+    }
+
+    /// A letter on its way to somebody who handles it.
+    pub fn process(sent: Option<TraceContext>, actor: &ActorId, operation: &Operation) -> Self {
+        let subject = || Subject { actor: actor.clone(), operation: operation.clone() };
+        Self::open(Origin::Letter(sent), SpanKind::Consumer, Name::Process, subject)
+    }
+
+    pub(super) fn open(
+        origin: Origin,
+        kind: SpanKind,
+        name: Name,
+        subject: impl FnOnce() -> Subject,
+    ) -> Self {
+        let Some(recorder) = Recorder::get() else {
+            let parent = match origin {
+                Origin::Scope(parent) => parent,
+                Origin::Letter(sent) => sent.map(Scope::from),
+            };
+            return Self { live: None, parent };
+        };
+        let (parent, link) = match origin {
+            Origin::Scope(parent) => (parent, None),
+            Origin::Letter(sent) => {
+                let link = sent.as_ref().map(|sent| Link::with_context(remote(&sent.parent)));
+                (sent.filter(|sent| sent.parent.sampled()).map(Scope::from), link)
+            }
+        };
+        let subject = Arc::new(subject());
+        match recorder.open(parent.as_ref(), kind, name, Some(subject)) {
+            Ok(mut live) => {
+                live.links.extend(link);
+                Self { live: Some(Box::new(live)), parent: None }
+            }
+            Err(passed_on) => Self { live: None, parent: Some(passed_on) },
+        }
+    }
+
+    /// A step within this one.
+    pub fn step(&self, name: &'static str) -> Self {
+        let live = self.live.as_ref().map(|live| Box::new(live.child(name, Instant::now())));
+        let parent = if live.is_none() { self.parent.clone() } else { None };
+        Self { live, parent }
+    }
+
+    /// What the next step hangs under.
+    pub fn scope(&self) -> Option<Scope> {
+        match &self.live {
+            Some(live) => Some(live.scope(live.id)),
+            None => self.parent.clone(),
+        }
+    }
+
+    /// Whether anybody may get to see it.
+    pub fn is_recorded(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Says something of it.
+    pub fn note(&mut self, key: &'static str, value: impl Into<opentelemetry::Value>) {
+        if let Some(live) = &mut self.live {
+            live.attributes.push(KeyValue::new(key, value));
+        }
+    }
+
+    /// Marks it as failed.
+    pub fn fail(&mut self, fault: &Fault) {
+        if let Some(live) = &mut self.live {
+            live.fail(fault);
+        }
+    }
+
+    /// Another node keeps its part of this trace, so this one does as well.
+    pub fn keep(&self) {
+        if let Some(fragment) = self.live.as_ref().and_then(|live| live.fragment.as_ref()) {
+            fragment.keep();
+        }
+    }
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        if let Some(live) = self.live.take() {
+            live.end(Instant::now());
+        }
+    }
+}
+
+impl Open {
+    /// A step within it, which began then.
+    pub fn child(&self, name: &'static str, began: Instant) -> Open {
+        Open {
+            trace_id: self.trace_id,
+            id: random(),
+            parent: self.id,
+            parent_is_remote: false,
+            state: self.state.clone(),
+            sampled: self.sampled,
+            fragment: self.fragment.clone(),
+            kind: SpanKind::Internal,
+            name: Name::Step(name),
+            subject: None,
+            began,
+            wall: self.at(began),
+            ended: None,
+            attributes: Vec::new(),
+            events: Vec::new(),
+            links: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// The scope of something that hangs under the span with this id.
+    pub fn scope(&self, id: u64) -> Scope {
+        let flags = u8::from(self.sampled);
+        let parent = TraceParent { trace_id: self.trace_id, span_id: id, flags };
+        let context = TraceContext { parent, state: self.state.clone() };
+        Scope { context, fragment: self.fragment.clone(), decided: true }
+    }
+
+    pub fn fail(&mut self, fault: &Fault) {
+        self.attributes.push(KeyValue::new(attribute::ERROR_TYPE, fault.kind()));
+        self.attributes.push(KeyValue::new(attribute::RAN, fault.ran().as_str()));
+        self.error = Some(fault.to_string());
+    }
+
+    /// Tells of it, and whether what this node has recorded of the trace is kept.
+    pub fn end(mut self: Box<Self>, now: Instant) -> bool {
+        self.ended = Some(now);
+        match self.fragment.take() {
+            Some(fragment) => fragment.take_in(self),
+            None => {
+                if let Some(recorder) = Recorder::get() {
+                    recorder.tell(*self);
+                }
+                true
+            }
+        }
+    }
+
+    /// A moment as the wall clock told it when the span began: steps of the clock make no span negative.
+    fn at(&self, moment: Instant) -> SystemTime {
+        match moment.checked_duration_since(self.began) {
+            Some(since) => self.wall + since,
+            None => self.wall - self.began.duration_since(moment),
+        }
+    }
+
+    /// As the exporter takes it.
+    pub fn into_data(self, instrumentation_scope: InstrumentationScope) -> SpanData {
+        let state = self.state.as_deref().and_then(|state| state.parse::<TraceState>().ok());
+        let (mut events, mut links) = (SpanEvents::default(), SpanLinks::default());
+        let name = self.called();
+        let end_time = self.ended.map_or(self.wall, |ended| self.at(ended));
+        let attributes = self.described();
+        events.events = self.events;
+        links.links = self.links;
+        SpanData {
+            span_context: SpanContext::new(
+                TraceId::from_bytes(self.trace_id.to_be_bytes()),
+                SpanId::from_bytes(self.id.to_be_bytes()),
+                // What gets here is to be exported, whatever was thought at first.
+                TraceFlags::SAMPLED,
+                false,
+                state.unwrap_or_default(),
+            ),
+            parent_span_id: SpanId::from_bytes(self.parent.to_be_bytes()),
+            parent_span_is_remote: self.parent_is_remote,
+            span_kind: self.kind,
+            name,
+            start_time: self.wall,
+            end_time,
+            attributes,
+            dropped_attributes_count: 0,
+            events,
+            links,
+            status: self.error.map_or(Status::Unset, Status::error),
+            instrumentation_scope,
+        }
+    }
+
+    fn called(&self) -> Cow<'static, str> {
+        let subject = self.subject.as_deref();
+        let actor = || subject.map_or("?", |subject| subject.actor.name.as_str());
+        match self.name {
+            Name::Step(name) => name.into(),
+            Name::Call => {
+                let operation = subject.map_or("?", |subject| subject.operation.as_str());
+                format!("{}/{operation}", actor()).into()
+            }
+            Name::Send => format!("send {}", actor()).into(),
+            Name::Process => format!("process {}", actor()).into(),
+        }
+    }
+
+    /// What is said of it, with what follows from its subject.
+    fn described(&self) -> Vec<KeyValue> {
+        let mut all = Vec::with_capacity(self.attributes.len() + 6);
+        if let Some(subject) = &self.subject {
+            let Subject { actor, operation } = &**subject;
+            let (name, operation) = (actor.name.shared(), operation.shared());
+            all.push(KeyValue::new(attribute::ACTOR, name.clone()));
+            all.push(KeyValue::new(attribute::RPC_METHOD, operation));
+            match self.name {
+                Name::Send | Name::Process => {
+                    let verb = if self.name == Name::Send { "send" } else { "process" };
+                    all.push(KeyValue::new(attribute::MESSAGING_SYSTEM, attribute::SYSTEM));
+                    all.push(KeyValue::new(attribute::MESSAGING_DESTINATION, name));
+                    all.push(KeyValue::new(attribute::MESSAGING_OPERATION, verb));
+                }
+                Name::Call | Name::Step(_) => {
+                    all.push(KeyValue::new(attribute::RPC_SYSTEM, attribute::SYSTEM));
+                    all.push(KeyValue::new(attribute::RPC_SERVICE, name));
+                }
+            }
+            if let Some(key) = &actor.key {
+                all.push(KeyValue::new(attribute::KEY, key.clone()));
+            }
+        }
+        all.extend(self.attributes.iter().cloned());
+        all
+    }
+}
+
+/// A context as OpenTelemetry knows it.
+pub(super) fn remote(parent: &TraceParent) -> SpanContext {
+    SpanContext::new(
+        TraceId::from_bytes(parent.trace_id.to_be_bytes()),
+        SpanId::from_bytes(parent.span_id.to_be_bytes()),
+        TraceFlags::new(parent.flags),
+        true,
+        TraceState::default(),
+    )
+}
+
+/// The id of a span; 0 is none.
+pub(super) fn random() -> u64 {
+    fastrand::u64(1..)
+}

@@ -1,0 +1,53 @@
+//! One file a promise, and one program for all of them: linking one for each took longer than running it.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
+
+mod admin_security;
+mod b1_artifacts;
+mod b2_manifest;
+mod b3_guests;
+mod b4_garbage;
+mod b5_limits;
+mod bank;
+mod c1_nodes;
+mod c2_revisions;
+mod c2_unsatisfiable;
+mod c3_updates;
+mod c4_without_nats;
+mod collectors;
+mod command_line;
+mod dashboards;
+mod edge;
+mod events;
+mod generic_grpc;
+mod housekeeping;
+mod k10_fence;
+mod k1_one_chain;
+mod k6_sends;
+mod k8_reminders;
+mod k9_failover;
+mod keyed_chaos;
+mod keyed_life;
+mod kit;
+mod logs;
+mod metrics;
+mod nats_security;
+mod operators;
+mod otlp;
+mod pages;
+mod plain_nats;
+mod r1_at_most_once;
+mod r2_no_affinity;
+mod r3_node_loss;
+mod r4_no_replica;
+mod r5_convergence;
+mod r6_one_trace;
+mod r7_overload;
+mod r8_no_call_lost;
+mod readiness;
+mod replicated_chaos;
+mod scaling;
+mod start_order;
+mod traces;
+mod trial;
+mod two_versions;
