@@ -114,8 +114,19 @@
 //!
 //! # Logging
 //! Use the [`log`] facade; messages go to the node's log from the first one on, where the manifest grants it.
-//! `LATTICE_LOG` in the manifest's `env` sets the level (`info` unless set). Libraries that use `tracing` are heard
-//! too when the actor's crate switches on `tracing = { version = "0.1", features = ["log"] }`.
+//! `LATTICE_LOG` in the manifest's `env` sets the level (`info` unless set).
+//!
+//! # Spans
+//! With the feature `tracing`, which is on by default, the [`tracing`](https://docs.rs/tracing) crate works as everywhere: its
+//! events are lines of the log, and its spans become spans of the turn's trace, with their fields as attributes and the
+//! events in them. Calls that are made within a span hang under it. One turn has room for 128 spans, with 64 KiB of text; they
+//! end with their turn.
+//!
+//! ```ignore
+//! use lattice_actor::tracing::{self, Instrument, info_span};
+//!
+//! let prices = fetch_prices(ctx).instrument(info_span!("prices", sku)).await?;
+//! ```
 #![deny(missing_docs)]
 
 extern crate self as lattice_actor;
@@ -141,6 +152,8 @@ mod turn;
 mod logging;
 #[cfg(target_family = "wasm")]
 mod mesh;
+#[cfg(all(target_family = "wasm", feature = "tracing"))]
+mod spans;
 #[cfg(target_family = "wasm")]
 mod wasm;
 
@@ -151,6 +164,8 @@ use testing::mesh;
 
 pub use futures::future::{join_all, try_join_all};
 pub use futures::{join, try_join};
+#[cfg(feature = "tracing")]
+pub use tracing;
 pub use {log, serde, serde_json};
 
 pub use self::actor::{Actor, Message};

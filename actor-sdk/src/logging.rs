@@ -17,6 +17,8 @@ pub(crate) fn install() {
         let level = std::env::var(LEVEL).ok().and_then(|level| level.parse().ok());
         log::set_max_level(level.unwrap_or(LevelFilter::Info));
     }
+    #[cfg(feature = "tracing")]
+    crate::spans::install(std::env::var(LEVEL).ok().as_deref());
 }
 
 impl Log for NodeLog {

@@ -34,6 +34,11 @@ impl Mesh {
         let Outgoing { to, operation, payload, content_type, timeout } = outgoing;
         let timeout_ms = timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
         let options = CallOptions { content_type: content_type.to_owned(), timeout_ms };
-        async move { mesh::call(to, operation, payload, options).await.map_err(Into::into) }.boxed_local()
+        async move {
+            #[cfg(feature = "tracing")]
+            crate::spans::before_call();
+            mesh::call(to, operation, payload, options).await.map_err(Into::into)
+        }
+        .boxed_local()
     }
 }

@@ -6,8 +6,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::admin::Access;
 use crate::commands::{
-    apply, build, call, completions, dead_letters, delete, doctor, events, explain, history, inspect, logs,
-    new, node, scale, send, start, state, token, trial,
+    apply, bench, build, call, completions, dead_letters, delete, doctor, events, explain, history, inspect,
+    logs, new, node, scale, send, start, state, token, trial,
 };
 use crate::failure::Failure;
 use crate::output::Format;
@@ -82,6 +82,8 @@ pub enum Command {
     Label(node::LabelArgs),
     /// Call an actor and print its reply
     Call(call::Args),
+    /// Call an actor at a steady rate, and tell how long that took
+    Bench(bench::Args),
     /// Send an actor a durable message, and do not wait until it was handled
     Send(send::Args),
     /// Look after messages that were sent and that nobody could handle

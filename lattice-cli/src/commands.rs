@@ -2,6 +2,7 @@
 
 pub mod apply;
 mod artifacts;
+pub mod bench;
 pub mod build;
 pub mod call;
 pub mod completions;

@@ -66,6 +66,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Drain(args) => commands::node::drain(args, &global).await,
         Command::Label(args) => commands::node::label(args, &global).await,
         Command::Call(args) => commands::call::run(args, &global).await,
+        Command::Bench(args) => commands::bench::run(args, &global).await,
         Command::Send(args) => commands::send::run(args, &global).await,
         Command::Inspect(args) => commands::inspect::run(args, &global).await,
         Command::State(command) => commands::state::run(command, &global).await,

@@ -4,6 +4,7 @@
 mod log;
 mod mesh;
 mod output;
+mod trace;
 
 use wasmtime::component::Linker;
 
@@ -17,5 +18,6 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
     mesh::link(linker)?;
-    log::link(linker)
+    log::link(linker)?;
+    trace::link(linker)
 }

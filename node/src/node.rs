@@ -237,7 +237,7 @@ async fn serve(
     // What runs here.
     tasks.spawn(peers.watch());
     let own = (me.name.clone(), me.incarnation.clone());
-    tasks.spawn(logs::serve(lines.clone(), bus.calls.clone(), subjects.clone(), own));
+    tasks.spawn(logs::serve(lines.clone(), bus.calls.clone(), subjects.clone(), own, counters.clone()));
     tasks.spawn(metrics::lag(bus.calls.clone(), subjects.clone(), me.incarnation.clone()));
     tasks.spawn(local.clone().watch());
     tasks.spawn(agent::report(local.clone(), me.incarnation.clone(), to_leader));

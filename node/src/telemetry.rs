@@ -23,6 +23,7 @@ mod fragment;
 mod handling;
 pub mod metrics;
 mod otlp;
+mod own;
 mod recorder;
 mod span;
 
@@ -41,6 +42,7 @@ use crate::logs;
 
 pub use counter::Counters;
 pub use handling::{Cold, Handling, Turned};
+pub use own::Own;
 pub use span::{Scope, Span};
 
 use recorder::Recorder;

@@ -9,6 +9,7 @@ mod b3_guests;
 mod b4_garbage;
 mod b5_limits;
 mod bank;
+mod bench;
 mod c1_nodes;
 mod c2_revisions;
 mod c2_unsatisfiable;

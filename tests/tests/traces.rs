@@ -227,3 +227,47 @@ async fn nobody_is_told_more_than_was_chosen() {
         tree(&receiver, &trace, "one that was chosen is whole", |tree| tree.spans().len() >= 5).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spans_of_a_guest_are_in_the_trace_with_the_calls_that_are_made_in_them() {
+    let receiver = Receiver::start().await;
+    let lattice = start(1, &receiver.env(), &[]).await;
+    lattice
+        .apply(&manifests::misfit_with("concurrency = 8\ngrants = { call = [\"misfit\"], log = true }"))
+        .await;
+    let both = async |text: &str| lattice.call_traced(0, "misfit", "work", json!({ "to": text })).await.1;
+    // Two turns in one instance, each with two spans that are worked in by turns.
+    let (one, other) = tokio::join!(both("misfit"), both("misfit"));
+    for trace in [one, other] {
+        let whole = |tree: &Tree| tree.spans().iter().filter(|span| span.name == "step").count() == 2;
+        let tree = tree(&receiver, &trace, "a guest's own spans", whole).await;
+        let turn = tree.find(|span| span.name == "turn").unwrap();
+        let outer = child(turn, "outer", "internal");
+        assert_eq!(outer.steps(), ["step", "step"]);
+        for (step, message, code) in [("good", "it went well", 1), ("bad", "it went wrong", 7)] {
+            let is = |span: &Span| text(span, "step") == step;
+            let branch = outer.find(&is).unwrap();
+            assert_eq!(branch.span.attributes["size"], json!(3));
+            assert_eq!(branch.span.error.is_some(), step == "bad", "{:?}", branch.span);
+            let [event] = &branch.span.events[..] else { panic!("{:?}", branch.span.events) };
+            assert_eq!((event.name.as_str(), &event.attributes["code"]), (message, &json!(code)));
+            let call = child(branch, "misfit/echo", "client");
+            assert_eq!(call.steps(), ["attempt"], "{step}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_makes_spans_without_end_is_cut_short() {
+    let receiver = Receiver::start().await;
+    let lattice = start(1, &receiver.env(), &[]).await;
+    lattice.apply(&manifests::misfit_with("")).await;
+    let (_, trace) = lattice.call_traced(0, "misfit", "weave", json!(10_000)).await;
+    let whole = |tree: &Tree| tree.find(|span| span.name == "turn").is_some();
+    let tree = tree(&receiver, &trace, "what is left of a guest's spans", whole).await;
+    let threads: Vec<_> = tree.spans().into_iter().filter(|span| span.name == "thread").collect();
+    let bytes: usize = threads.iter().map(|span| text(span, "text").len()).sum();
+    say(&format!("measured: {} spans with {bytes} bytes of text are left", threads.len()));
+    assert!(!threads.is_empty() && threads.len() <= 128 && bytes <= 64 << 10, "{} {bytes}", threads.len());
+    lattice.call(0, "misfit", "echo", json!("still here")).await.unwrap();
+}

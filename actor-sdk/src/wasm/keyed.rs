@@ -35,6 +35,7 @@ pub mod bindings {
             "lattice:actor/types@0.1.0": crate::wasm::bindings::lattice::actor::types,
             "lattice:actor/mesh@0.1.0": crate::wasm::bindings::lattice::actor::mesh,
             "lattice:actor/log@0.1.0": crate::wasm::bindings::lattice::actor::log,
+            "lattice:actor/trace@0.1.0": crate::wasm::bindings::lattice::actor::trace,
         },
     });
 }

@@ -105,7 +105,7 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
         deadline: wanted.map_or(turn.deadline, |wanted| wanted.min(turn.deadline)),
         caller: Some(me.shared()),
         chain: turn.chain.clone(),
-        trace: turn.trace.clone(),
+        trace: turn.own.scope().or_else(|| turn.trace.clone()),
         not_after: None,
         aim: Aim::Handle,
     };

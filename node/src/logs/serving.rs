@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use super::Store;
 use super::guest::tell_dropped;
 use crate::bus::{Connection, ReplyTo};
+use crate::telemetry::Counters;
 
 /// Queries that wait for lines at once. More are not answered, and asked again.
 const AT_ONCE: usize = 256;
@@ -23,7 +24,13 @@ const BYTES: usize = 128 << 10;
 const TELL: Duration = Duration::from_secs(1);
 
 /// Answers queries for the lines of this node, for as long as it runs.
-pub async fn serve(store: Store, bus: Connection, subjects: Subjects, me: (NodeName, Incarnation)) {
+pub async fn serve(
+    store: Store,
+    bus: Connection,
+    subjects: Subjects,
+    me: (NodeName, Incarnation),
+    counters: Counters,
+) {
     let tell = async {
         loop {
             tokio::time::sleep(TELL).await;
@@ -37,7 +44,10 @@ pub async fn serve(store: Store, bus: Connection, subjects: Subjects, me: (NodeN
         let Ok(mut queries) = bus.subscribe(subjects.log(&me.1), None).await else { return };
         let room = Arc::new(Semaphore::new(AT_ONCE));
         while let Some(message) = queries.next().await {
-            let (Some(reply), Ok(query)) = (message.reply, Query::decode(message.payload)) else { continue };
+            let (Some(reply), Ok(query)) = (message.reply, Query::decode(message.payload)) else {
+                counters.malformed_envelopes();
+                continue;
+            };
             let Ok(place) = room.clone().try_acquire_owned() else { continue };
             let (store, bus, node) = (store.clone(), bus.clone(), me.0.clone());
             tokio::spawn(async move {

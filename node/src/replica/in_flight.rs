@@ -36,7 +36,8 @@ impl InFlight {
     pub fn answer(&self, slot: u64, answer: Answer) {
         let turn = self.turns().remove(&slot);
         self.answered.fetch_add(1, Ordering::Relaxed);
-        if let Some((_, mut waiting)) = turn {
+        if let Some((context, mut waiting)) = turn {
+            context.own.finish();
             waiting.answered();
             waiting.answer(answer);
         }
@@ -46,7 +47,8 @@ impl InFlight {
     pub fn take(&self, slot: u64) -> Option<Waiting> {
         let turn = self.turns().remove(&slot);
         self.answered.fetch_add(1, Ordering::Relaxed);
-        turn.map(|(_, mut waiting)| {
+        turn.map(|(context, mut waiting)| {
+            context.own.finish();
             waiting.answered();
             waiting
         })
@@ -55,7 +57,8 @@ impl InFlight {
     /// The guest trapped; each turn in it is told. Gives the trace of the turn, where it was in one only.
     pub fn trapped(&self, reason: &str, detail: &str) -> Option<TraceParent> {
         let mut turns = self.turns();
-        for (_, waiting) in turns.values_mut() {
+        for (context, waiting) in turns.values_mut() {
+            context.own.finish();
             waiting.trapped(reason, detail);
         }
         let only = turns.values().next().filter(|_| turns.len() == 1);

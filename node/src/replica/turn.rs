@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::keyed::Tenure;
-use crate::telemetry::{Cold, Handling, Scope};
+use crate::telemetry::{Cold, Handling, Own, Scope};
 
 /// What comes of a turn.
 pub type Answer = Result<Bytes, Fault>;
@@ -34,6 +34,8 @@ pub struct TurnContext {
     pub deadline: Instant,
     /// Where spans of this turn hang.
     pub trace: Option<Scope>,
+    /// Spans that the guest makes.
+    pub own: Own,
     /// Set when the caller gave up.
     pub cancelled: CancellationToken,
     phase: AtomicU8,
@@ -301,6 +303,7 @@ impl Turn {
             chain,
             deadline,
             trace: span.scope(),
+            own: Own::default(),
             cancelled: CancellationToken::new(),
             phase: AtomicU8::new(QUEUED),
             called: AtomicBool::new(false),

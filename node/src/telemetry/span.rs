@@ -43,7 +43,7 @@ pub struct Subject {
 }
 
 /// What a span is called. Made into text only if somebody gets to see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Name {
     /// `actor/operation`, as of an RPC.
     Call,
@@ -53,6 +53,8 @@ pub(super) enum Name {
     Process,
     /// A step within this node.
     Step(&'static str),
+    /// Whatever the guest calls it.
+    Own(Box<str>),
 }
 
 /// A span that is being recorded.
@@ -296,8 +298,9 @@ impl Open {
     fn called(&self) -> Cow<'static, str> {
         let subject = self.subject.as_deref();
         let actor = || subject.map_or("?", |subject| subject.actor.name.as_str());
-        match self.name {
-            Name::Step(name) => name.into(),
+        match &self.name {
+            Name::Step(name) => (*name).into(),
+            Name::Own(name) => name.to_string().into(),
             Name::Call => {
                 let operation = subject.map_or("?", |subject| subject.operation.as_str());
                 format!("{}/{operation}", actor()).into()
@@ -315,14 +318,14 @@ impl Open {
             let (name, operation) = (actor.name.shared(), operation.shared());
             all.push(KeyValue::new(attribute::ACTOR, name.clone()));
             all.push(KeyValue::new(attribute::RPC_METHOD, operation));
-            match self.name {
+            match &self.name {
                 Name::Send | Name::Process => {
                     let verb = if self.name == Name::Send { "send" } else { "process" };
                     all.push(KeyValue::new(attribute::MESSAGING_SYSTEM, attribute::SYSTEM));
                     all.push(KeyValue::new(attribute::MESSAGING_DESTINATION, name));
                     all.push(KeyValue::new(attribute::MESSAGING_OPERATION, verb));
                 }
-                Name::Call | Name::Step(_) => {
+                Name::Call | Name::Step(_) | Name::Own(_) => {
                     all.push(KeyValue::new(attribute::RPC_SYSTEM, attribute::SYSTEM));
                     all.push(KeyValue::new(attribute::RPC_SERVICE, name));
                 }

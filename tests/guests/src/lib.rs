@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lattice_actor::serde_json::{self, Value, json};
-use lattice_actor::{Context, Rejection, Result, actor, join_all, log};
+use lattice_actor::tracing::{self, Instrument};
+use lattice_actor::{Context, Rejection, Result, actor, join, join_all, log};
 use serde::{Deserialize, Serialize};
 
 pub use bulk::{Blob, Bulk};
@@ -225,6 +226,35 @@ impl Misfit {
         let mut out = std::io::stdout();
         for _ in 0..lines {
             out.write_all(&line).map_err(|error| Rejection::new("not-written", error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Works in spans of its own, side by side: each calls `echo` of another actor from within, and one of them fails.
+    async fn work(&self, ctx: &Context, to: String) -> Result<()> {
+        let step = async |name: &str| {
+            tracing::Span::current().record("step", name);
+            clock::wait(Duration::from_millis(5)).await;
+            let _: String = ctx.call(to.as_str(), "echo", &json!({ "text": name })).await?;
+            match name {
+                "bad" => tracing::error!(code = 7, "it went wrong"),
+                _ => tracing::info!(code = 1, "it went well"),
+            }
+            Result::<()>::Ok(())
+        };
+        let span = || tracing::info_span!("step", step = tracing::field::Empty, size = 3);
+        let outer = tracing::info_span!("outer");
+        let (one, other) = async { join!(step("good").instrument(span()), step("bad").instrument(span())) }
+            .instrument(outer)
+            .await;
+        one.and(other)
+    }
+
+    /// Makes so many spans, with as much text as there is room for and more, and ends none of them.
+    async fn weave(&self, _ctx: &Context, spans: u32) -> Result<()> {
+        let text = "x".repeat(100_000);
+        for number in 0..spans {
+            std::mem::forget(tracing::info_span!("thread", number, text));
         }
         Ok(())
     }
