@@ -5,7 +5,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
 
     let wire = protox::compile(
-        ["lattice/wire/v1/envelope.proto", "lattice/wire/v1/state.proto", "lattice/wire/v1/log.proto"],
+        [
+            "lattice/wire/v1/envelope.proto",
+            "lattice/wire/v1/state.proto",
+            "lattice/wire/v1/log.proto",
+            "lattice/wire/v1/survey.proto",
+        ],
         ["proto"],
     )?;
     prost_build::Config::new().bytes(["."]).compile_fds(wire)?;

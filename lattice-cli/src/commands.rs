@@ -24,4 +24,5 @@ pub mod send;
 pub mod start;
 pub mod state;
 pub mod token;
+pub mod top;
 pub mod trial;

@@ -14,6 +14,7 @@ mod logs;
 mod nodes;
 mod operation;
 mod page;
+mod pictures;
 mod service;
 mod tls;
 mod tokens;
@@ -40,6 +41,7 @@ use crate::controller::{Declarations, NodeOrders, Observer};
 use crate::events::{Archive, Events};
 use crate::keyed::{Letters, Owners, Store};
 use crate::router::Router;
+use crate::survey::Surveyor;
 use crate::telemetry::{Counters, metrics};
 
 /// The largest gRPC message: the largest payload that a manifest may ask for, and some room.
@@ -99,6 +101,8 @@ pub struct Parts {
     pub counters: Counters,
     /// For what is written.
     pub lines: crate::logs::Reader,
+    /// For the lattice as a whole.
+    pub surveyor: Surveyor,
     /// For what is measured, and whose it is.
     pub page: metrics::Page,
     /// Whose it is: the node's name, and the lattice.

@@ -29,6 +29,7 @@ use crate::membership::{self, Fence, Identity, Inventory, Leader, ToLeader};
 use crate::nats_child::NatsChild;
 use crate::replica::Local;
 use crate::router::{Inboxes, Parts, Peers, Router, Table};
+use crate::survey::{self, Surveyor};
 use crate::telemetry::{self, Counters, metrics};
 use crate::{Error, Options, admin, logs, shutdown};
 
@@ -185,7 +186,8 @@ async fn serve(
         archive,
         counters: counters.clone(),
         lines: logs::Reader::new(bus.calls.clone(), subjects.clone(), observer.clone(), lines.clone()),
-        page,
+        surveyor: Surveyor::new(bus.calls.clone(), subjects.clone(), observer.clone(), clock.clone()),
+        page: page.clone(),
         names: (me.name.clone(), config.lattice.clone()),
         stop: stop.clone(),
     };
@@ -237,6 +239,7 @@ async fn serve(
     // What runs here.
     tasks.spawn(peers.watch());
     let own = (me.name.clone(), me.incarnation.clone());
+    tasks.spawn(survey::serve(page, bus.calls.clone(), subjects.clone(), own.clone(), counters.clone()));
     tasks.spawn(logs::serve(lines.clone(), bus.calls.clone(), subjects.clone(), own, counters.clone()));
     tasks.spawn(metrics::lag(bus.calls.clone(), subjects.clone(), me.incarnation.clone()));
     tasks.spawn(local.clone().watch());

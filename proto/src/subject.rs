@@ -3,6 +3,7 @@
 //! ```text
 //! lat.<lattice>.node.<incarnation>.<call|reply|cancel|…>         the inbox of one node
 //! lat.<lattice>.call.<actor>[.<key>].<operation>                 programs that are not actors
+//! lat.<lattice>.survey.<incarnation>                             how one node is, and what it has done
 //! lat.<lattice>.log.<incarnation>                                lines of logs that one node keeps
 //! lat.<lattice>.control.<term|catalog|spec.…|assign.…>           what is declared and decided
 //! lat.<lattice>.route.<actor>                                    routes, republished as they change
@@ -124,6 +125,11 @@ impl Subjects {
     /// Where a node is asked for lines of logs.
     pub fn log(&self, node: &Incarnation) -> String {
         format!("{}log.{node}", self.prefix)
+    }
+
+    /// Where a node is asked how it is.
+    pub fn survey(&self, node: &Incarnation) -> String {
+        format!("{}survey.{node}", self.prefix)
     }
 
     /// What a node subscribes to, to get its whole inbox.

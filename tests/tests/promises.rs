@@ -49,6 +49,7 @@ mod readiness;
 mod replicated_chaos;
 mod scaling;
 mod start_order;
+mod top;
 mod traces;
 mod trial;
 mod two_versions;

@@ -83,6 +83,19 @@ pub enum Error {
         reason: String,
     },
 
+    /// A program of one of Debian's packages is not there.
+    #[error(
+        "no {program} is on PATH, and getting one failed ({reason}): install it (Debian: `apt-get install {package}`)"
+    )]
+    NoPackage {
+        /// The program.
+        program: &'static str,
+        /// The package that has it.
+        package: &'static str,
+        /// What was tried.
+        reason: String,
+    },
+
     /// `LATTICE_WASM_TOOLCHAIN` holds a word that is not known.
     #[error(
         "LATTICE_WASM_TOOLCHAIN is `{0}`: set it to `rustup` or `debian`, or unset it to have one chosen"

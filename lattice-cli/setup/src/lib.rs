@@ -22,6 +22,9 @@ mod process;
 mod nats;
 pub use nats::{MINIMUM as MINIMUM_NATS, NatsServer, Origin, find_nats_server, nats_server};
 
+mod debian;
+pub use debian::tmux;
+
 mod prometheus;
 pub use prometheus::prometheus;
 

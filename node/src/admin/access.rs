@@ -30,7 +30,7 @@ const READ: Needs = Needs::Token(Role::Read);
 const WRITE: Needs = Needs::Token(Role::Write);
 
 /// All paths that are served.
-const METHODS: [(&str, Needs); 38] = [
+const METHODS: [(&str, Needs); 39] = [
     ("/healthz", Needs::Nothing),
     ("/grpc.health.v1.Health/Check", Needs::Nothing),
     ("/grpc.health.v1.Health/Watch", Needs::Nothing),
@@ -47,6 +47,7 @@ const METHODS: [(&str, Needs); 38] = [
     ("/lattice.admin.v1.Admin/GetCounters", READ),
     ("/lattice.admin.v1.Admin/WatchEvents", READ),
     ("/lattice.admin.v1.Admin/WatchLogs", READ),
+    ("/lattice.admin.v1.Admin/WatchLattice", READ),
     ("/lattice.admin.v1.Admin/ListDeadLetters", READ),
     ("/lattice.admin.v1.Admin/GetDeadLetter", READ),
     ("/lattice.admin.v1.Admin/InspectKey", READ),

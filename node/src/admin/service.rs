@@ -16,11 +16,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::page::Page;
-use super::{Parts, drain, error, events, history, keys, letters, logs, nodes, operation};
+use super::{Parts, drain, error, events, history, keys, letters, logs, nodes, operation, pictures};
 use crate::artifact;
 use crate::controller::{DeclareError, Declared, Terms};
 use crate::router::Ask;
 use crate::telemetry::Span;
+use crate::telemetry::metrics::{self, Edges};
 
 /// What a caller gets that does not say how long it waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,6 +46,9 @@ pub(super) struct Service {
     uploads: Semaphore,
     readers: Arc<Semaphore>,
     log_readers: Arc<Semaphore>,
+    picture_watchers: Arc<Semaphore>,
+    /// Calls that come in here.
+    edges: Arc<Edges>,
     watchers: Arc<Semaphore>,
 }
 
@@ -56,6 +60,8 @@ impl Service {
             uploads: Semaphore::new(UPLOADS_AT_ONCE),
             readers: Arc::new(Semaphore::new(events::READERS_AT_ONCE)),
             log_readers: Arc::new(Semaphore::new(logs::READERS_AT_ONCE)),
+            picture_watchers: Arc::new(Semaphore::new(pictures::WATCHERS_AT_ONCE)),
+            edges: metrics::edges(None),
             watchers: Arc::new(Semaphore::new(WATCHERS_AT_ONCE)),
         }
     }
@@ -381,6 +387,7 @@ impl admin_server::Admin for Service {
         let trace = span.scope();
         let trace_id = trace.as_ref().map(|scope| format!("{:032x}", scope.context.parent.trace_id));
         let trace_id = trace_id.unwrap_or_default();
+        let name = target.name.clone();
         let ask = Ask {
             id: None,
             target,
@@ -394,7 +401,9 @@ impl admin_server::Admin for Service {
             not_after: None,
             aim: Aim::Handle,
         };
-        match self.parts.router.call(ask).await {
+        let outcome = self.parts.router.call(ask).await;
+        self.edges.count(&name, outcome.as_ref().err());
+        match outcome {
             Ok(payload) => {
                 Ok(Response::new(CallResponse { payload, content_type: request.content_type, trace_id }))
             }
@@ -474,6 +483,15 @@ impl admin_server::Admin for Service {
         let (lines, stop) = (&self.parts.lines, self.parts.stop.clone());
         let reading = lines.read(selection).await.map_err(|error| error::from_bus(&error))?;
         Ok(Response::new(logs::stream(reading, place, stop)))
+    }
+
+    type WatchLatticeStream = pictures::Pictures;
+
+    async fn watch_lattice(&self, request: Request<WatchLatticeRequest>) -> Answer<Self::WatchLatticeStream> {
+        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
+        let place = self.picture_watchers.clone().try_acquire_owned().map_err(overloaded)?;
+        let (limit, stop) = (request.into_inner().limit, self.parts.stop.clone());
+        Ok(Response::new(pictures::stream(&self.parts.surveyor, limit, place, stop)))
     }
 
     async fn get_counters(&self, _: Request<GetCountersRequest>) -> Answer<GetCountersResponse> {

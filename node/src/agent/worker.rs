@@ -272,6 +272,7 @@ async fn raise(
                 events: tools.events.clone(),
                 version,
                 meter: metrics::meter(actor),
+                edges: metrics::edges(Some(actor)),
                 used: Used::default(),
                 lines: tools.lines.clone(),
             });

@@ -188,9 +188,10 @@ impl Connection {
 
     /// Waits until it was opened; whether it is up then is another matter.
     pub async fn opened(&self) {
-        // The sender lives as long as somebody opens it, and a node that gives that up ends.
+        // The client says that it is connected before what it is connected to was looked at. The sender lives as long as
+        // somebody opens it, and a node that gives that up ends.
         let mut link = self.link.clone();
-        if link.wait_for(|link| link.generation > 0).await.is_err() {
+        if link.wait_for(|_| self.open.get().is_some()).await.is_err() {
             std::future::pending::<()>().await;
         }
     }

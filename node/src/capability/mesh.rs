@@ -1,16 +1,17 @@
 //! `lattice:actor/mesh`: calls from one actor to another, in both worlds.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lattice_proto::envelope::{Aim, ContentType};
-use lattice_proto::{ActorId, Fault, Operation, Ran};
+use lattice_proto::{ActorId, ActorName, Fault, Operation, Ran};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Accessor, Linker};
 use wasmtime::{AsContextMut, StoreContextMut};
 
-use crate::engine::{self, CallOptions, Failure, Guest};
+use crate::engine::{self, CallOptions, Failure, Guest, Home};
 use crate::keyed::Tenure;
 use crate::replica::Gate;
 use crate::router::{Ask, Router};
@@ -67,6 +68,9 @@ struct Prepared {
     cancelled: tokio_util::sync::CancellationToken,
     /// One of the calls that this guest may have on their way.
     permit: OwnedSemaphorePermit,
+    /// Whose call it is, and whom it is for.
+    home: Arc<Home>,
+    target: ActorName,
 }
 
 /// Checks what the guest asks for against its manifest and its turn.
@@ -96,6 +100,7 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
     turn.call();
     let wanted =
         options.timeout_ms.map(|timeout| Instant::now() + Duration::from_millis(timeout.min(MAX_TIMEOUT_MS)));
+    let name = target.name.clone();
     let ask = Ask {
         id: None,
         target,
@@ -114,7 +119,7 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
         (None, None) => Box::pin(home.router.call(ask)),
         (gate, tenure) => Box::pin(held_back(home.router.clone(), ask, gate, tenure)),
     };
-    Ok(Prepared { call, cancelled: turn.cancelled.clone(), permit })
+    Ok(Prepared { call, cancelled: turn.cancelled.clone(), permit, home, target: name })
 }
 
 /// A call of a keyed actor, which must wait or may come too late.
@@ -142,13 +147,15 @@ const MAX_TIMEOUT_MS: u64 = 86_400_000;
 impl Prepared {
     /// Makes the call.
     async fn finish(self) -> Result<Vec<u8>, Failure> {
-        let Self { call, cancelled, permit } = self;
+        let Self { call, cancelled, permit, home, target } = self;
         let _held = permit;
         if cancelled.is_cancelled() {
             return Err(Fault::Cancelled(Ran::No).into());
         }
         // Dropping the call tells whoever runs it that nobody waits any more.
         let outcome = cancelled.run_until_cancelled(call).await;
-        Ok(outcome.unwrap_or(Err(Fault::Cancelled(Ran::Maybe))).map(Vec::from)?)
+        let outcome = outcome.unwrap_or(Err(Fault::Cancelled(Ran::Maybe)));
+        home.edges.count(&target, outcome.as_ref().err());
+        Ok(outcome.map(Vec::from)?)
     }
 }

@@ -11,7 +11,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentExportIndex, Instance};
 
 use super::guest::Guest;
-use super::instance::explain;
+use super::instance::{explain, story};
 use super::{Engine, Refused, abi};
 
 /// A check that takes longer says no. As long as an instance may take to be made.
@@ -71,7 +71,8 @@ pub(super) async fn ask(
         Ok(Ok((Ok(()),))) => Ok(()),
         Ok(Ok((Err(text),))) => Err(format!("its own check failed: {}", shown(&text))),
         Ok(Err(error)) => {
-            tracing::warn!(actor = %store.data().home.actor, detail = ?error, "an actor's own check trapped");
+            let (home, detail) = (&store.data().home, story(&error));
+            tracing::warn!(actor = %home.actor, version = home.version, detail, "an actor's own check trapped");
             Err(format!("its own check trapped: {}", explain(&error, store)))
         }
         Err(_) => Err(format!("its own check did not answer within {} seconds", ANSWER.as_secs())),

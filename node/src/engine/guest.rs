@@ -19,7 +19,7 @@ use crate::events::Events;
 use crate::logs::{self, Speaker, Speaking};
 use crate::replica::{Tally, TurnContext};
 use crate::router::Router;
-use crate::telemetry::metrics::{Meter, Pooled};
+use crate::telemetry::metrics::{Edges, Meter, Pooled};
 
 /// The most elements of one table. The pool's own limit, so that a guest fares the same where there is none.
 const MAX_TABLE: usize = 20_000;
@@ -49,6 +49,8 @@ pub struct Home {
     pub version: u64,
     /// Where their turns are measured.
     pub meter: Arc<Meter>,
+    /// Where the calls that they make are counted.
+    pub edges: Arc<Edges>,
     /// What they use of this node.
     pub used: Used,
     /// Where their words are kept.

@@ -151,7 +151,7 @@ pub(super) fn end(
         Some(Ok(Ok(()))) if in_flight.is_retiring() => Exit::Retired,
         Some(Ok(Ok(()))) => Exit::Closed,
         Some(Ok(Err(error)) | Err(error)) => {
-            let (reason, detail) = (explain(&error, &store), format!("{error:?}"));
+            let (reason, detail) = (explain(&error, &store), story(&error));
             Exit::Trapped { trace: in_flight.trapped(&reason, &detail), reason, detail }
         }
         None => Exit::Overran,
@@ -312,6 +312,11 @@ pub(super) fn unmade(error: &wasmtime::Error, store: &Store<Guest>) -> Unmade {
         true => Unmade::NoRoom(reason),
         false => Unmade::because(reason, store),
     }
+}
+
+/// All that is known of a trap, with the guest's frames; those of the node say nothing of it.
+pub(super) fn story(error: &wasmtime::Error) -> String {
+    format!("{error:#}")
 }
 
 /// One sentence for callers and operators.

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Ask, Router};
 use crate::bus::{Arrived, Error, Subscription};
-use crate::telemetry::Span;
+use crate::telemetry::{Span, metrics};
 
 /// What a client gets that does not say how long it waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -121,7 +121,7 @@ async fn handle(router: &Router, message: Arrived) -> Result<Bytes, Fault> {
         TraceContext::parse(parent, message.headers.get("tracestate").unwrap_or_default())
     });
     let caller = Some(lattice_proto::id::EXTERNAL.into());
-    let mut span = Span::request(trace, &target, &operation);
+    let (name, mut span) = (target.name.clone(), Span::request(trace, &target, &operation));
     let outcome = router
         .call(Ask {
             id: None,
@@ -137,6 +137,7 @@ async fn handle(router: &Router, message: Arrived) -> Result<Bytes, Fault> {
             aim: Aim::Handle,
         })
         .await;
+    metrics::edges(None).count(&name, outcome.as_ref().err());
     if let Err(fault) = &outcome {
         span.fail(fault);
     }

@@ -25,6 +25,12 @@ pub const EXCEPTION_STACKTRACE: &str = "exception.stacktrace";
 
 /// The actor's name.
 pub const ACTOR: &str = "lattice.actor";
+/// The name of the calling actor; empty for callers that are none.
+pub const CALLER: &str = "lattice.caller";
+/// What is measured of a node: a kind of instance, a pool of memory.
+pub const KIND: &str = "lattice.kind";
+/// See [`KIND`].
+pub const POOL: &str = "lattice.pool";
 /// The key of a keyed actor. In spans and logs only: there is no end of keys.
 pub const KEY: &str = "lattice.key";
 /// The version of the actor: the revision of its app that last changed what it runs.

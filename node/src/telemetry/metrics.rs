@@ -7,10 +7,12 @@
 //!    what comes after them is `_other`.
 
 mod actor;
+mod edges;
 mod lattice;
 mod node;
 mod page;
 mod pool;
+mod survey;
 
 use std::sync::LazyLock;
 
@@ -22,10 +24,12 @@ use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, SdkMet
 use super::attribute;
 
 pub use actor::{Meter, Took, meter};
+pub use edges::{Edges, edges};
 pub use lattice::{Lattice, Leading, lattice};
 pub use node::{Observed, lag, observe};
 pub use page::{CONTENT_TYPE, Page};
 pub use pool::Pooled;
+pub use survey::survey;
 
 /// Operations of one actor that are told apart.
 const OPERATIONS: usize = 64;

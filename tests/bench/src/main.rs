@@ -22,6 +22,7 @@ mod planning;
 mod remote;
 mod replica;
 mod sample;
+mod telemetry;
 
 use std::path::PathBuf;
 
@@ -39,7 +40,7 @@ struct Options {
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
     /// Only the groups of figures whose names contain this: local, remote, replica, keyed-turns, keyed-reads, keyed-cold,
-    /// keyed-many, keyed-failover, planning, leases, control
+    /// keyed-many, keyed-failover, planning, leases, control, telemetry
     #[arg(long)]
     only: Option<String>,
     /// Nodes that are killed, and as many that are stopped and cut off, to measure failover
@@ -91,6 +92,9 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     }
     if wanted("replica") {
         figures.extend(replica::measure(options.runs).await?);
+    }
+    if wanted("telemetry") {
+        figures.extend(telemetry::measure(options.runs).await?);
     }
     let mut samples: Vec<Sample> = Vec::new();
     if wanted("keyed-turns") {

@@ -4,15 +4,16 @@
 //! dependencies, and a C library for WASI. The standard library is built along with the first actor, and stays in the
 //! target folder. What Debian does not have is `wasm-component-ld`; any toolchain of rustup's has it.
 
+use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fs};
 
 use semver::Version;
 
 use super::environment;
+use crate::debian::{apt_get, is_root};
 use crate::process::{capture, is_executable, on_path, show};
 use crate::{Notice, Report};
 
@@ -140,17 +141,6 @@ fn rust_tools(project: &Path) -> Option<PathBuf> {
 /// Reads `rustc 1.96.0 (…)`.
 fn parse_version(text: &str) -> Option<Version> {
     Version::parse(text.split_whitespace().nth(1)?).ok()
-}
-
-fn apt_get(arguments: &[&str]) -> Command {
-    let mut command = Command::new("apt-get");
-    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-    command
-}
-
-fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 #[cfg(test)]

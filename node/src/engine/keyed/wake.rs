@@ -9,7 +9,7 @@ use wasmtime::component::{ComponentExportIndex, Instance};
 
 use super::super::compile::Entry;
 use super::super::guest::Guest;
-use super::super::instance::{START, Unmade, unmade};
+use super::super::instance::{START, Unmade, story, unmade};
 use super::super::{Compiled, Failure, Home, abi};
 use super::{KeyedInstance, Limits};
 
@@ -94,7 +94,8 @@ impl Unwoken {
             Ok(Ok((Ok(()),))) => {}
             Ok(Ok((Err(failure),))) => return Err(Asleep::Refused(failure.into_answer(false))),
             Ok(Err(error)) => {
-                tracing::warn!(%actor, detail = ?error, "a keyed actor trapped as it was woken");
+                let (version, detail) = (home.version, story(&error));
+                tracing::warn!(%actor, version, detail, "a keyed actor trapped as it was woken");
                 return Err(unmade(&error, &store).into());
             }
             Err(_) => {

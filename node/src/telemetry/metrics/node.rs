@@ -9,7 +9,7 @@ use lattice_proto::subject::{Inbox, Subjects};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
-use super::{INSTRUMENTS, lattice};
+use super::{INSTRUMENTS, edges, lattice};
 use crate::bus::Connection;
 use crate::keyed::Keyed;
 use crate::membership::Fence;
@@ -43,6 +43,7 @@ pub fn observe(observed: Observed) {
     counters(&source, &observed.counters);
     INSTRUMENTS.moves.add(0, &[]);
     INSTRUMENTS.leaders.add(0, &[]);
+    edges::observe(&source);
     lattice::observe(&source);
 }
 
@@ -116,8 +117,8 @@ fn node(source: &Meter, observed: &Arc<Observed>) {
         .with_description("Guests that are kept ready or awake on this node")
         .with_callback(move |to| {
             let replicas: u64 = loads(&look).iter().map(|(_, load)| load.replicas).sum();
-            to.observe(replicas, &[KeyValue::new("lattice.kind", "replica")]);
-            to.observe(look.keyed.awake() as u64, &[KeyValue::new("lattice.kind", "key")]);
+            to.observe(replicas, &[KeyValue::new(attribute::KIND, "replica")]);
+            to.observe(look.keyed.awake() as u64, &[KeyValue::new(attribute::KIND, "key")]);
         })
         .build();
     let look = observed.clone();
@@ -127,9 +128,9 @@ fn node(source: &Meter, observed: &Arc<Observed>) {
         .with_description("Memory of this node: of the whole process, and of its guests")
         .with_callback(move |to| {
             let guests: u64 = loads(&look).iter().map(|(_, load)| load.memory).sum();
-            to.observe(guests, &[KeyValue::new("lattice.pool", "guests")]);
+            to.observe(guests, &[KeyValue::new(attribute::POOL, "guests")]);
             if let Some(bytes) = resident() {
-                to.observe(bytes, &[KeyValue::new("lattice.pool", "process")]);
+                to.observe(bytes, &[KeyValue::new(attribute::POOL, "process")]);
             }
         })
         .build();

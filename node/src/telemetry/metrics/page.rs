@@ -18,8 +18,8 @@ use opentelemetry_sdk::metrics::{InstrumentKind, ManualReader, Pipeline, Tempora
 use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
-/// The bounds of a histogram's buckets, as powers of two of a second.
-const BOUNDS: std::ops::RangeInclusive<i32> = -16..=6;
+/// The bounds of a histogram's buckets, as powers of two of a second: those of surveys.
+const BOUNDS: std::ops::RangeInclusive<i32> = lattice_proto::survey::POWERS;
 
 /// Reads all measures. A cheap handle.
 #[derive(Debug, Clone, Default)]
@@ -48,13 +48,22 @@ impl MetricReader for Page {
 }
 
 impl Page {
+    /// All measures as they are now.
+    ///
+    /// # Errors
+    /// After the end.
+    pub(super) fn read(&self) -> Result<ResourceMetrics, String> {
+        let mut metrics = ResourceMetrics::default();
+        self.0.collect(&mut metrics).map_err(|error| error.to_string())?;
+        Ok(metrics)
+    }
+
     /// The page as it is now; `labels` are put to each row.
     ///
     /// # Errors
     /// When the measures cannot be read, as after the end.
     pub fn render(&self, labels: &[(&str, &str)]) -> Result<String, String> {
-        let mut metrics = ResourceMetrics::default();
-        self.0.collect(&mut metrics).map_err(|error| error.to_string())?;
+        let metrics = self.read()?;
         let all = metrics.scope_metrics().flat_map(|scope| scope.metrics());
         let families: Vec<MetricFamily> = all.filter_map(|metric| family(metric, labels)).collect();
         let mut text = Vec::new();
@@ -141,13 +150,12 @@ fn rows<T: Copy>(data: &MetricData<T>, number: impl Fn(T) -> f64) -> Option<(Met
     })
 }
 
-/// An exponential histogram with a bound at each power of two.
-fn bounded<T>(point: &ExponentialHistogramDataPoint<T>, sum: f64) -> proto::Histogram {
-    let (scale, count) = (i32::from(point.scale()), point.count() as u64);
+/// How many values are at most each of [`BOUNDS`].
+pub(super) fn within<T>(point: &ExponentialHistogramDataPoint<T>) -> Vec<u64> {
+    let scale = i32::from(point.scale());
     let offset = point.positive_bucket().offset();
     let buckets: Vec<(i32, u64)> = (offset..).zip(point.positive_bucket().counts()).collect();
-    let mut all = Vec::with_capacity(BOUNDS.count());
-    for power in BOUNDS {
+    let count = |power: i32| {
         // Bucket `i` ends at 2^((i + 1) / 2^scale). With a negative scale some powers lie inside of a bucket, which then
         // counts as below the next one.
         let within = |index: i32| match scale {
@@ -155,15 +163,23 @@ fn bounded<T>(point: &ExponentialHistogramDataPoint<T>, sum: f64) -> proto::Hist
             _ => (index + 1) << -scale <= power,
         };
         let below: u64 = buckets.iter().filter(|(index, _)| within(*index)).map(|(_, count)| count).sum();
+        point.zero_count() + below
+    };
+    BOUNDS.map(count).collect()
+}
+
+/// An exponential histogram with a bound at each power of two.
+fn bounded<T>(point: &ExponentialHistogramDataPoint<T>, sum: f64) -> proto::Histogram {
+    let buckets = BOUNDS.zip(within(point)).map(|(power, count)| {
         let mut bucket = proto::Bucket::default();
         bucket.set_upper_bound(f64::from(power).exp2());
-        bucket.set_cumulative_count(point.zero_count() + below);
-        all.push(bucket);
-    }
+        bucket.set_cumulative_count(count);
+        bucket
+    });
     let mut histogram = proto::Histogram::default();
-    histogram.set_sample_count(count);
+    histogram.set_sample_count(point.count() as u64);
     histogram.set_sample_sum(sum);
-    histogram.set_bucket(all);
+    histogram.set_bucket(buckets.collect());
     histogram
 }
 

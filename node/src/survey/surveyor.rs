@@ -1,0 +1,143 @@
+//! Asks all nodes again and again for as long as somebody watches, and shows everybody the same pictures.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use lattice_proto::admin::Picture;
+use lattice_proto::subject::Subjects;
+use lattice_proto::survey::{Survey, query};
+use lattice_proto::{Incarnation, LatticeId};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::picture::{Known, Listing, is_asked, paint};
+use super::rates::between;
+use crate::bus::{self, Connection};
+use crate::clock::ServerClock;
+use crate::controller::Observer;
+
+/// How often there is a picture.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How long a node may take to answer before the picture is made without it.
+const PATIENCE: Duration = Duration::from_millis(800);
+
+/// How often it is read anew what is declared, which takes a read of the whole control stream.
+const LIST: Duration = Duration::from_secs(3);
+
+/// How long what a node said last is shown when it does not answer.
+const REMEMBER: Duration = Duration::from_secs(30);
+
+/// A cheap handle.
+#[derive(Clone)]
+pub struct Surveyor(Arc<Shared>);
+
+struct Shared {
+    bus: Connection,
+    subjects: Subjects,
+    observer: Observer,
+    clock: Arc<ServerClock>,
+    lattice: LatticeId,
+    pictures: watch::Sender<Option<Arc<Picture>>>,
+    /// Runs while somebody watches. Held for a look only.
+    task: Mutex<Option<AbortOnDropHandle<()>>>,
+}
+
+impl Surveyor {
+    /// One that asks nobody yet.
+    pub fn new(bus: Connection, subjects: Subjects, observer: Observer, clock: Arc<ServerClock>) -> Self {
+        let (lattice, pictures) = (subjects.lattice().clone(), watch::Sender::new(None));
+        Self(Arc::new(Shared { bus, subjects, observer, clock, lattice, pictures, task: Mutex::default() }))
+    }
+
+    /// Follows the pictures. The first one comes when all nodes were asked once.
+    pub fn watch(&self) -> watch::Receiver<Option<Arc<Picture>>> {
+        let mut task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that a task that is about to end sees it.
+        let pictures = self.0.pictures.subscribe();
+        if task.as_ref().is_none_or(|task| task.is_finished()) {
+            // What was shown before says nothing of now.
+            self.0.pictures.send_replace(None);
+            *task = Some(AbortOnDropHandle::new(tokio::spawn(run(Arc::downgrade(&self.0)))));
+        }
+        pictures
+    }
+}
+
+/// Ends when nobody watches any more.
+async fn run(shared: std::sync::Weak<Shared>) {
+    let (mut listing, mut listed, mut problem) = (Listing::default(), None::<Instant>, String::new());
+    let mut nodes = BTreeMap::<Incarnation, Known>::new();
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let Some(shared) = shared.upgrade() else { return };
+        {
+            let mut task = shared.task.lock().unwrap_or_else(PoisonError::into_inner);
+            if shared.pictures.receiver_count() == 0 {
+                // Whoever comes next waits for this lock, and begins another one.
+                *task = None;
+                return;
+            }
+        }
+        if listed.is_none_or(|listed| listed.elapsed() >= LIST) {
+            match list(&shared.observer).await {
+                Ok(new) => {
+                    (listing, problem) = (new, String::new());
+                    listed = Some(Instant::now());
+                }
+                // What was read last is shown meanwhile.
+                Err(error) => problem = format!("what is declared cannot be read: {error}"),
+            }
+        }
+        ask(&shared, &listing, &mut nodes).await;
+        let mut picture = paint(shared.lattice.as_str(), &listing, &nodes);
+        picture.at_ms = u64::try_from(shared.clock.now_ms()).unwrap_or(0);
+        if !problem.is_empty() {
+            picture.problem.clone_from(&problem);
+        }
+        shared.pictures.send_replace(Some(Arc::new(picture)));
+    }
+}
+
+async fn list(observer: &Observer) -> Result<Listing, bus::Error> {
+    Ok(Listing { nodes: observer.nodes().await?, actors: observer.actors().await? })
+}
+
+/// Asks every node, and takes in what comes in time.
+async fn ask(shared: &Shared, listing: &Listing, nodes: &mut BTreeMap<Incarnation, Known>) {
+    let mut asking: FuturesUnordered<_> = listing
+        .nodes
+        .iter()
+        .filter(|view| is_asked(view))
+        .map(|view| async {
+            let incarnation = view.record.incarnation.clone();
+            let answer = shared.bus.request(shared.subjects.survey(&incarnation), query(), PATIENCE).await;
+            (incarnation, answer.ok().and_then(|answer| Survey::decode(answer).ok()))
+        })
+        .collect();
+    let now = Instant::now();
+    while let Some((incarnation, survey)) = asking.next().await {
+        match survey {
+            Some(survey) => {
+                let before = nodes.remove(&incarnation);
+                let between = before.and_then(|before| between(&before.survey, &survey));
+                nodes.insert(incarnation, Known { survey, between, answers: true, heard: now });
+            }
+            None => {
+                if let Some(node) = nodes.get_mut(&incarnation) {
+                    // What it did meanwhile is told with its next answer.
+                    (node.answers, node.between) = (false, None);
+                }
+            }
+        }
+    }
+    let is_there = |incarnation: &Incarnation| {
+        listing.nodes.iter().any(|view| view.record.incarnation == *incarnation && is_asked(view))
+    };
+    nodes.retain(|incarnation, node| is_there(incarnation) && node.heard.elapsed() < REMEMBER);
+}
