@@ -31,6 +31,7 @@ use axum::routing::get;
 use lattice_proto::admin::{self, admin_server::AdminServer};
 use lattice_proto::{LatticeId, NodeName};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -168,7 +169,8 @@ impl Listener {
             .map_err(|error| Error::Reflection(error.to_string()))?;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<AdminServer<service::Service>>().await;
-        let measures = (parts.page.clone(), parts.names.clone());
+        let (page, names) = (parts.page.clone(), parts.names.clone());
+        let measures = Measured { page, names, room: Arc::new(Semaphore::new(READ_METRICS)) };
         let service = AdminServer::new(service::Service::new(Arc::new(parts)))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
@@ -199,8 +201,23 @@ impl Listener {
     }
 }
 
+/// Those who may read the page of metrics at once. Each takes a thread for milliseconds.
+const READ_METRICS: usize = 4;
+
+/// What the page of metrics is made of.
+#[derive(Clone)]
+struct Measured {
+    page: metrics::Page,
+    names: (NodeName, LatticeId),
+    room: Arc<Semaphore>,
+}
+
 /// What this node measures, as Prometheus reads it.
-async fn measured(State((page, names)): State<(metrics::Page, (NodeName, LatticeId))>) -> Response {
+async fn measured(State(Measured { page, names, room }): State<Measured>) -> Response {
+    let Ok(_room) = room.try_acquire() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many read this page at once; try again")
+            .into_response();
+    };
     let (node, lattice) = (names.0.to_string(), names.1.to_string());
     // It looks at everything that runs here, which is not to hold up others on this thread.
     let labels = move || page.render(&[("lattice_node", &node), ("lattice_id", &lattice)]);

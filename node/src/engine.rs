@@ -34,7 +34,6 @@ pub use inspect::{MAX_ARTIFACT, Refused};
 pub use instance::{Exit, Instance};
 pub use keyed::{Asleep, Done, Ended, KeyedInstance, Serving, Unwoken};
 pub use prepare::GIVEN_UP;
-pub use used::Used;
 
 /// How often running guests are asked to give way. Short enough that a spinning guest delays others little, long
 /// enough that the check costs nothing.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Rules:
-//! 1. Writing never waits. An actor that writes too much loses its own lines, is told how many, and costs others nothing.
+//! 1. Nobody waits for whoever reads. An actor that writes too much loses its own lines, is told how many, and costs others nothing.
 //! 2. A line is bounded and holds no control characters by the time it is kept.
 //! 3. A node keeps nothing for whoever reads: each query is answered by itself, so a reader may come, go and be slow.
 //! 4. Lines come in the order of time as far as all nodes have answered. One that does not answer is not waited for.
@@ -25,6 +25,6 @@ mod store;
 pub use guest::{Speaker, Speaking};
 pub use layer::{Layer, filter};
 pub use otlp::Otlp;
-pub use reading::{Read, Reader, Reading, Selection};
+pub use reading::{Error, Read, Reader, Reading, Selection};
 pub use serving::serve;
 pub use store::Store;

@@ -159,8 +159,10 @@ async fn serve(
         let instance = match next.take() {
             Some(instance) => Ok(instance),
             None => {
-                metrics::restarted(name);
                 let instance = compiled.instantiate(&home).await;
+                if instance.is_ok() {
+                    metrics::restarted(name);
+                }
                 cold = Some(Cold { what: "replica", from: began, until: Instant::now() });
                 instance
             }

@@ -172,6 +172,16 @@ impl Router {
         })
     }
 
+    /// Counts a call that failed, if it was to an actor that is known to be one: names are made up by whoever asks.
+    fn failed(&self, ask: &Ask, fault: &Fault) {
+        let name = &ask.target.name;
+        let is_deployed = || self.shared.table.known(name).is_some();
+        let meter = metrics::known(name).or_else(|| is_deployed().then(|| metrics::meter(name)));
+        if let Some(meter) = meter {
+            meter.failed(&ask.operation, fault);
+        }
+    }
+
     /// The id of a new message.
     pub fn message_id(&self) -> MessageId {
         let number = self.shared.messages.fetch_add(1, Ordering::Relaxed);
@@ -206,12 +216,10 @@ impl Router {
                 Ok(_room) => router.attempts(&ask, &id, &span).await,
                 Err(fault) => Err(fault),
             };
+            span.has_come();
             if let Err(fault) = &outcome {
                 span.fail(fault);
-                // A name that nobody deployed is not to be counted by.
-                if !matches!(fault, Fault::NoSuchActor(_)) {
-                    metrics::meter(&ask.target.name).failed(&ask.operation, fault);
-                }
+                router.failed(&ask, fault);
             }
             outcome
         }

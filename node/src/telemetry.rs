@@ -103,7 +103,7 @@ pub fn start(options: &Options<'_>) -> Exporter {
     let store = logs::Store::default();
     subscribe(options, logs::Layer::new(store.clone(), lines.as_ref().map(logs::Otlp::new)));
 
-    let spans = otlp::spans().and_then(|exporter| Ok(exporter.map(|exporter| (exporter, otlp::sampler()))));
+    let spans = otlp::spans().map(|exporter| exporter.map(|exporter| (exporter, otlp::sampler())));
     let spans = match spans {
         Ok(Some((exporter, sampler))) => {
             let mut processor = BatchSpanProcessor::builder(exporter).build();

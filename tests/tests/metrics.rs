@@ -85,3 +85,20 @@ async fn names_that_callers_make_up_are_no_labels() {
     assert_eq!(sum(&page, "lattice_call_failures_total", "no-such-operation"), 300.0);
     assert!(sum(&page, "rpc_server_call_duration_seconds_count", "_other") >= 300.0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_are_they_while_nobody_can_tell_what_is_deployed() {
+    let mut lattice = Lattice::start(1).await;
+    lattice.apply(&manifests::misfit_with("")).await;
+    lattice.call(0, "misfit", "echo", json!("x")).await.unwrap();
+    lattice.server(0).stop().await;
+    let cut_off =
+        async || lattice.call(0, "nobody", "echo", Value::Null).await.unwrap_err().kind().to_owned();
+    wait_for("that the node is cut off", LATEST, cut_off, |kind| kind == "no-replica").await;
+    for number in 0..100 {
+        lattice.call(0, &format!("nobody-{number}"), "echo", Value::Null).await.unwrap_err();
+    }
+    let page = page(&lattice, 0).await;
+    let made_up: Vec<_> = page.keys().filter(|row| row.contains("nobody")).collect();
+    assert!(made_up.is_empty(), "{made_up:?}");
+}

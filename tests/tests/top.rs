@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use lattice_tests::lattice::node_program;
 use lattice_tests::load::Plan;
 use lattice_tests::terminal::{self, Terminal};
@@ -69,7 +70,10 @@ async fn it_fits_eighty_columns_and_its_keys_do_what_they_say() {
     say(&terminal.shows("the trap", LATEST, |screen| screen.contains("misfit.wasm!")).await);
 
     // It may become as small or large as it likes.
-    terminal.press(&["Escape", "Escape"]).await;
+    terminal.press(&["Escape"]).await;
+    terminal.shows("misfit again", LATEST, |screen| screen.contains("1 of 1 replicas ready")).await;
+    terminal.press(&["Escape"]).await;
+    terminal.shows("the overview once more", LATEST, |screen| screen.contains("TREND")).await;
     for (width, height) in [(20, 5), (200, 60), (80, 24)] {
         terminal.resize(width, height).await;
         let fits = move |screen: &str| {
@@ -85,7 +89,10 @@ async fn it_fits_eighty_columns_and_its_keys_do_what_they_say() {
     terminal.shows("a node that is gone", LATEST, gone).await;
     terminal.press(&["?"]).await;
     terminal.shows("help", LATEST, |screen| screen.contains("how long a node's lease still runs")).await;
-    terminal.press(&["Escape", "q"]).await;
+    // Any key ends the help.
+    terminal.press(&["x"]).await;
+    terminal.shows("the overview at last", LATEST, |screen| screen.contains("TREND")).await;
+    terminal.press(&["q"]).await;
     assert_eq!(terminal.ended(LATEST).await, 0);
     load.stop().await;
 }
@@ -127,7 +134,9 @@ async fn programs_get_one_picture_with_rates_and_who_calls_whom() {
     assert_eq!(storefront["nodes"].as_array().unwrap().len(), 2, "{storefront}");
     let said = cli::lattice(&admin, &["top"]).await;
     assert!(said.code == 2 && said.stderr.contains("terminal"), "{said:?}");
-    // Nobody watches any more, and nobody is asked.
-    let quiet = async || lattice.counters(0).await.get("malformed_envelopes").copied();
-    wait_until("no garbage", LATEST, quiet, |count| *count == Some(0)).await;
+    // Nobody watches any more, and soon nobody is asked: there is a pause that is longer than that between two rounds.
+    let client = lattice.nats.client().await;
+    let mut asked = client.subscribe(format!("lat.{}.survey.>", lattice.id())).await.unwrap();
+    let quiet = async || tokio::time::timeout(Duration::from_secs(3), asked.next()).await.is_err();
+    wait_until("nobody is asked", LATEST, quiet, |quiet| *quiet).await;
 }

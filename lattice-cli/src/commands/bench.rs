@@ -109,7 +109,7 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     let room = Arc::new(Semaphore::new(usize::from(args.connections) * PER_CONNECTION));
     let under_way = Arc::<AtomicU64>::default();
     let (told, mut heard) = mpsc::unbounded_channel::<Said>();
-    let mut report = Report::new(args.rate, args.duration);
+    let mut report = Report::new(args.rate, args.duration, measured_from);
     let mut show = tokio::time::interval(SHOW);
     let mut number = 0_u64;
     let mut open = true;
@@ -140,7 +140,6 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         }
     }
     drop(progress);
-    report.end(Instant::now().max(end) - measured_from);
     global.output.print(&report.numbers(), |_| report.text(&title))
 }
 

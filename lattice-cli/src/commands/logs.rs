@@ -1,7 +1,8 @@
 //! `lattice logs`: what an actor's guests write, and what nodes say of it, over all nodes in the order of time.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lattice_proto::Ran;
 use lattice_proto::admin::{LogLine, WatchLogsRequest};
@@ -14,6 +15,9 @@ use crate::duration;
 use crate::failure::Failure;
 use crate::moment::utc;
 use crate::output::{self, Format};
+
+/// How much further back than the last line is asked for after the node was away.
+const SLACK: Duration = Duration::from_secs(2);
 
 /// Between two tries to reach the node again; long enough to burden nobody.
 const RETRY: Duration = Duration::from_millis(250);
@@ -81,12 +85,17 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         let _ = read(&request, global, keep).await?;
         return global.output.print(&rows, |rows| rows.iter().map(line).collect::<Vec<_>>().join("\n"));
     }
-    let mut away = false;
-    // What was shown is not shown again after the node that is asked was away.
-    let mut last_ms = None;
+    if args.tail == Some(0) {
+        // Nothing of what is there.
+        (request.last, request.since_ms) = (0, 1);
+    }
+    let (mut away, mut seen) = (false, Seen::default());
     loop {
         let show = |row: Row| {
-            last_ms = Some(row.at_ms);
+            away = false;
+            if !seen.takes(&row) {
+                return Ok(ControlFlow::Continue(()));
+            }
             match global.output {
                 Format::Text => output::next_line(&line(&row)),
                 Format::Json => output::next_line(&serde_json::to_string(&row).map_err(anyhow::Error::from)?),
@@ -100,7 +109,7 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
             Err(failure) => failure,
         };
         // A node that cannot be reached at first is a mistake in the address rather than a restart.
-        if !passes(&failure) || (failure.kind == "unreachable" && !away && last_ms.is_none()) {
+        if !passes(&failure) || (failure.kind == "unreachable" && !away && seen.heard.is_none()) {
             return Err(failure);
         }
         if !away {
@@ -108,8 +117,34 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         }
         away = true;
         tokio::time::sleep(RETRY).await;
-        // What comes from now on; what was written meanwhile would come with what was shown.
-        (request.last, request.since_ms) = (0, u64::try_from(RETRY.as_millis()).unwrap_or(u64::MAX));
+        // From the last line on that was shown, with some time for clocks that differ; what was shown is not shown again.
+        if let Some(heard) = seen.heard {
+            let since = u64::try_from((heard.elapsed() + SLACK).as_millis()).unwrap_or(u64::MAX);
+            (request.last, request.since_ms) = (0, since);
+        }
+    }
+}
+
+/// What was shown.
+#[derive(Default)]
+struct Seen {
+    /// When the last line came.
+    heard: Option<Instant>,
+    /// The last line of each node: its number, and when it was written.
+    last: BTreeMap<String, (u64, u64)>,
+}
+
+impl Seen {
+    /// Whether a line is new. A node that was started anew counts anew.
+    fn takes(&mut self, row: &Row) -> bool {
+        self.heard = Some(Instant::now());
+        let last = self.last.get(&row.node);
+        let is_new = last.is_none_or(|(number, at_ms)| row.number > *number || row.at_ms > *at_ms);
+        // What is said of the reading itself has no number.
+        if is_new && row.number > 0 {
+            self.last.insert(row.node.clone(), (row.number, row.at_ms));
+        }
+        is_new
     }
 }
 
@@ -176,6 +211,20 @@ fn line(row: &Row) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_shown_is_not_shown_again() {
+        let row = |node: &str, number, at_ms| {
+            Row::from(LogLine { node: node.into(), number, at_ms, ..LogLine::default() })
+        };
+        let mut seen = Seen::default();
+        assert!(
+            seen.takes(&row("a", 5, 100)) && seen.takes(&row("a", 6, 100)) && seen.takes(&row("b", 5, 90))
+        );
+        assert!(!seen.takes(&row("a", 5, 100)) && !seen.takes(&row("a", 6, 100)));
+        assert!(seen.takes(&row("a", 7, 100)));
+        assert!(seen.takes(&row("a", 1, 200)), "it was started anew");
+    }
 
     #[test]
     fn a_line_says_when_where_and_whose() {

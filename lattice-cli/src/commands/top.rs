@@ -45,6 +45,8 @@ enum Input {
     /// What keeps pictures from coming.
     Away(String),
     Line(LogLine),
+    /// Lines of the log come from the beginning.
+    Anew,
     /// Lines of the log do not come any more, for this reason.
     NoLines(String),
     Key(Event),
@@ -119,6 +121,7 @@ fn take_in(state: &mut State, input: Input) -> Option<Action> {
         Input::Picture(picture) => state.picture(picture),
         Input::Away(reason) => state.away(reason),
         Input::Line(line) => state.line(line),
+        Input::Anew => state.anew(),
         Input::NoLines(reason) => state.no_lines(reason),
         Input::Done(outcome) => state.done(outcome),
         Input::Key(Event::Key(key)) if key.kind != KeyEventKind::Release => return state.key(key),
@@ -212,20 +215,32 @@ impl Following {
     }
 }
 
-/// Lines of one actor, until that fails; what is on the screen stays.
+/// Lines of one actor for as long as somebody looks; what is on the screen stays while they do not come.
 async fn lines(actor: String, global: Global, tell: mpsc::Sender<Input>) {
     let request = WatchLogsRequest { actor, last: LINES, follow: true, ..WatchLogsRequest::default() };
-    let followed = async {
-        let mut client = admin::connect(&global).await?;
-        let mut lines = client.watch_logs(request).await?.into_inner();
-        while let Some(line) = lines.message().await? {
-            if tell.send(Input::Line(line)).await.is_err() {
+    loop {
+        let followed = async {
+            let mut client = admin::connect(&global).await?;
+            let mut lines = client.watch_logs(request.clone()).await?.into_inner();
+            // Those that are there come again.
+            if tell.send(Input::Anew).await.is_err() {
                 return Ok(());
             }
+            while let Some(line) = lines.message().await? {
+                if tell.send(Input::Line(line)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            Err(Failure::new("connection-lost", Ran::Maybe, "the node ended the stream"))
+        };
+        match followed.await {
+            Ok(()) => return,
+            Err(failure) => {
+                if tell.send(Input::NoLines(failure.to_string())).await.is_err() {
+                    return;
+                }
+            }
         }
-        Err(Failure::new("connection-lost", Ran::Maybe, "the node ended the stream"))
-    };
-    if let Err(failure) = followed.await {
-        let _ = tell.send(Input::NoLines(failure.to_string())).await;
+        tokio::time::sleep(RETRY).await;
     }
 }

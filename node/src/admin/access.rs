@@ -227,7 +227,8 @@ mod tests {
                 "unimplemented",
                 "New",
             ),
-            (Some("Bearer writer"), "/metrics", Code::Unimplemented, "unimplemented", "/metrics"),
+            (Some("Bearer writer"), "/nothing", Code::Unimplemented, "unimplemented", "/nothing"),
+            (None, "/metrics", Code::Unauthenticated, "unauthenticated", ""),
             (None, "/lattice.admin.v1.Admin/New", Code::Unauthenticated, "unauthenticated", ""),
         ];
         for (authorization, path, code, kind, word) in cases {
@@ -240,6 +241,7 @@ mod tests {
             (Some("bearer  writer"), look),
             (Some("BEARER writer"), change),
             (None, "/healthz"),
+            (Some("Bearer reader"), "/metrics"),
             (Some("Bearer nobody"), "/grpc.health.v1.Health/Check"),
         ] {
             assert_eq!(ask(authorization, path), Ok(()), "{authorization:?} {path}");

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::error;
-use crate::logs::{Read, Reading, Selection};
+use crate::logs::{Error, Read, Reading, Selection};
 
 /// Those who may read logs through one node at once. Each asks all nodes again and again.
 pub(super) const READERS_AT_ONCE: usize = 64;
@@ -45,6 +45,13 @@ pub(super) fn select(request: &WatchLogsRequest) -> Result<Selection, String> {
         follow: request.follow,
         level: level?,
     })
+}
+
+pub(super) fn refuse(error: &Error) -> Status {
+    match error {
+        Error::Bus(error) => error::from_bus(error),
+        Error::NoSuchNode(_) => error::missing(error),
+    }
 }
 
 /// Lines one by one, as fast as the client takes them, until the node stops.

@@ -481,7 +481,7 @@ impl admin_server::Admin for Service {
         let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
         let place = self.log_readers.clone().try_acquire_owned().map_err(overloaded)?;
         let (lines, stop) = (&self.parts.lines, self.parts.stop.clone());
-        let reading = lines.read(selection).await.map_err(|error| error::from_bus(&error))?;
+        let reading = lines.read(selection).await.map_err(|error| logs::refuse(&error))?;
         Ok(Response::new(logs::stream(reading, place, stop)))
     }
 

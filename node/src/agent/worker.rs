@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::Tools;
 use crate::causes::full;
-use crate::engine::{Compiled, Home, Used};
+use crate::engine::{Compiled, Home};
 use crate::replica::{Count, LocalActor, Replica, Tally};
 use crate::telemetry::metrics;
 
@@ -273,7 +273,6 @@ async fn raise(
                 version,
                 meter: metrics::meter(actor),
                 edges: metrics::edges(Some(actor)),
-                used: Used::default(),
                 lines: tools.lines.clone(),
             });
             let local = match home.settings.kind {

@@ -13,7 +13,7 @@ use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::{TICK, Used};
+use super::TICK;
 use crate::capability;
 use crate::events::Events;
 use crate::logs::{self, Speaker, Speaking};
@@ -51,8 +51,6 @@ pub struct Home {
     pub meter: Arc<Meter>,
     /// Where the calls that they make are counted.
     pub edges: Arc<Edges>,
-    /// What they use of this node.
-    pub used: Used,
     /// Where their words are kept.
     pub lines: logs::Store,
 }
@@ -109,7 +107,7 @@ impl Guest {
             limiter: Limiter {
                 memory,
                 used: 0,
-                pooled: Pooled::new(home.used.memory.clone()),
+                pooled: Pooled::new(home.meter.used.memory.clone()),
                 last_growth: 0,
                 refused: None,
                 starved: false,

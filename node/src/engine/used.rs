@@ -1,4 +1,4 @@
-//! What the guests of one actor use of this node: memory, and time of its processors.
+//! Measures the time that guests compute.
 //!
 //! The time is estimated: every sixteenth run of a guest is measured and counts sixteen times. One that was still
 //! computing when the epoch moved is measured for certain from then on, so that long turns are told exactly.
@@ -6,48 +6,26 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use super::Home;
 
 /// One of so many runs is measured.
 const ONE_IN: u8 = 16;
 
-/// What all guests of one actor use together.
-#[derive(Debug, Default)]
-pub struct Used {
-    /// Linear memory, in bytes.
-    pub memory: Arc<AtomicU64>,
-    nanos: AtomicU64,
-}
-
-impl Used {
-    /// The time that they computed so far.
-    pub fn cpu(&self) -> Duration {
-        Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
-    }
-
-    fn computed(&self, time: Duration, times: u8) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).saturating_mul(times.into());
-        self.nanos.fetch_add(nanos, Ordering::Relaxed);
-    }
-}
-
 /// Measures how long a future runs.
 pub(super) struct Metered<F> {
     future: F,
-    used: Arc<super::Home>,
+    home: Arc<Home>,
     /// Whether it was found computing for long.
     long: Arc<AtomicBool>,
 }
 
 /// Of a guest of this home, which says by `long` that it computes for long.
-pub(super) fn metered<F: Future + Unpin>(
-    future: F,
-    home: Arc<super::Home>,
-    long: Arc<AtomicBool>,
-) -> Metered<F> {
-    Metered { future, used: home, long }
+pub(super) fn metered<F: Future + Unpin>(future: F, home: Arc<Home>, long: Arc<AtomicBool>) -> Metered<F> {
+    Metered { future, home, long }
 }
 
 impl<F: Future + Unpin> Future for Metered<F> {
@@ -64,7 +42,7 @@ impl<F: Future + Unpin> Future for Metered<F> {
         };
         let began = Instant::now();
         let polled = Pin::new(&mut self.future).poll(task);
-        self.used.used.computed(began.elapsed(), times);
+        self.home.meter.used.computed(began.elapsed(), times);
         polled
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lattice_proto::ActorId;
 use lattice_proto::envelope::TraceParent;
 use lattice_proto::log::{Level, MAX_TEXT, cut, plain};
+use lattice_proto::{ActorId, ActorName};
 
 use super::Store;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Meter};
 
 /// The turn that a guest is in, for what it prints: that does not say which of its turns prints it.
 #[derive(Debug, Clone, Default)]
@@ -32,12 +32,14 @@ pub struct Speaker {
     actor: ActorId,
     version: u64,
     granted: bool,
+    meter: Arc<Meter>,
 }
 
 impl Speaker {
     /// Of a guest of this actor; without the grant what it says is lost.
     pub fn new(store: Store, actor: ActorId, version: u64, granted: bool) -> Self {
-        Self { store, actor, version, granted }
+        let meter = metrics::meter(&actor.name);
+        Self { store, actor, version, granted, meter }
     }
 
     /// Whether anybody hears it.
@@ -52,49 +54,70 @@ impl Speaker {
         }
         let Self { store, actor, version, .. } = self;
         let (name, key) = (actor.name.as_str(), actor.key.as_deref());
-        metrics::log_line(name);
-        let (admitted, dropped) = store.admits(&actor.name, text.len().min(MAX_TEXT));
+        self.meter.line();
+        let shown = shown(text);
+        let (admitted, dropped) = store.admits(&actor.name, shown.len());
         if let Some(count) = dropped {
-            tell_dropped(name, count);
+            tell_dropped(&actor.name, count);
         }
         if !admitted {
             return;
-        }
-        let cut = cut(text, MAX_TEXT);
-        let left_out = text.len() - cut.len();
-        let mut text = plain(cut);
-        if left_out > 0 {
-            text.push_str(&format!(" … ({left_out} more bytes)"));
         }
         let module = plain(lattice_proto::log::cut(target, lattice_proto::log::MAX_TARGET / 8));
         let trace = trace.map(|trace| trace.to_string());
         let trace = trace.as_deref();
         match level {
             Level::Trace => {
-                tracing::trace!(target: "guest", actor = name, key, version, module, trace, "{text}")
+                tracing::trace!(target: "guest", actor = name, key, version, module, trace, "{shown}")
             }
             Level::Debug => {
-                tracing::debug!(target: "guest", actor = name, key, version, module, trace, "{text}")
+                tracing::debug!(target: "guest", actor = name, key, version, module, trace, "{shown}")
             }
             Level::Info => {
-                tracing::info!(target: "guest", actor = name, key, version, module, trace, "{text}")
+                tracing::info!(target: "guest", actor = name, key, version, module, trace, "{shown}")
             }
             Level::Warn => {
-                tracing::warn!(target: "guest", actor = name, key, version, module, trace, "{text}")
+                tracing::warn!(target: "guest", actor = name, key, version, module, trace, "{shown}")
             }
             Level::Error => {
-                tracing::error!(target: "guest", actor = name, key, version, module, trace, "{text}")
+                tracing::error!(target: "guest", actor = name, key, version, module, trace, "{shown}")
             }
         }
     }
 }
 
+/// A guest's words as one bounded entry: escaped, cut, and with its further lines indented, so that none of them passes for a
+/// line of the node's.
+fn shown(text: &str) -> String {
+    let plain = plain(cut(text, MAX_TEXT)).replace('\n', "\n    ");
+    let cut = cut(&plain, MAX_TEXT);
+    match cut.len() < plain.len() || text.len() > MAX_TEXT {
+        true => format!("{cut} … (of {} bytes)", text.len()),
+        false => plain,
+    }
+}
+
 /// Says how much of an actor's words is missing.
-pub(super) fn tell_dropped(actor: &str, count: u64) {
-    metrics::log_lines_dropped(actor, count);
+pub(super) fn tell_dropped(actor: &ActorName, count: u64) {
+    if let Some(meter) = metrics::known(actor) {
+        meter.lines_dropped(count);
+    }
     tracing::warn!(
-        actor,
+        actor = actor.as_str(),
         "{count} lines of its log were left out: on one node an actor may write {} lines and 1 MiB in a second",
-        super::limit::LINES
+        super::limit::GUESTS.lines
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stay_bounded_when_they_are_escaped() {
+        let bells = "\u{7}".repeat(MAX_TEXT);
+        assert!(shown(&bells).len() < MAX_TEXT + 64);
+        assert_eq!(shown("a\n2026 ERROR node: b"), "a\n    2026 ERROR node: b");
+        assert!(shown(&"x".repeat(MAX_TEXT + 1)).ends_with("(of 16385 bytes)"));
+    }
 }

@@ -65,9 +65,13 @@ impl<S: Subscriber> tracing_subscriber::Layer<S> for Layer {
         line.text.push_str(&more);
         // A guest's words are bounded and plain already; a node's may hold a guest's, as a backtrace does.
         if line.by_node {
-            line.text = plain(cut(&line.text, MAX_TEXT));
+            line.text = cut(&plain(cut(&line.text, MAX_TEXT)), MAX_TEXT).to_owned();
         }
         line.target.truncate(MAX_TARGET);
+        // What guests make a node say is bounded like what they say themselves.
+        if line.by_node && !self.store.admits_about(line.actor.as_ref(), line.text.len()) {
+            return;
+        }
         if let Some(otlp) = self.otlp.get() {
             otlp.tell(&line);
         }

@@ -2,11 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-/// Lines in a second, on average.
-pub(super) const LINES: f64 = 500.0;
+/// Lines in a second, on average, and at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rate {
+    pub lines: f64,
+    pub burst: f64,
+}
 
-/// Lines at once.
-const BURST: f64 = 2_000.0;
+/// What an actor's guests may write.
+pub(super) const GUESTS: Rate = Rate { lines: 500.0, burst: 2_000.0 };
+
+/// What the node may write about an actor, as backtraces of keys that trap one after the other.
+pub(super) const NODE: Rate = Rate { lines: 20.0, burst: 200.0 };
 
 /// Bytes in a second, on average, and at once.
 const BYTES: f64 = 1_048_576.0;
@@ -17,6 +24,7 @@ const TELL: Duration = Duration::from_secs(1);
 /// What one actor has left.
 #[derive(Debug)]
 pub(super) struct Limit {
+    rate: Rate,
     lines: f64,
     bytes: f64,
     at: Instant,
@@ -25,15 +33,15 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    pub fn new(now: Instant) -> Self {
-        Self { lines: BURST, bytes: BYTES, at: now, dropped: 0, told: now }
+    pub fn new(rate: Rate, now: Instant) -> Self {
+        Self { rate, lines: rate.burst, bytes: BYTES, at: now, dropped: 0, told: now }
     }
 
     /// Whether a line of so many bytes may be written.
     pub fn admits(&mut self, bytes: usize, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;
-        self.lines = (self.lines + since * LINES).min(BURST);
+        self.lines = (self.lines + since * self.rate.lines).min(self.rate.burst);
         self.bytes = (self.bytes + since * BYTES).min(BYTES);
         #[allow(clippy::cast_precision_loss, reason = "a line is some kilobytes at most")]
         let bytes = bytes as f64;
@@ -47,7 +55,7 @@ impl Limit {
     }
 
     /// How many were dropped, once in a while; none where that was told before.
-    pub fn to_tell(&mut self, now: Instant) -> Option<u64> {
+    pub fn untold(&mut self, now: Instant) -> Option<u64> {
         if self.dropped == 0 || now.saturating_duration_since(self.told) < TELL {
             return None;
         }
@@ -63,13 +71,13 @@ mod tests {
     #[test]
     fn a_burst_passes_and_a_flood_does_not() {
         let now = Instant::now();
-        let mut limit = Limit::new(now);
+        let mut limit = Limit::new(GUESTS, now);
         let passed = (0..5_000).filter(|_| limit.admits(10, now)).count();
         assert_eq!(passed, 2_000);
-        assert_eq!(limit.to_tell(now), None, "not with each line");
+        assert_eq!(limit.untold(now), None, "not with each line");
         let later = now + TELL;
-        assert_eq!(limit.to_tell(later), Some(3_000));
-        assert_eq!(limit.to_tell(later), None);
+        assert_eq!(limit.untold(later), Some(3_000));
+        assert_eq!(limit.untold(later), None);
         let passed = (0..5_000).filter(|_| limit.admits(10, later)).count();
         assert_eq!(passed, 500, "a second's worth");
     }
@@ -77,7 +85,7 @@ mod tests {
     #[test]
     fn long_lines_count_by_their_bytes() {
         let now = Instant::now();
-        let mut limit = Limit::new(now);
+        let mut limit = Limit::new(GUESTS, now);
         let passed = (0..1_000).filter(|_| limit.admits(16 << 10, now)).count();
         assert_eq!(passed, 64);
     }

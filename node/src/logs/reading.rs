@@ -63,6 +63,17 @@ pub struct Reader {
     store: super::Store,
 }
 
+/// Why nothing can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Which nodes there are cannot be told.
+    #[error(transparent)]
+    Bus(#[from] bus::Error),
+    /// The one that is asked for is not there.
+    #[error("no node named `{0}` is in this lattice; `lattice nodes` lists those that are")]
+    NoSuchNode(NodeName),
+}
+
 /// One line, and the node that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
@@ -84,11 +95,16 @@ pub struct Reading {
     ready: VecDeque<Read>,
     look: Instant,
     arrived: u64,
+    /// How many lines are asked for of a node that has not answered yet, if not all.
+    at_first: Option<u32>,
 }
 
 /// What is known of one node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Asked {
+    name: NodeName,
+    /// Whether it has ever answered.
+    answered: bool,
     next: Option<u64>,
     /// All before it has come; none while it does not answer.
     until_ms: Option<u64>,
@@ -133,8 +149,8 @@ impl Reader {
     /// Begins to read.
     ///
     /// # Errors
-    /// When it cannot be told which nodes there are.
-    pub async fn read(&self, selection: Selection) -> Result<Reading, bus::Error> {
+    /// When it cannot be told which nodes there are, and when the one that is asked for is not among them.
+    pub async fn read(&self, selection: Selection) -> Result<Reading, Error> {
         let now = self.store.now_ms();
         let ms = |since: Duration| u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let since_ms = selection.since.map_or(0, |since| now.saturating_sub(ms(since)));
@@ -148,9 +164,14 @@ impl Reader {
             ready: VecDeque::new(),
             look: Instant::now(),
             arrived: 0,
+            at_first: None,
         };
+        reading.at_first = reading.selection.last;
         reading.look_for_nodes(None).await?;
-        Ok(reading)
+        match (&reading.selection.node, reading.nodes.is_empty()) {
+            (Some(node), true) => Err(Error::NoSuchNode(node.clone())),
+            _ => Ok(reading),
+        }
     }
 }
 
@@ -176,6 +197,7 @@ impl Reading {
             tokio::select! {
                 Some((node, lines)) = self.asking.next() => self.take_in(&node, lines),
                 () = tokio::time::sleep_until(self.look), if self.selection.follow => {}
+                else => return None,
             }
         }
     }
@@ -188,21 +210,28 @@ impl Reading {
     /// Nodes that are there now. Of one that comes while it is followed, all is new.
     async fn look_for_nodes(&mut self, new_since: Option<u64>) -> Result<(), bus::Error> {
         let views = self.reader.observer.nodes().await?;
-        let there: Vec<_> = views
+        let there: Vec<(Incarnation, NodeName)> = views
             .into_iter()
             .filter(|view| view.state != NodeState::Gone)
             .filter(|view| self.selection.node.as_ref().is_none_or(|node| *node == view.record.name))
-            .map(|view| view.record.incarnation)
+            .map(|view| (view.record.incarnation, view.record.name))
             .collect();
         for (incarnation, asked) in &mut self.nodes {
-            asked.gone = !there.contains(incarnation);
+            asked.gone = !there.iter().any(|(there, _)| there == incarnation);
         }
         // One that does not answer and is not there any more is not asked again.
         self.nodes.retain(|_, asked| !asked.gone || asked.is_asked);
-        for incarnation in there {
-            self.nodes
-                .entry(incarnation)
-                .or_insert_with(|| Asked { until_ms: new_since, ..Asked::default() });
+        for (incarnation, name) in there {
+            self.nodes.entry(incarnation).or_insert(Asked {
+                name,
+                answered: false,
+                next: None,
+                until_ms: new_since,
+                complete: false,
+                is_asked: false,
+                silent: false,
+                gone: false,
+            });
         }
         Ok(())
     }
@@ -211,9 +240,10 @@ impl Reading {
     fn ask(&mut self) {
         if self.held.len() >= HELD {
             // Those that are behind are asked, or nothing would ever be given.
-            let first = self.nodes.values().filter_map(|asked| asked.until_ms).min();
-            let behind = |asked: &Asked| asked.until_ms.is_none() || asked.until_ms == first;
-            return self.ask_those(behind);
+            let follow = self.selection.follow;
+            let open = |asked: &&Asked| !asked.gone && !asked.silent && (follow || !asked.complete);
+            let first = self.nodes.values().filter(open).filter_map(|asked| asked.until_ms).min();
+            return self.ask_those(|asked| asked.until_ms.is_none() || asked.until_ms == first);
         }
         self.ask_those(|_| true);
     }
@@ -236,7 +266,7 @@ impl Reading {
                 key: self.selection.key.clone(),
                 after: asked.next,
                 since_ms: self.since_ms,
-                last: self.selection.last,
+                last: if asked.answered { None } else { self.at_first },
                 wait_ms,
                 level: self.selection.level,
             };
@@ -258,12 +288,17 @@ impl Reading {
         let Some(asked) = self.nodes.get_mut(node) else { return };
         asked.is_asked = false;
         let Some(Lines { node, lines, next, more, lost, until_ms }) = lines else {
-            asked.silent = true;
             // The others are not held up by it.
             asked.until_ms = None;
+            if !std::mem::replace(&mut asked.silent, true) && !asked.gone {
+                let name = asked.name.clone();
+                let text = format!("{name} does not answer; what it has is missing here");
+                let missing = self.of_its_own(self.reader.store.now_ms(), text);
+                self.hold(name, missing);
+            }
             return;
         };
-        asked.silent = false;
+        (asked.silent, asked.answered) = (false, true);
         asked.complete = !more;
         // A node that has nothing says 0, and is asked for everything again.
         asked.next = Some(next).filter(|next| *next > 0).or(asked.next);
@@ -273,16 +308,7 @@ impl Reading {
             let at_ms = lines.first().map_or(until_ms, |line| line.at_ms);
             let text =
                 "lines were written here faster than they were read, and are not kept any more".to_owned();
-            let missing = Line {
-                at_ms,
-                level: Level::Warn,
-                actor: self.selection.actor.clone(),
-                key: self.selection.key.clone(),
-                target: "lattice".to_owned(),
-                text,
-                by_node: true,
-                ..Line::default()
-            };
+            let missing = self.of_its_own(at_ms, text);
             self.hold(node.clone(), missing);
         }
         for line in lines {
@@ -290,7 +316,28 @@ impl Reading {
         }
     }
 
+    /// What is to be said of the reading itself.
+    fn of_its_own(&self, at_ms: u64, text: String) -> Line {
+        Line {
+            at_ms,
+            level: Level::Warn,
+            actor: self.selection.actor.clone(),
+            key: self.selection.key.clone(),
+            target: "lattice".to_owned(),
+            text,
+            by_node: true,
+            ..Line::default()
+        }
+    }
+
     fn hold(&mut self, node: NodeName, line: Line) {
+        // Of all of them together only the last are wanted.
+        if self.selection.last.is_some_and(|last| self.held.len() >= last as usize) {
+            if self.held.peek().is_some_and(|Reverse(first)| first.at_ms > line.at_ms) {
+                return;
+            }
+            self.held.pop();
+        }
         self.arrived += 1;
         let (at_ms, arrived) = (line.at_ms, self.arrived);
         self.held.push(Reverse(Held { at_ms, arrived, read: Box::new(Entry(Read { node, line })) }));

@@ -41,7 +41,11 @@ impl Ring {
     pub fn push(&mut self, line: Arc<Line>, most: usize) {
         self.bytes += size(&line);
         self.lines.push_back(line);
-        // The line itself stays, however long it is.
+        self.shrink(most);
+    }
+
+    /// Keeps at most so many bytes, and the last line, however long it is.
+    pub fn shrink(&mut self, most: usize) {
         while self.lines.len() > 1 && (self.bytes > most || self.lines.len() > LINES) {
             if let Some(old) = self.lines.pop_front() {
                 self.bytes -= size(&old);

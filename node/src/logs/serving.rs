@@ -13,7 +13,7 @@ use super::guest::tell_dropped;
 use crate::bus::{Connection, ReplyTo};
 use crate::telemetry::Counters;
 
-/// Queries that wait for lines at once. More are not answered, and asked again.
+/// Queries that wait for lines at once. More are answered with what is there.
 const AT_ONCE: usize = 256;
 
 /// Lines and bytes in one answer, which is to be a small message among those of calls.
@@ -35,7 +35,7 @@ pub async fn serve(
         loop {
             tokio::time::sleep(TELL).await;
             for (actor, count) in store.dropped() {
-                tell_dropped(actor.as_str(), count);
+                tell_dropped(&actor, count);
             }
         }
     };
@@ -48,12 +48,17 @@ pub async fn serve(
                 counters.malformed_envelopes();
                 continue;
             };
-            let Ok(place) = room.clone().try_acquire_owned() else { continue };
             let (store, bus, node) = (store.clone(), bus.clone(), me.0.clone());
-            tokio::spawn(async move {
-                reply_to(&store, &bus, node, query, reply).await;
-                drop(place);
-            });
+            match room.clone().try_acquire_owned() {
+                Ok(place) => {
+                    tokio::spawn(async move {
+                        reply_to(&store, &bus, node, query, reply).await;
+                        drop(place);
+                    });
+                }
+                // There is no place to wait at; what is there is told at once.
+                Err(_) => reply_to(&store, &bus, node, Query { wait_ms: 0, ..query }, reply).await,
+            }
         }
     };
     tokio::select! {
@@ -62,20 +67,20 @@ pub async fn serve(
     }
 }
 
-async fn reply_to(store: &Store, bus: &Connection, node: NodeName, query: Query, reply: ReplyTo) {
+async fn reply_to(store: &Store, bus: &Connection, node: NodeName, mut query: Query, reply: ReplyTo) {
     let until = tokio::time::Instant::now() + Duration::from_millis(u64::from(query.wait_ms));
-    let mut news = store.follow();
     loop {
-        news.mark_unchanged();
+        let mut news = store.follow(query.actor.as_ref());
         // Read before the lines are, so that none before it can be missed.
         let until_ms = store.now_ms();
         let found = store.find(&query, LINES, BYTES);
         let waits = found.lines.is_empty() && !found.more && found.lost == 0;
-        if waits && tokio::time::timeout_at(until, news.changed()).await.is_ok_and(|changed| changed.is_ok())
-        {
+        if waits && tokio::time::Instant::now() < until {
+            // What was looked at need not be looked at again.
+            query.after = Some(found.next).filter(|next| *next > 0).or(query.after);
+            let _ = tokio::time::timeout_at(until, news.changed()).await;
             continue;
         }
-        let until_ms = if waits { store.now_ms() } else { until_ms };
         let lines = found.lines.iter().map(|line| line.encode()).collect();
         let answer =
             Lines { node, lines: Vec::new(), next: found.next, more: found.more, lost: found.lost, until_ms };

@@ -9,16 +9,15 @@ use lattice_proto::ActorName;
 use lattice_proto::log::{Line, Query};
 use tokio::sync::watch;
 
-use super::limit::Limit;
+use super::limit::{GUESTS, Limit, NODE};
 use super::ring::{Found, Ring};
 use crate::clock::{ServerClock, wall_ms};
 
 /// Bytes of lines that a node keeps, of all actors together.
 const ALL: usize = 64 << 20;
 
-/// Bytes of one actor at most, and at least however many there are.
+/// Bytes of one actor.
 const MOST: usize = 1 << 20;
-const LEAST: usize = 16 << 10;
 
 /// Actors of which lines are kept. A name comes from the lattice's own records, so more are hardly ever seen.
 const ACTORS: usize = 4_096;
@@ -35,8 +34,10 @@ struct Shared {
     own: Arc<Kept>,
     /// The number of the last line.
     last: AtomicU64,
-    /// Tells whoever waits of each line.
-    news: watch::Sender<u64>,
+    /// Bytes of all rings together.
+    bytes: AtomicUsize,
+    /// Tells whoever waits for an actor of which there is nothing yet of each new one.
+    news: watch::Sender<()>,
 }
 
 /// What is kept of one actor, or of the node.
@@ -44,11 +45,21 @@ struct Kept {
     /// Held to take a line in, and to copy some out.
     ring: Mutex<Ring>,
     limit: Mutex<Limit>,
+    /// For what the node says of the actor.
+    about: Mutex<Limit>,
+    /// Tells whoever waits of each line.
+    news: watch::Sender<()>,
 }
 
 impl Kept {
     fn new() -> Self {
-        Self { ring: Mutex::default(), limit: Mutex::new(Limit::new(Instant::now())) }
+        let now = Instant::now();
+        Self {
+            ring: Mutex::default(),
+            limit: Mutex::new(Limit::new(GUESTS, now)),
+            about: Mutex::new(Limit::new(NODE, now)),
+            news: watch::Sender::new(()),
+        }
     }
 }
 
@@ -60,7 +71,8 @@ impl Default for Store {
             count: AtomicUsize::new(0),
             own: Arc::new(Kept::new()),
             last: AtomicU64::new(0),
-            news: watch::Sender::new(0),
+            bytes: AtomicUsize::new(0),
+            news: watch::Sender::new(()),
         }))
     }
 }
@@ -83,7 +95,15 @@ impl Store {
         let now = Instant::now();
         let kept = self.kept(Some(actor));
         let mut limit = kept.limit.lock().unwrap_or_else(PoisonError::into_inner);
-        (limit.admits(bytes, now), limit.to_tell(now))
+        (limit.admits(bytes, now), limit.untold(now))
+    }
+
+    /// Whether the node may say one more thing of an actor; of its own business it says little.
+    pub(super) fn admits_about(&self, actor: Option<&ActorName>, bytes: usize) -> bool {
+        let Some(actor) = actor else { return true };
+        let kept = self.kept(Some(actor));
+        let mut about = kept.about.lock().unwrap_or_else(PoisonError::into_inner);
+        about.admits(bytes, Instant::now())
     }
 
     /// How many lines of this actor were too many, where that is to be told although it writes nothing more.
@@ -91,23 +111,49 @@ impl Store {
         let now = Instant::now();
         let told = self.0.actors.iter().filter_map(|entry| {
             let mut limit = entry.value().limit.lock().unwrap_or_else(PoisonError::into_inner);
-            limit.to_tell(now).map(|count| (entry.key().clone(), count))
+            limit.untold(now).map(|count| (entry.key().clone(), count))
         });
         told.collect()
     }
 
     /// Keeps a line; its time and number are given to it.
     pub fn keep(&self, mut line: Line) {
-        line.at_ms = self.now_ms();
         let kept = self.kept(line.actor.as_ref());
-        let most = (ALL / (self.0.count.load(Ordering::Relaxed) + 1)).clamp(LEAST, MOST);
-        {
+        let (before, after) = {
             let mut ring = kept.ring.lock().unwrap_or_else(PoisonError::into_inner);
-            // Numbers are given under the lock, so that they grow within a ring.
+            let before = ring.bytes();
+            // Given under the lock, so that times and numbers grow within a ring.
+            line.at_ms = self.now_ms();
             line.number = self.0.last.fetch_add(1, Ordering::Relaxed) + 1;
-            ring.push(Arc::new(line), most);
+            ring.push(Arc::new(line), MOST);
+            (before, ring.bytes())
+        };
+        if self.grows(before, after) > ALL {
+            self.make_room();
         }
-        self.0.news.send_replace(self.0.last.load(Ordering::Relaxed));
+        kept.news.send_replace(());
+    }
+
+    /// A ring had so many bytes and has so many now; gives what all of them have.
+    fn grows(&self, before: usize, after: usize) -> usize {
+        match after.checked_sub(before) {
+            Some(more) => self.0.bytes.fetch_add(more, Ordering::Relaxed) + more,
+            None => self.0.bytes.fetch_sub(before - after, Ordering::Relaxed) - (before - after),
+        }
+    }
+
+    /// The actor that has most loses half of it.
+    fn make_room(&self) {
+        let bytes = |kept: &Kept| kept.ring.lock().unwrap_or_else(PoisonError::into_inner).bytes();
+        let largest = self.0.actors.iter().max_by_key(|entry| bytes(entry.value()));
+        let Some(largest) = largest.map(|entry| entry.value().clone()) else { return };
+        let (before, after) = {
+            let mut ring = largest.ring.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = ring.bytes();
+            ring.shrink(before / 2);
+            (before, ring.bytes())
+        };
+        self.grows(before, after);
     }
 
     /// What a query asks for, as far as it is there.
@@ -125,9 +171,15 @@ impl Store {
         }
     }
 
-    /// Hears of new lines, of whomever they are.
-    pub(super) fn follow(&self) -> watch::Receiver<u64> {
-        self.0.news.subscribe()
+    /// Hears of new lines of an actor, or of the node. Where there is nothing of the actor yet, of each that is new.
+    pub(super) fn follow(&self, actor: Option<&ActorName>) -> watch::Receiver<()> {
+        match actor {
+            None => self.0.own.news.subscribe(),
+            Some(actor) => match self.0.actors.get(actor) {
+                Some(kept) => kept.news.subscribe(),
+                None => self.0.news.subscribe(),
+            },
+        }
     }
 
     fn kept(&self, actor: Option<&ActorName>) -> Arc<Kept> {
@@ -142,16 +194,19 @@ impl Store {
             });
             let lean = lean.map(|entry| entry.key().clone());
             if let Some(lean) = lean
-                && self.0.actors.remove(&lean).is_some()
+                && let Some((_, gone)) = self.0.actors.remove(&lean)
             {
                 self.0.count.fetch_sub(1, Ordering::Relaxed);
+                self.grows(gone.ring.lock().unwrap_or_else(PoisonError::into_inner).bytes(), 0);
             }
         }
         let new = || {
             self.0.count.fetch_add(1, Ordering::Relaxed);
             Arc::new(Kept::new())
         };
-        self.0.actors.entry(actor.clone()).or_insert_with(new).clone()
+        let kept = self.0.actors.entry(actor.clone()).or_insert_with(new).clone();
+        self.0.news.send_replace(());
+        kept
     }
 }
 
@@ -172,6 +227,21 @@ mod tests {
         assert_eq!(texts(&Query { actor: Some(actor), ..Query::default() }), ["of the cart"]);
         assert_eq!(texts(&Query::default()), ["own"]);
         assert_eq!(texts(&Query { actor: Some("other".parse().unwrap()), ..Query::default() }), [""; 0]);
+    }
+
+    #[test]
+    fn all_of_them_together_have_so_many_bytes_and_no_more() {
+        let store = Store::default();
+        let text = "x".repeat(16 << 10);
+        for number in 0..100 {
+            let actor: ActorName = format!("a{number}").parse().unwrap();
+            for _ in 0..100 {
+                store.keep(Line { actor: Some(actor.clone()), text: text.clone(), ..Line::default() });
+            }
+        }
+        let all: usize = store.0.actors.iter().map(|entry| entry.value().ring.lock().unwrap().bytes()).sum();
+        assert_eq!(all, store.0.bytes.load(Ordering::Relaxed));
+        assert!(all <= ALL + MOST, "{all}");
     }
 
     #[test]

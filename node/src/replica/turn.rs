@@ -323,16 +323,19 @@ impl Turn {
     /// Called when it leaves the mailbox: gives it back if it is still worth running.
     pub fn begin(mut self) -> Option<Self> {
         if self.context.cancelled.is_cancelled() {
+            self.waiting.span.comes_late();
             self.waiting.answer(Err(Fault::Cancelled(Ran::No)));
             return None;
         }
         let now = Instant::now();
         if now >= self.context.deadline {
+            self.waiting.span.comes_late();
             self.waiting.answer(Err(Fault::Deadline(Ran::No)));
             return None;
         }
         let begun = self.context.phase.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire);
         if begun.is_err() {
+            self.waiting.span.comes_late();
             self.waiting.answer(Err(Fault::Cancelled(Ran::No)));
             return None;
         }

@@ -109,39 +109,46 @@ async fn handle(router: &Router, message: Arrived) -> Result<Bytes, Fault> {
     };
     let content_type = ContentType::parse(message.headers.get("Content-Type").unwrap_or_default())
         .map_err(|error| Fault::Malformed(error.to_string()))?;
-    let deadline = Instant::now() + timeout;
-    if !opted_in(router, &target.name, deadline).await? {
-        let name = &target.name;
-        let hint = format!(
-            "`{name}` takes no calls from plain NATS clients; its manifest needs ingress = [\"nats\"]"
-        );
-        return Err(Fault::Denied(hint));
-    }
     let trace = message.headers.get("traceparent").and_then(|parent| {
         TraceContext::parse(parent, message.headers.get("tracestate").unwrap_or_default())
     });
-    let caller = Some(lattice_proto::id::EXTERNAL.into());
     let (name, mut span) = (target.name.clone(), Span::request(trace, &target, &operation));
-    let outcome = router
-        .call(Ask {
-            id: None,
-            target,
-            operation,
-            payload: message.payload,
-            content_type,
-            deadline,
-            caller,
-            chain: vec![],
-            trace: span.scope(),
-            not_after: None,
-            aim: Aim::Handle,
-        })
-        .await;
+    let ask = Ask {
+        id: None,
+        target,
+        operation,
+        payload: message.payload,
+        content_type,
+        deadline: Instant::now() + timeout,
+        caller: Some(lattice_proto::id::EXTERNAL.into()),
+        chain: vec![],
+        trace: span.scope(),
+        not_after: None,
+        aim: Aim::Handle,
+    };
+    let outcome = call(router, ask).await;
     metrics::edges(None).count(&name, outcome.as_ref().err());
     if let Err(fault) = &outcome {
         span.fail(fault);
     }
     outcome
+}
+
+/// Calls an actor that takes calls from here.
+async fn call(router: &Router, ask: Ask) -> Result<Bytes, Fault> {
+    let opted_in =
+        opted_in(router, &ask.target.name, ask.deadline).await.and_then(|opted_in| match opted_in {
+            true => Ok(()),
+            false => Err(Fault::Denied(format!(
+                "`{}` takes no calls from plain NATS clients; its manifest needs ingress = [\"nats\"]",
+                ask.target.name
+            ))),
+        });
+    if let Err(fault) = opted_in {
+        router.failed(&ask, &fault);
+        return Err(fault);
+    }
+    router.call(ask).await
 }
 
 async fn opted_in(router: &Router, actor: &ActorName, deadline: Instant) -> Result<bool, Fault> {

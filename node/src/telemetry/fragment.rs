@@ -3,9 +3,12 @@
 //! Rules:
 //! 1. It is kept if a span in it failed, if its first span took as long as what counts as slow, or if another node keeps
 //!    what it did on behalf of this one. So whatever is kept hangs under something that is kept.
-//! 2. It holds [`MOST`] spans; those that come later are counted and left out. The first one is always there.
-//! 3. So many are kept in a second, and no more: a storm of failures must not become one of spans.
+//! 2. [`MOST`] spans may begin in it. Those that would be more are counted and never begin, so that each that did has the one
+//!    that it hangs under.
+//! 3. So many are kept in a second for what failed or was slow here, and no more: a storm of failures must not become one of
+//!    spans. What another node keeps is not counted, as that one has.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use opentelemetry::KeyValue;
@@ -14,36 +17,44 @@ use super::attribute;
 use super::recorder::Recorder;
 use super::span::Open;
 
-/// Spans of one trace on one node that wait until it is known whether they are kept. A trace of more is hardly read by
-/// anybody, and each takes some hundred bytes.
-const MOST: usize = 256;
+/// Spans that begin in one trace on one node, less the parts of a turn, of which each turn has four. A trace of more is hardly
+/// read by anybody, and each takes some hundred bytes until it is known whether it is kept.
+const MOST: u32 = 256;
 
 /// The spans of one trace on this node.
 #[derive(Debug)]
 pub(super) struct Fragment {
     /// The id of the span with which it began, and ends.
     first: u64,
+    begun: AtomicU32,
     /// Held for a look into it only; a trace is mostly the business of one thread at a time.
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    #[allow(clippy::vec_box, reason = "they come boxed, and half of them are thrown away unseen")]
     spans: Vec<Box<Open>>,
-    left_out: u32,
     keep: bool,
+    /// Whether another node keeps its part.
+    kept_elsewhere: bool,
     /// Set when it ended: whether it was kept.
     verdict: Option<bool>,
 }
 
 impl Fragment {
     pub fn new(first: u64) -> Self {
-        Self { first, state: Mutex::default() }
+        Self { first, begun: AtomicU32::new(1), state: Mutex::default() }
     }
 
-    /// Whatever becomes of it, it is to be seen.
+    /// Another node keeps its part, which hangs under this one.
     pub fn keep(&self) {
-        self.state().keep = true;
+        self.state().kept_elsewhere = true;
+    }
+
+    /// Whether one more span may begin in it.
+    pub fn admits(&self) -> bool {
+        self.begun.fetch_add(1, Ordering::Relaxed) < MOST
     }
 
     /// Takes in a span that has ended, and tells whether the trace is kept as far as is known.
@@ -60,16 +71,14 @@ impl Fragment {
             return kept;
         }
         if !is_first {
-            let keep = state.keep;
-            match state.spans.len() < MOST {
-                true => state.spans.push(span),
-                false => state.left_out += 1,
-            }
-            return keep;
+            state.spans.push(span);
+            return state.keep || state.kept_elsewhere;
         }
-        let kept = (state.keep || recorder.is_slow(&span)) && recorder.may_keep();
+        let own = state.keep || recorder.is_slow(&span);
+        let kept = state.kept_elsewhere || (own && recorder.may_keep());
         state.verdict = Some(kept);
-        let (spans, left_out) = (std::mem::take(&mut state.spans), state.left_out);
+        let spans = std::mem::take(&mut state.spans);
+        let left_out = self.begun.load(Ordering::Relaxed).saturating_sub(MOST);
         // What is told may wait for others, and nobody should wait for that.
         drop(state);
         if kept {

@@ -38,6 +38,8 @@ pub struct Handling {
     /// Where it is measured; none of a turn that never comes to a replica.
     measured: Option<(Arc<Meter>, Operation)>,
     ended: bool,
+    /// It was of no use any more when it left the mailbox.
+    late: bool,
 }
 
 /// Something that had to be made before a turn could begin.
@@ -86,6 +88,7 @@ impl Handling {
             trap: None,
             measured: None,
             ended: false,
+            late: false,
         }
     }
 
@@ -106,6 +109,11 @@ impl Handling {
     /// The guest is entered.
     pub fn begins(&mut self, now: Instant) {
         self.begun = Some(now);
+    }
+
+    /// It was of no use any more when it left the mailbox.
+    pub fn comes_late(&mut self) {
+        self.late = true;
     }
 
     /// The guest has answered.
@@ -174,8 +182,14 @@ impl Handling {
 
 impl Handling {
     fn measure(&self, now: Instant, fault: Option<&Fault>) {
-        // One that was refused came to nobody's mailbox, or to one that was full.
-        let (Some((meter, operation)), Some(begun)) = (&self.measured, self.begun) else { return };
+        let Some((meter, operation)) = &self.measured else { return };
+        let Some(begun) = self.begun else {
+            // One that was refused came to nobody's mailbox, or to one that was full.
+            if self.late {
+                meter.waited(operation, now.saturating_duration_since(self.created));
+            }
+            return;
+        };
         let committed = self.answered.filter(|_| self.commits);
         let took = Took {
             queued: begun.saturating_duration_since(self.created),

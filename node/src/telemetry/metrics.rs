@@ -13,6 +13,7 @@ mod node;
 mod page;
 mod pool;
 mod survey;
+mod used;
 
 use std::sync::LazyLock;
 
@@ -23,13 +24,14 @@ use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, SdkMet
 
 use super::attribute;
 
-pub use actor::{Meter, Took, meter};
+pub use actor::{Meter, Took, known, meter};
 pub use edges::{Edges, edges};
 pub use lattice::{Lattice, Leading, lattice};
 pub use node::{Observed, lag, observe};
 pub use page::{CONTENT_TYPE, Page};
 pub use pool::Pooled;
 pub use survey::survey;
+pub use used::Used;
 
 /// Operations of one actor that are told apart.
 const OPERATIONS: usize = 64;
@@ -151,16 +153,6 @@ pub fn leads() -> Leading {
 /// A connection is up: for the first time, or again.
 pub fn connected(connection: &'static str, again: bool) {
     INSTRUMENTS.reconnects.add(u64::from(again), &[KeyValue::new("lattice.nats.connection", connection)]);
-}
-
-/// A guest wrote a line.
-pub fn log_line(actor: &str) {
-    INSTRUMENTS.log_lines.add(1, &[KeyValue::new(attribute::ACTOR, actor.to_owned())]);
-}
-
-/// So many lines of a guest were too many.
-pub fn log_lines_dropped(actor: &str, count: u64) {
-    INSTRUMENTS.log_lines_dropped.add(count, &[KeyValue::new(attribute::ACTOR, actor.to_owned())]);
 }
 
 /// What keeps the measures, with its page; and whoever else wants to read them.

@@ -71,7 +71,8 @@ impl Own {
 
     /// Something happened in one.
     pub fn event(&self, span: u64, name: &str, attributes: Vec<(String, Value)>) {
-        let text: usize = attributes.iter().map(|(key, value)| key.len().min(NAME) + size(value)).sum();
+        let entry = |(key, value): &(String, Value)| ENTRY + key.len().min(NAME) + size(value);
+        let text: usize = attributes.iter().map(entry).sum();
         self.change(span, name.len().min(NAME) + text, |open| {
             let at = open.wall + open.began.elapsed();
             let attributes = attributes.into_iter().map(|(key, value)| pair(&key, value)).collect();
@@ -163,5 +164,18 @@ fn size(value: &Value) -> usize {
     match value {
         Value::String(text) => text.as_str().len().min(VALUE),
         _ => 8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_without_text_take_room_as_well() {
+        let mut state = State::default();
+        let none = ENTRY * 1_000;
+        let fits = (0..).take_while(|_| state.takes(none)).count();
+        assert!(fits <= TEXT / none, "{fits}");
     }
 }

@@ -86,7 +86,10 @@ impl Recorder {
         };
         let fragment = match (sampled, fragment) {
             (true, _) => None,
-            (false, Some(fragment)) => Some(fragment),
+            (false, Some(fragment)) => match (fragment.admits(), parent) {
+                (false, Some(parent)) => return Err(parent.clone()),
+                _ => Some(fragment),
+            },
             (false, None) if self.slow.is_some() => Some(Arc::new(Fragment::new(id))),
             (false, None) => {
                 let state = context.and_then(|context| context.state.clone());
@@ -113,6 +116,7 @@ impl Recorder {
             events: Vec::new(),
             links: Vec::new(),
             error: None,
+            awaited: false,
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use lattice_proto::envelope::{TraceContext, TraceParent};
-use lattice_proto::{ActorId, Fault, Operation};
+use lattice_proto::{ActorId, Fault, Operation, Ran};
 use opentelemetry::trace::{
     Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
 };
@@ -78,6 +78,8 @@ pub(super) struct Open {
     pub events: Vec<Event>,
     pub links: Vec<Link>,
     pub error: Option<String>,
+    /// Whether somebody waits for what comes of it, who may give that up.
+    pub awaited: bool,
 }
 
 /// One step of a message, ended when it is dropped.
@@ -107,10 +109,21 @@ impl Span {
     /// The sending side: one for a call, over all its attempts.
     pub fn call(parent: Option<Scope>, actor: &ActorId, operation: &Operation) -> Self {
         let subject = || Subject { actor: actor.clone(), operation: operation.clone() };
-        Self::open(Origin::Scope(parent), SpanKind::Client, Name::Call, subject)
+        let mut span = Self::open(Origin::Scope(parent), SpanKind::Client, Name::Call, subject);
+        if let Some(live) = &mut span.live {
+            live.awaited = true;
+        }
+        span
     }
 
-    /// A letter, from when it is known that it will be sent until it is stored.
+    /// What was waited for has come.
+    pub fn has_come(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.awaited = false;
+        }
+    }
+
+    /// A letter, as a turn sends it; whether it was stored shows the commit of the turn.
     pub fn send(parent: Option<Scope>, actor: &ActorId, operation: &Operation) -> Self {
         let subject = || Subject { actor: actor.clone(), operation: operation.clone() };
         Self::open(Origin::Scope(parent), SpanKind::Producer, Name::Send, subject)
@@ -154,8 +167,10 @@ impl Span {
 
     /// A step within this one.
     pub fn step(&self, name: &'static str) -> Self {
-        let live = self.live.as_ref().map(|live| Box::new(live.child(name, Instant::now())));
-        let parent = if live.is_none() { self.parent.clone() } else { None };
+        let admits = |live: &Open| live.fragment.as_ref().is_none_or(|fragment| fragment.admits());
+        let live = self.live.as_deref().filter(|live| admits(live));
+        let live = live.map(|live| Box::new(live.child(name, Instant::now())));
+        let parent = if live.is_none() { self.scope() } else { None };
         Self { live, parent }
     }
 
@@ -196,7 +211,11 @@ impl Span {
 
 impl Drop for Span {
     fn drop(&mut self) {
-        if let Some(live) = self.live.take() {
+        if let Some(mut live) = self.live.take() {
+            if live.awaited {
+                // Whoever is called is told so, and keeps its part.
+                live.fail(&Fault::Cancelled(Ran::Maybe));
+            }
             live.end(Instant::now());
         }
     }
@@ -223,6 +242,7 @@ impl Open {
             events: Vec::new(),
             links: Vec::new(),
             error: None,
+            awaited: false,
         }
     }
 

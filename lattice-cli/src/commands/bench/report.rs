@@ -24,7 +24,9 @@ pub(super) struct Said {
 pub(super) struct Report {
     rate: f64,
     wanted: Duration,
+    /// From when the first measured call was due to the last answer.
     took: Duration,
+    from: Instant,
     /// In microseconds, of calls that were answered.
     latencies: Histogram<u64>,
     faults: BTreeMap<String, u64>,
@@ -43,10 +45,10 @@ pub(super) struct Numbers {
 }
 
 impl Report {
-    pub fn new(rate: f64, wanted: Duration) -> Self {
+    pub fn new(rate: f64, wanted: Duration, from: Instant) -> Self {
         // Three digits of everything from a microsecond on.
         let latencies = Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are allowed"));
-        Self { rate, wanted, took: Duration::ZERO, latencies, faults: BTreeMap::new() }
+        Self { rate, wanted, took: Duration::ZERO, from, latencies, faults: BTreeMap::new() }
     }
 
     pub fn add(&mut self, said: &Said) {
@@ -55,14 +57,11 @@ impl Report {
                 let micros = u64::try_from(said.took.as_micros()).unwrap_or(u64::MAX);
                 // It grows with what it is given, up to hours.
                 let _ = self.latencies.record(micros);
+                let answered = said.due + said.took;
+                self.took = self.took.max(answered.saturating_duration_since(self.from));
             }
             Some(kind) => *self.faults.entry(kind.clone()).or_default() += 1,
         }
-    }
-
-    /// All have ended, so long after the first was due.
-    pub fn end(&mut self, took: Duration) {
-        self.took = took;
     }
 
     fn failed(&self) -> u64 {
@@ -133,13 +132,12 @@ mod tests {
 
     #[test]
     fn a_report_has_percentiles_and_kinds_of_faults() {
-        let mut report = Report::new(10.0, Duration::from_secs(1));
         let due = Instant::now();
+        let mut report = Report::new(10.0, Duration::from_secs(1), due);
         for micros in 1..=100 {
             report.add(&Said { due, took: Duration::from_micros(micros * 10), fault: None });
         }
         report.add(&Said { due, took: Duration::from_secs(5), fault: Some("deadline".into()) });
-        report.end(Duration::from_millis(900));
         let numbers = report.numbers();
         assert_eq!((numbers.calls, numbers.answered, numbers.failed["deadline"]), (101, 100, 1));
         assert_eq!((numbers.latency_us["p50"], numbers.latency_us["max"]), (500, 1_000));
@@ -150,7 +148,7 @@ mod tests {
 
     #[test]
     fn nothing_answered_is_told_as_such() {
-        let text = Report::new(10.0, Duration::from_secs(1)).text("x");
+        let text = Report::new(10.0, Duration::from_secs(1), Instant::now()).text("x");
         assert!(text.contains("0 answered") && !text.contains("latency"), "{text}");
     }
 }

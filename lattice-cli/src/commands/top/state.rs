@@ -169,6 +169,12 @@ impl State {
         }
     }
 
+    /// The log comes from the beginning.
+    pub fn anew(&mut self) {
+        self.lines.clear();
+        self.lines_problem = None;
+    }
+
     pub fn no_lines(&mut self, reason: String) {
         self.lines_problem = Some(reason);
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 pub(super) fn rate(rate: Option<f64>) -> String {
     match rate {
         None => "-".to_owned(),
-        Some(rate) if rate == 0.0 => "0".to_owned(),
+        Some(0.0) => "0".to_owned(),
         Some(rate) if rate < 0.1 => "<0.1".to_owned(),
         Some(rate) if rate < 100.0 => format!("{rate:.1}"),
         Some(rate) if rate < 10_000.0 => format!("{rate:.0}"),
@@ -35,8 +35,8 @@ pub(super) fn bytes(bytes: u64) -> String {
     let amount = bytes as f64;
     match bytes {
         0 => "0".to_owned(),
-        ..0x10_0000 => format!("{:.0}K", amount / 1024.0),
-        ..0x4000_0000 => format!("{:.0}M", amount / f64::from(1 << 20)),
+        1..0x10_0000 => format!("{:.0}K", amount / 1024.0),
+        0x10_0000..0x4000_0000 => format!("{:.0}M", amount / f64::from(1 << 20)),
         _ => format!("{:.1}G", amount / f64::from(1 << 30)),
     }
 }

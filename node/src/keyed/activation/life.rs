@@ -136,6 +136,9 @@ impl Awake {
             let began = self.began.take().unwrap_or_else(Instant::now);
             let next = match self.wake().await {
                 Ok(instance) => {
+                    if self.traps > 0 {
+                        metrics::restarted(self.parts.home.actor.name.as_str());
+                    }
                     let cold = Cold { what: "key", from: began, until: Instant::now() };
                     metrics::started(self.parts.home.actor.name.as_str(), cold.what, cold.until - cold.from);
                     self.cold = Some(cold);

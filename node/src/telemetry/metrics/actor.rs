@@ -7,9 +7,9 @@ use std::time::Duration;
 use dashmap::DashMap;
 use lattice_proto::{ActorName, Fault, Operation};
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::BoundHistogram;
+use opentelemetry::metrics::{BoundCounter, BoundHistogram};
 
-use super::{INSTRUMENTS, OPERATIONS};
+use super::{INSTRUMENTS, OPERATIONS, Used};
 use crate::telemetry::attribute;
 
 /// Stands for operations that are not told apart.
@@ -17,6 +17,11 @@ const OTHER: &str = "_other";
 
 /// By actor. One that was deleted stays: a name costs little, and comes back more often than not.
 static METERS: LazyLock<DashMap<ActorName, Arc<Meter>>> = LazyLock::new(DashMap::new);
+
+/// The measures of an actor, if something was measured of it before.
+pub fn known(actor: &ActorName) -> Option<Arc<Meter>> {
+    METERS.get(actor).map(|meter| meter.clone())
+}
 
 /// The measures of an actor that is deployed. Of one that is not, nothing is to be measured by its name.
 pub fn meter(actor: &ActorName) -> Arc<Meter> {
@@ -33,11 +38,18 @@ pub struct Meter {
     /// Read by every call and written when an operation is new, so readers must not wait for each other.
     operations: RwLock<HashMap<Operation, Arc<Measures>>>,
     other: Arc<Measures>,
+    lines: BoundCounter<u64>,
+    lines_dropped: BoundCounter<u64>,
+    /// What all of its guests on this node use, whatever their version.
+    pub used: Used,
 }
 
 /// The measures of one operation, bound to its names.
 #[derive(Debug)]
 struct Measures {
+    attributes: [KeyValue; 2],
+    /// By kind of fault, each from the first time on. Read by each failure, and hardly ever written.
+    failures: RwLock<HashMap<&'static str, BoundCounter<u64>>>,
     called: BoundHistogram<f64>,
     handled: BoundHistogram<f64>,
     queued: BoundHistogram<f64>,
@@ -55,7 +67,21 @@ impl Measures {
             handled: INSTRUMENTS.handled.bind(&attributes),
             queued: INSTRUMENTS.queued.bind(&attributes),
             committed: INSTRUMENTS.committed.bind(&attributes),
+            failures: RwLock::default(),
+            attributes,
         }
+    }
+
+    fn failed(&self, kind: &'static str) {
+        let known = self.failures.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counter) = known.get(kind) {
+            return counter.add(1);
+        }
+        drop(known);
+        let [actor, operation] = self.attributes.clone();
+        let attributes = [actor, operation, KeyValue::new(attribute::ERROR_TYPE, kind)];
+        let mut known = self.failures.write().unwrap_or_else(PoisonError::into_inner);
+        known.entry(kind).or_insert_with(|| INSTRUMENTS.failures.bind(&attributes)).add(1);
     }
 }
 
@@ -75,15 +101,14 @@ impl Meter {
         let other = Arc::new(Measures::new(&actor, OTHER));
         // Counted from nothing on, so that the first time shows as a change.
         let attributes = [KeyValue::new(attribute::ACTOR, actor.to_string())];
-        for counter in [
-            &INSTRUMENTS.traps,
-            &INSTRUMENTS.restarts,
-            &INSTRUMENTS.log_lines,
-            &INSTRUMENTS.log_lines_dropped,
-        ] {
+        for counter in [&INSTRUMENTS.traps, &INSTRUMENTS.restarts] {
             counter.add(0, &attributes);
         }
-        Self { actor, operations: RwLock::default(), other }
+        let lines = INSTRUMENTS.log_lines.bind(&attributes);
+        let lines_dropped = INSTRUMENTS.log_lines_dropped.bind(&attributes);
+        lines.add(0);
+        lines_dropped.add(0);
+        Self { actor, operations: RwLock::default(), other, lines, lines_dropped, used: Used::default() }
     }
 
     /// A turn has ended.
@@ -98,6 +123,22 @@ impl Meter {
         self.with(operation, fault, write);
     }
 
+    /// A message waited so long, and was of no use any more.
+    pub fn waited(&self, operation: &Operation, time: Duration) {
+        let known = self.operations.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(operation).unwrap_or(&self.other).queued.record(time.as_secs_f64());
+    }
+
+    /// A guest wrote a line.
+    pub fn line(&self) {
+        self.lines.add(1);
+    }
+
+    /// So many lines were left out.
+    pub fn lines_dropped(&self, count: u64) {
+        self.lines_dropped.add(count);
+    }
+
     /// A call that left this node has ended.
     pub fn called(&self, operation: &Operation, took: Duration, fault: Option<&Fault>) {
         self.with(operation, fault, |measures| measures.called.record(took.as_secs_f64()));
@@ -105,14 +146,8 @@ impl Meter {
 
     /// A call has failed, wherever that was.
     pub fn failed(&self, operation: &Operation, fault: &Fault) {
-        let known = self.operations.read().unwrap_or_else(PoisonError::into_inner).contains_key(operation);
-        let operation = if known { operation.as_str() } else { OTHER };
-        let attributes = [
-            KeyValue::new(attribute::ACTOR, self.actor.to_string()),
-            KeyValue::new(attribute::RPC_METHOD, operation.to_owned()),
-            KeyValue::new(attribute::ERROR_TYPE, fault.kind()),
-        ];
-        INSTRUMENTS.failures.add(1, &attributes);
+        let known = self.operations.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(operation).unwrap_or(&self.other).failed(fault.kind());
     }
 
     fn with(&self, operation: &Operation, fault: Option<&Fault>, write: impl FnOnce(&Measures)) {

@@ -39,20 +39,18 @@ pub fn edges(caller: Option<&ActorName>) -> Arc<Edges> {
 impl Edges {
     /// One call has ended. What an actor answers of itself is no failure of it.
     pub fn count(&self, actor: &ActorName, fault: Option<&Fault>) {
-        if matches!(fault, Some(Fault::NoSuchActor(_))) {
-            // A name that nobody deployed is not to be counted by.
-            return;
-        }
         let failed = fault.is_some_and(|fault| !matches!(fault, Fault::Rejected(_)));
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = known.get(actor) {
             return count.one(failed);
         }
+        // Names are made up by whoever asks from outside.
+        if known.len() >= MOST || super::known(actor).is_none() {
+            return;
+        }
         drop(known);
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < MOST {
-            known.entry(actor.clone()).or_default().one(failed);
-        }
+        known.entry(actor.clone()).or_default().one(failed);
     }
 }
 

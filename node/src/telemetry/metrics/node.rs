@@ -68,8 +68,9 @@ fn loads(observed: &Observed) -> Vec<(String, Load)> {
         load.in_flight += busy.in_flight + keys.in_flight;
         load.waiting += busy.waiting + keys.waiting;
         load.awake += keys.awake;
-        load.memory += local.home.used.memory.load(Ordering::Relaxed);
-        load.cpu += local.home.used.cpu().as_secs_f64();
+        // Of all versions together.
+        load.memory = local.home.meter.used.memory.load(Ordering::Relaxed);
+        load.cpu = local.home.meter.used.cpu().as_secs_f64();
     }
     loads.into_iter().collect()
 }
