@@ -18,6 +18,7 @@ mod pictures;
 mod service;
 mod tls;
 mod tokens;
+mod web;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -170,6 +171,18 @@ impl Listener {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<AdminServer<service::Service>>().await;
         let (page, names) = (parts.page.clone(), parts.names.clone());
+        let web = web::Web {
+            surveyor: parts.surveyor.clone(),
+            archive: parts.archive.clone(),
+            lines: parts.lines.clone(),
+            node: names.0.clone(),
+            tokens: self.tokens.as_ref().map(tokens::File::tokens),
+            secure: self.identity.is_some(),
+            open: Arc::new(Semaphore::new(web::OPEN)),
+            room: Arc::new(Semaphore::new(web::MADE)),
+            rendered: web::Rendered::default(),
+            stop: parts.stop.clone(),
+        };
         let measures = Measured { page, names, room: Arc::new(Semaphore::new(READ_METRICS)) };
         let service = AdminServer::new(service::Service::new(Arc::new(parts)))
             .max_decoding_message_size(MAX_MESSAGE)
@@ -179,7 +192,8 @@ impl Listener {
             .add_service(reflection_alpha)
             .add_service(health_service);
         let mut app = grpc.into_axum_router().route("/healthz", get(async || "ok\n"));
-        app = app.route("/metrics", get(measured).with_state(measures));
+        app = app.route("/metrics", get(measured).with_state(measures)).merge(web::routes(web));
+        app = app.fallback(access::unserved);
         // These end with this function, and the files are no longer read.
         let mut followed = JoinSet::new();
         if let Some(tokens) = self.tokens {

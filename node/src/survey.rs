@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Rules:
-//! 1. Nobody is asked while nobody watches.
+//! 1. Nobody is asked when nobody has watched for 30 seconds.
 //! 2. A survey only has numbers that grow and amounts of this moment; what happened in between is worked out by whoever asks.
 //! 3. A node that does not answer is shown with what it said last, and as one that does not answer.
 
@@ -16,4 +16,4 @@ mod serving;
 mod surveyor;
 
 pub use serving::serve;
-pub use surveyor::Surveyor;
+pub use surveyor::{Sample, Surveyor};

@@ -53,3 +53,4 @@ mod top;
 mod traces;
 mod trial;
 mod two_versions;
+mod web;

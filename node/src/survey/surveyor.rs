@@ -1,6 +1,6 @@
 //! Asks all nodes again and again for as long as somebody watches, and shows everybody the same pictures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,8 +28,26 @@ const PATIENCE: Duration = Duration::from_millis(800);
 /// How often it is read anew what is declared, which takes a read of the whole control stream.
 const LIST: Duration = Duration::from_secs(3);
 
+/// Samples of an actor's trend: one for each picture, of five minutes.
+const TREND: usize = 300;
+
+/// How long all goes on when nobody watches any more: somebody may only be on the way from one page to the next, and the
+/// first picture has no rates.
+const LINGER: Duration = Duration::from_secs(30);
+
 /// How long what a node said last is shown when it does not answer.
 const REMEMBER: Duration = Duration::from_secs(30);
+
+/// How an actor did between two pictures; nothing where no node told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// Calls in a second.
+    pub calls: Option<f64>,
+    /// Failures in a second.
+    pub failures: Option<f64>,
+    /// In microseconds.
+    pub p99_us: Option<f64>,
+}
 
 /// A cheap handle.
 #[derive(Clone)]
@@ -42,15 +60,26 @@ struct Shared {
     clock: Arc<ServerClock>,
     lattice: LatticeId,
     pictures: watch::Sender<Option<Arc<Picture>>>,
-    /// Runs while somebody watches. Held for a look only.
-    task: Mutex<Option<AbortOnDropHandle<()>>>,
+    /// How actors did, picture by picture. Held for a copy.
+    trends: Mutex<BTreeMap<String, VecDeque<Sample>>>,
+    /// Held for a look only.
+    task: Mutex<Task>,
+}
+
+/// What runs while somebody watches.
+#[derive(Default)]
+struct Task {
+    running: Option<AbortOnDropHandle<()>>,
+    /// When somebody watched last.
+    watched: Option<Instant>,
 }
 
 impl Surveyor {
     /// One that asks nobody yet.
     pub fn new(bus: Connection, subjects: Subjects, observer: Observer, clock: Arc<ServerClock>) -> Self {
         let (lattice, pictures) = (subjects.lattice().clone(), watch::Sender::new(None));
-        Self(Arc::new(Shared { bus, subjects, observer, clock, lattice, pictures, task: Mutex::default() }))
+        let (trends, task) = Default::default();
+        Self(Arc::new(Shared { bus, subjects, observer, clock, lattice, pictures, trends, task }))
     }
 
     /// Follows the pictures. The first one comes when all nodes were asked once.
@@ -58,16 +87,50 @@ impl Surveyor {
         let mut task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that a task that is about to end sees it.
         let pictures = self.0.pictures.subscribe();
-        if task.as_ref().is_none_or(|task| task.is_finished()) {
-            // What was shown before says nothing of now.
-            self.0.pictures.send_replace(None);
-            *task = Some(AbortOnDropHandle::new(tokio::spawn(run(Arc::downgrade(&self.0)))));
+        task.watched = Some(Instant::now());
+        if task.running.as_ref().is_none_or(|task| task.is_finished()) {
+            self.0.forget();
+            task.running = Some(AbortOnDropHandle::new(tokio::spawn(run(Arc::downgrade(&self.0)))));
         }
         pictures
     }
 }
 
-/// Ends when nobody watches any more.
+impl Surveyor {
+    /// How an actor did since somebody began to watch, for five minutes at most.
+    pub fn trend(&self, actor: &str) -> Vec<Sample> {
+        let trends = self.0.trends.lock().unwrap_or_else(PoisonError::into_inner);
+        trends.get(actor).map(|samples| samples.iter().copied().collect()).unwrap_or_default()
+    }
+}
+
+impl Shared {
+    /// What was shown before says nothing of now.
+    fn forget(&self) {
+        self.pictures.send_replace(None);
+        self.trends.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Takes a picture into the trends.
+    fn note(&self, picture: &Picture) {
+        let mut trends = self.trends.lock().unwrap_or_else(PoisonError::into_inner);
+        let there: BTreeSet<&str> = picture.actors.iter().map(|actor| actor.actor.as_str()).collect();
+        trends.retain(|actor, _| there.contains(actor.as_str()));
+        for actor in &picture.actors {
+            let samples = trends.entry(actor.actor.clone()).or_default();
+            if samples.len() == TREND {
+                samples.pop_front();
+            }
+            samples.push_back(Sample {
+                calls: actor.calls_per_second,
+                failures: actor.failures_per_second,
+                p99_us: actor.p99_us,
+            });
+        }
+    }
+}
+
+/// Ends when nobody has watched for a while.
 async fn run(shared: std::sync::Weak<Shared>) {
     let (mut listing, mut listed, mut problem) = (Listing::default(), None::<Instant>, String::new());
     let mut nodes = BTreeMap::<Incarnation, Known>::new();
@@ -78,9 +141,12 @@ async fn run(shared: std::sync::Weak<Shared>) {
         let Some(shared) = shared.upgrade() else { return };
         {
             let mut task = shared.task.lock().unwrap_or_else(PoisonError::into_inner);
-            if shared.pictures.receiver_count() == 0 {
+            if shared.pictures.receiver_count() > 0 {
+                task.watched = Some(Instant::now());
+            } else if task.watched.is_none_or(|watched| watched.elapsed() >= LINGER) {
                 // Whoever comes next waits for this lock, and begins another one.
-                *task = None;
+                task.running = None;
+                shared.forget();
                 return;
             }
         }
@@ -100,6 +166,7 @@ async fn run(shared: std::sync::Weak<Shared>) {
         if !problem.is_empty() {
             picture.problem.clone_from(&problem);
         }
+        shared.note(&picture);
         shared.pictures.send_replace(Some(Arc::new(picture)));
     }
 }
@@ -124,8 +191,14 @@ async fn ask(shared: &Shared, listing: &Listing, nodes: &mut BTreeMap<Incarnatio
     while let Some((incarnation, survey)) = asking.next().await {
         match survey {
             Some(survey) => {
-                let before = nodes.remove(&incarnation);
-                let between = before.and_then(|before| between(&before.survey, &survey));
+                let between = nodes.remove(&incarnation).and_then(|before| {
+                    let mut between = between(&before.survey, &survey)?;
+                    // A round trip is measured less often than anybody looks, so that the last one stands until then.
+                    between.round_trip_us = between
+                        .round_trip_us
+                        .or_else(|| before.between.and_then(|earlier| earlier.round_trip_us));
+                    Some(between)
+                });
                 nodes.insert(incarnation, Known { survey, between, answers: true, heard: now });
             }
             None => {
