@@ -26,7 +26,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use lattice_proto::admin::{self, admin_server::AdminServer};
@@ -200,6 +200,7 @@ impl Listener {
             app = app.layer(from_fn_with_state(tokens.tokens(), access::guard));
             followed.spawn(tokens.follow());
         }
+        app = app.layer(from_fn(access::from_elsewhere));
         match self.identity {
             Some(identity) => {
                 let listener = identity.listen(self.listener);

@@ -102,6 +102,15 @@ async fn what_is_forged_is_no_page() {
         assert_eq!(refused.status, 400, "{page}: {refused:?}");
     }
     assert_eq!(http::post(&admin, "/", "all=1").await.status, 405);
+    // Neither is what another website makes a browser send; a link from there may be followed.
+    let elsewhere = |mode| [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", mode)];
+    let call = [&elsewhere("no-cors")[..], &[("content-type", "text/plain")]].concat();
+    assert_eq!(
+        http::post_with(&admin, "/lattice.admin.v1.Admin/ListNodes", &call, "\0\0\0\0\0").await.status,
+        403
+    );
+    assert_eq!(http::get_with(&admin, "/events", &elsewhere("cors")).await.status, 403);
+    assert_eq!(http::get_with(&admin, "/events", &elsewhere("navigate")).await.status, 200);
     // The node has taken no harm.
     assert_eq!(lattice.call(0, "misfit", "echo", json!("x")).await.unwrap(), "x");
 }

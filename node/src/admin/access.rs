@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use time::OffsetDateTime;
@@ -97,6 +97,23 @@ pub(super) async fn guard(
     }
 }
 
+/// Keeps out what another website makes a browser ask for. Browsers say where a request comes from, and other clients say
+/// nothing; who follows a link to a page comes from elsewhere as well, and may.
+pub(super) async fn from_elsewhere(request: Request, next: Next) -> Response {
+    if !is_from_elsewhere(request.method(), request.headers()) {
+        return next.run(request).await;
+    }
+    (StatusCode::FORBIDDEN, "another website may not ask this node\n").into_response()
+}
+
+fn is_from_elsewhere(method: &Method, headers: &HeaderMap) -> bool {
+    let says = |name: &str, values: &[&str]| {
+        headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| values.contains(&value))
+    };
+    let follows = *method == Method::GET && says("sec-fetch-mode", &["navigate"]);
+    !follows && says("sec-fetch-site", &["cross-site", "same-site"])
+}
+
 /// The answer to what there is nothing for.
 pub(super) async fn unserved(request: Request) -> Response {
     refuse(error::unserved(request.uri().path()), request.headers())
@@ -179,6 +196,21 @@ mod tests {
     use prost::Message;
 
     use super::*;
+
+    #[test]
+    fn other_websites_are_kept_out_and_links_are_followed() {
+        let asked = |method: Method, site: &'static str, mode: &'static str| {
+            let pairs = [("sec-fetch-site", site), ("sec-fetch-mode", mode)];
+            let said = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+            let headers =
+                said.map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect();
+            is_from_elsewhere(&method, &headers)
+        };
+        assert!(asked(Method::POST, "cross-site", "no-cors") && asked(Method::GET, "cross-site", "cors"));
+        assert!(asked(Method::POST, "same-site", "navigate") && asked(Method::GET, "same-site", ""));
+        assert!(!asked(Method::GET, "cross-site", "navigate") && !asked(Method::GET, "none", "navigate"));
+        assert!(!asked(Method::POST, "same-origin", "navigate") && !asked(Method::POST, "", ""));
+    }
 
     #[test]
     fn every_method_that_is_served_has_its_row() {
