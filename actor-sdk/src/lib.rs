@@ -114,7 +114,7 @@
 //!
 //! # Logging
 //! Use the [`log`] facade; messages go to the node's log from the first one on, where the manifest grants it.
-//! `LATTICE_LOG` in the manifest's `env` sets the level (`info` unless set).
+//! `LATTICE_LOG` in the manifest's `env` sets the level of lines (`info` unless set; `off` for none).
 //!
 //! # Spans
 //! With the feature `tracing`, which is on by default, the [`tracing`](https://docs.rs/tracing) crate works as everywhere: its

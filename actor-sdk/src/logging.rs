@@ -13,12 +13,13 @@ struct NodeLog;
 
 /// Sends messages to the node from now on, unless the actor installed a logger of its own.
 pub(crate) fn install() {
+    let level = std::env::var(LEVEL).ok().and_then(|level| level.parse().ok());
+    let level = level.unwrap_or(LevelFilter::Info);
     if log::set_logger(&NodeLog).is_ok() {
-        let level = std::env::var(LEVEL).ok().and_then(|level| level.parse().ok());
-        log::set_max_level(level.unwrap_or(LevelFilter::Info));
+        log::set_max_level(level);
     }
     #[cfg(feature = "tracing")]
-    crate::spans::install(std::env::var(LEVEL).ok().as_deref());
+    crate::spans::install(level);
 }
 
 impl Log for NodeLog {

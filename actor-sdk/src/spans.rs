@@ -5,6 +5,7 @@
 use std::fmt::{self, Write};
 
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -13,8 +14,15 @@ use tracing_subscriber::registry::{LookupSpan, Registry, SpanRef};
 use crate::wasm::bindings::lattice::actor::{log as node, trace};
 
 /// Sends spans and events to the node from now on, unless the actor installed a subscriber of its own.
-pub(crate) fn install(level: Option<&str>) {
-    let level = level.and_then(|level| level.parse().ok()).unwrap_or(Level::INFO);
+pub(crate) fn install(level: log::LevelFilter) {
+    let level = match level {
+        log::LevelFilter::Off => LevelFilter::OFF,
+        log::LevelFilter::Error => LevelFilter::ERROR,
+        log::LevelFilter::Warn => LevelFilter::WARN,
+        log::LevelFilter::Info => LevelFilter::INFO,
+        log::LevelFilter::Debug => LevelFilter::DEBUG,
+        log::LevelFilter::Trace => LevelFilter::TRACE,
+    };
     let _ = tracing::subscriber::set_global_default(Registry::default().with(ToNode { level }));
 }
 
@@ -31,7 +39,7 @@ pub(crate) fn before_call() {
 }
 
 struct ToNode {
-    level: Level,
+    level: LevelFilter,
 }
 
 /// A span's number at the node; 0 where nobody records it.
@@ -45,7 +53,9 @@ fn number<'a, R: LookupSpan<'a>>(span: &SpanRef<'a, R>) -> u64 {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for ToNode {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        *metadata.level() <= self.level
+        // An actor that is to write little is not to lose its place in the trace.
+        let level = if metadata.is_span() { self.level.max(LevelFilter::INFO) } else { self.level };
+        *metadata.level() <= level
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, registry: Context<'_, S>) {

@@ -23,6 +23,9 @@ pub use access::Access;
 /// A client of one node.
 pub type Client = AdminClient<InterceptedService<Channel, access::Bearer>>;
 
+/// Between two tries to reach a node again that is away; long enough to burden nobody.
+pub const RETRY: Duration = Duration::from_millis(250);
+
 /// A node that accepts no connection for so long is as good as not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -38,6 +38,17 @@ impl Failure {
         }
     }
 
+    /// A stream that was to go on, and ended.
+    pub fn stream_ended() -> Self {
+        Self::new("connection-lost", Ran::Maybe, "the node ended the stream")
+    }
+
+    /// Whether asking again may help: the node, or NATS behind it, is away for the moment.
+    pub fn passes(&self) -> bool {
+        let passing = ["unreachable", "unavailable", "connection-lost", "deadline", "overloaded"];
+        passing.contains(&self.kind.as_str())
+    }
+
     /// A command line that makes no sense.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { exit: 2, ..Self::new("usage", Ran::No, message) }

@@ -192,7 +192,7 @@ impl Listener {
             .add_service(reflection_alpha)
             .add_service(health_service);
         let mut app = grpc.into_axum_router().route("/healthz", get(async || "ok\n"));
-        app = app.route("/metrics", get(measured).with_state(measures)).merge(web::routes(web));
+        app = app.route("/metrics", get(measured).with_state(measures));
         app = app.fallback(access::unserved);
         // These end with this function, and the files are no longer read.
         let mut followed = JoinSet::new();
@@ -200,7 +200,8 @@ impl Listener {
             app = app.layer(from_fn_with_state(tokens.tokens(), access::guard));
             followed.spawn(tokens.follow());
         }
-        app = app.layer(from_fn(access::from_elsewhere));
+        // The page sees to itself who may see it.
+        app = app.merge(web::routes(web)).layer(from_fn(access::from_elsewhere));
         match self.identity {
             Some(identity) => {
                 let listener = identity.listen(self.listener);

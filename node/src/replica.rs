@@ -160,10 +160,12 @@ async fn serve(
             Some(instance) => Ok(instance),
             None => {
                 let instance = compiled.instantiate(&home).await;
+                let made = Cold { what: "replica", from: began, until: Instant::now() };
                 if instance.is_ok() {
                     metrics::restarted(name);
+                    metrics::started(name, made.what, made.until - made.from);
                 }
-                cold = Some(Cold { what: "replica", from: began, until: Instant::now() });
+                cold = Some(made);
                 instance
             }
         };

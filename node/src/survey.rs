@@ -16,4 +16,4 @@ mod serving;
 mod surveyor;
 
 pub use serving::serve;
-pub use surveyor::{Sample, Surveyor};
+pub use surveyor::{Pictures, Sample, Surveyor};

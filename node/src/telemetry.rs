@@ -43,6 +43,7 @@ use crate::logs;
 pub use counter::Counters;
 pub use handling::{Cold, Handling, Turned};
 pub use own::Own;
+pub(crate) use span::remote;
 pub use span::{Scope, Span};
 
 use recorder::Recorder;

@@ -55,8 +55,6 @@ pub struct Host {
     pub lag_us: u64,
     /// See `lag_us`.
     pub lags: u64,
-    /// How often a connection came back.
-    pub reconnects: u64,
 }
 
 /// One actor on one node.
@@ -82,8 +80,6 @@ pub struct Facts {
     pub faults: BTreeMap<String, u64>,
     /// Instances that trapped or were given up.
     pub traps: u64,
-    /// Instances that were made in the place of another.
-    pub restarts: u64,
 }
 
 /// Calls of one to another.
@@ -199,7 +195,6 @@ fn actor_to_wire(actor: &ActorName, facts: &Facts) -> wire::SurveyActor {
         within: facts.within.clone(),
         faults: faults.collect(),
         traps: facts.traps,
-        restarts: facts.restarts,
     }
 }
 
@@ -218,7 +213,6 @@ fn facts(actor: wire::SurveyActor) -> Result<Facts, Malformed> {
         within: actor.within,
         faults: actor.faults.into_iter().map(|fault| (crate::log::plain(&fault.kind), fault.count)).collect(),
         traps: actor.traps,
-        restarts: actor.restarts,
     })
 }
 
@@ -233,7 +227,6 @@ fn host_to_wire(host: &Host) -> wire::SurveyHost {
         round_trips: host.round_trips,
         lag_us: host.lag_us,
         lags: host.lags,
-        reconnects: host.reconnects,
     }
 }
 
@@ -248,7 +241,6 @@ fn host_from_wire(host: &wire::SurveyHost) -> Host {
         round_trips: host.round_trips,
         lag_us: host.lag_us,
         lags: host.lags,
-        reconnects: host.reconnects,
     }
 }
 

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::otlp::environment;
 use crate::process::Process;
-use crate::{ports, skip_loudly, wait_until};
+use crate::{ports, say::had, wait_until};
 
 /// Starting takes it a fraction of a second.
 const START_BOUND: Duration = Duration::from_secs(30);
@@ -21,17 +21,7 @@ pub struct Collector {
 
 /// The program: `LATTICE_COLLECTOR`, or one that the set-up gets. None, and a loud line, where there is none.
 pub async fn program(test: &str) -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("LATTICE_COLLECTOR") {
-        return Some(path.into());
-    }
-    let found = tokio::task::spawn_blocking(|| lattice_setup::collector(&|notice| eprintln!("{notice}")));
-    match found.await.unwrap() {
-        Ok(program) => Some(program),
-        Err(error) => {
-            skip_loudly(test, &error.to_string());
-            None
-        }
-    }
+    had("LATTICE_COLLECTOR", test, lattice_setup::collector).await
 }
 
 impl Collector {

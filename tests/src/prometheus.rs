@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::Process;
-use crate::{http, ports, skip_loudly, wait_until};
+use crate::{http, ports, say::had, wait_until};
 
 /// Starting takes it a second or two.
 const START_BOUND: Duration = Duration::from_secs(60);
@@ -21,17 +21,7 @@ pub struct Prometheus {
 
 /// The program: `LATTICE_PROMETHEUS`, or one that the set-up gets. None, and a loud line, where there is none.
 pub async fn program(test: &str) -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("LATTICE_PROMETHEUS") {
-        return Some(path.into());
-    }
-    let found = tokio::task::spawn_blocking(|| lattice_setup::prometheus(&|notice| eprintln!("{notice}")));
-    match found.await.unwrap() {
-        Ok(program) => Some(program),
-        Err(error) => {
-            skip_loudly(test, &error.to_string());
-            None
-        }
-    }
+    had("LATTICE_PROMETHEUS", test, lattice_setup::prometheus).await
 }
 
 impl Prometheus {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::skip_loudly;
+use crate::say::had;
 
 /// Starting Python and importing gRPC takes a second or two on a busy machine.
 const BOUND: Duration = Duration::from_secs(60);
@@ -12,18 +12,7 @@ const BOUND: Duration = Duration::from_secs(60);
 /// A Python with nats-py and grpcio-reflection: `LATTICE_PYTHON`, or one that the set-up makes. None, and a loud line,
 /// where there is none.
 pub async fn interpreter(test: &str) -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("LATTICE_PYTHON") {
-        return Some(path.into());
-    }
-    let found =
-        tokio::task::spawn_blocking(|| lattice_setup::python_clients(&|notice| eprintln!("{notice}")));
-    match found.await.unwrap() {
-        Ok(python) => Some(python),
-        Err(error) => {
-            skip_loudly(test, &error.to_string());
-            None
-        }
-    }
+    had("LATTICE_PYTHON", test, lattice_setup::python_clients).await
 }
 
 /// Runs a script from `tests/python/` and returns its stdout; fails the test when it fails.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::process::Process;
-use crate::{skip_loudly, wait_for};
+use crate::{say::had, wait_for};
 
 /// A running terminal with one program in it.
 pub struct Terminal {
@@ -18,17 +18,7 @@ pub struct Terminal {
 
 /// The program: `LATTICE_TMUX`, or one that the set-up gets. None, and a loud line, where there is none.
 pub async fn program(test: &str) -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("LATTICE_TMUX") {
-        return Some(path.into());
-    }
-    let found = tokio::task::spawn_blocking(|| lattice_setup::tmux(&|notice| eprintln!("{notice}")));
-    match found.await.unwrap() {
-        Ok(program) => Some(program),
-        Err(error) => {
-            skip_loudly(test, &error.to_string());
-            None
-        }
-    }
+    had("LATTICE_TMUX", test, lattice_setup::tmux).await
 }
 
 impl Terminal {

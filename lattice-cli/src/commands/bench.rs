@@ -12,10 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lattice_proto::admin::CallRequest;
-use lattice_proto::{ActorId, Operation};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::call;
+use super::call::Told;
 use crate::admin;
 use crate::cli::Global;
 use crate::duration;
@@ -31,14 +30,8 @@ const SHOW: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The actor to call, with its key if it is a keyed one
-    #[arg(value_name = "ACTOR[/KEY]")]
-    target: ActorId,
-    /// Which of its operations
-    operation: Operation,
-    /// The arguments: as JSON, in a file, or on stdin
-    #[arg(value_name = "JSON|@FILE|-")]
-    payload: Option<String>,
+    #[command(flatten)]
+    told: Told,
     /// Calls that are made in each second, however long they take
     #[arg(short, long, default_value_t = 100.0, value_parser = rate)]
     rate: f64,
@@ -57,9 +50,6 @@ pub struct Args {
     /// Give a call up after so long
     #[arg(long, default_value = "5s", value_parser = duration::parse)]
     timeout: Duration,
-    /// The payload is an encoded Protobuf message
-    #[arg(long)]
-    protobuf: bool,
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -68,26 +58,20 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
-    let payload = call::read(args.payload.as_deref())?;
-    if !args.protobuf && !payload.is_empty() {
-        call::check(&payload)?;
-    }
-    if args.keys.is_some() && args.target.key.is_some() {
-        return Err(Failure::usage(format!(
-            "`{}` is one key; name the actor alone with --keys",
-            args.target
-        )));
+    let payload = args.told.payload()?;
+    let Told { target, operation, .. } = &args.told;
+    if args.keys.is_some() && target.key.is_some() {
+        return Err(Failure::usage(format!("`{target}` is one key; name the actor alone with --keys")));
     }
     let mut clients = Vec::new();
     for _ in 0..args.connections {
         clients.push(admin::connect(global).await?);
     }
-    let content_type = if args.protobuf { "application/protobuf" } else { "application/json" };
     let request = CallRequest {
-        target: args.target.to_string(),
-        operation: args.operation.to_string(),
+        target: target.to_string(),
+        operation: operation.to_string(),
         payload: payload.into(),
-        content_type: content_type.to_owned(),
+        content_type: args.told.content_type(),
         timeout_ms: u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX),
         traceparent: String::new(),
     };
@@ -100,7 +84,7 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         }
     }
 
-    let title = format!("{} {} at {}/s", args.target, args.operation, args.rate);
+    let title = format!("{target} {operation} at {}/s", args.rate);
     let mut progress = Progress::new(global.output, &title);
     let began = Instant::now();
     let measured_from = began + args.warmup;

@@ -15,36 +15,54 @@ use crate::output;
 /// How much longer than the call itself its answer may take on the way here.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 
+/// What an actor is told, as every command takes it that tells one something.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The actor to call, with its key if it is a keyed one
+pub(super) struct Told {
+    /// The actor, with its key if it is a keyed one
     #[arg(value_name = "ACTOR[/KEY]")]
-    target: ActorId,
+    pub target: ActorId,
     /// Which of its operations
-    operation: Operation,
+    pub operation: Operation,
     /// The arguments: as JSON, in a file, or on stdin
     #[arg(value_name = "JSON|@FILE|-")]
     payload: Option<String>,
-    /// Give up after so long
-    #[arg(long, default_value = "5s", value_parser = duration::parse)]
-    timeout: Duration,
     /// The payload is an encoded Protobuf message
     #[arg(long)]
     protobuf: bool,
 }
 
-pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
-    let payload = read(args.payload.as_deref())?;
-    if !args.protobuf && !payload.is_empty() {
-        check(&payload)?;
+impl Told {
+    /// Reads the payload, and sees that it is what it is said to be.
+    pub fn payload(&self) -> Result<Vec<u8>, Failure> {
+        let payload = read(self.payload.as_deref())?;
+        if !self.protobuf && !payload.is_empty() {
+            check(&payload)?;
+        }
+        Ok(payload)
     }
+
+    pub fn content_type(&self) -> String {
+        if self.protobuf { "application/protobuf" } else { "application/json" }.to_owned()
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    told: Told,
+    /// Give up after so long
+    #[arg(long, default_value = "5s", value_parser = duration::parse)]
+    timeout: Duration,
+}
+
+pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    let payload = args.told.payload()?;
     let mut client = admin::connect(global).await?;
-    let content_type = if args.protobuf { "application/protobuf" } else { "application/json" };
     let mut request = tonic::Request::new(CallRequest {
-        target: args.target.to_string(),
-        operation: args.operation.to_string(),
+        target: args.told.target.to_string(),
+        operation: args.told.operation.to_string(),
         payload: payload.into(),
-        content_type: content_type.to_owned(),
+        content_type: args.told.content_type(),
         timeout_ms: u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX),
         traceparent: std::env::var("TRACEPARENT").unwrap_or_default(),
     });

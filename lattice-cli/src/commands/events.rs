@@ -4,7 +4,6 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use lattice_proto::Ran;
 use lattice_proto::admin::{Event, WatchEventsRequest};
 use lattice_proto::event::Kind;
 use serde::Serialize;
@@ -15,9 +14,6 @@ use crate::duration;
 use crate::failure::Failure;
 use crate::moment::utc;
 use crate::output::{self, Format};
-
-/// Between two tries to reach the node again; long enough to burden nobody.
-const RETRY: Duration = Duration::from_millis(250);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -85,29 +81,19 @@ async fn follow(mut request: WatchEventsRequest, global: &Global) -> Result<(), 
         };
         let failure = match read(&mut request, global, show).await {
             Ok(ControlFlow::Break(())) => return Ok(()),
-            Ok(ControlFlow::Continue(())) => {
-                Failure::new("connection-lost", Ran::Maybe, "the node ended the stream")
-            }
+            Ok(ControlFlow::Continue(())) => Failure::stream_ended(),
             Err(failure) => failure,
         };
         // A node that cannot be reached at first is a mistake in the address rather than a restart.
-        if !passes(&failure) || (failure.kind == "unreachable" && !away) {
+        if !failure.passes() || (failure.kind == "unreachable" && !away) {
             return Err(failure);
         }
         if !away || request.after != before {
             global.output.note(&format!("{failure}; it is tried again until it is back"));
         }
         away = true;
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(admin::RETRY).await;
     }
-}
-
-/// Whether asking again may help: the node, or NATS behind it, is away for the moment.
-fn passes(failure: &Failure) -> bool {
-    matches!(
-        failure.kind.as_str(),
-        "unreachable" | "unavailable" | "connection-lost" | "deadline" | "overloaded"
-    )
 }
 
 /// Reads one stream to its end, or until `take` has had enough. The request is left as it has to be to go on behind the last event.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use lattice_proto::Ran;
 use lattice_proto::admin::{LogLine, WatchLogsRequest};
 use lattice_proto::log::{Level, plain};
 use serde::Serialize;
@@ -18,9 +17,6 @@ use crate::output::{self, Format};
 
 /// How much further back than the last line is asked for after the node was away.
 const SLACK: Duration = Duration::from_secs(2);
-
-/// Between two tries to reach the node again; long enough to burden nobody.
-const RETRY: Duration = Duration::from_millis(250);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -103,20 +99,18 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         };
         let failure = match read(&request, global, show).await {
             Ok(ControlFlow::Break(())) => return Ok(()),
-            Ok(ControlFlow::Continue(())) => {
-                Failure::new("connection-lost", Ran::Maybe, "the node ended the stream")
-            }
+            Ok(ControlFlow::Continue(())) => Failure::stream_ended(),
             Err(failure) => failure,
         };
         // A node that cannot be reached at first is a mistake in the address rather than a restart.
-        if !passes(&failure) || (failure.kind == "unreachable" && !away && seen.heard.is_none()) {
+        if !failure.passes() || (failure.kind == "unreachable" && !away && seen.heard.is_none()) {
             return Err(failure);
         }
         if !away {
             global.output.note(&format!("{failure}; it is tried again until it is back"));
         }
         away = true;
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(admin::RETRY).await;
         // From the last line on that was shown, with some time for clocks that differ; what was shown is not shown again.
         if let Some(heard) = seen.heard {
             let since = u64::try_from((heard.elapsed() + SLACK).as_millis()).unwrap_or(u64::MAX);
@@ -146,14 +140,6 @@ impl Seen {
         }
         is_new
     }
-}
-
-/// Whether asking again may help: the node, or NATS behind it, is away for the moment.
-fn passes(failure: &Failure) -> bool {
-    matches!(
-        failure.kind.as_str(),
-        "unreachable" | "unavailable" | "connection-lost" | "deadline" | "overloaded"
-    )
 }
 
 /// Reads one stream to its end, or until `take` has had enough.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use lattice_proto::admin::SendRequest;
-use lattice_proto::{ActorId, Operation};
 use serde::Serialize;
 
 use super::{call, operation};
@@ -14,23 +13,14 @@ use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The actor to tell, with its key if it is a keyed one
-    #[arg(value_name = "ACTOR[/KEY]")]
-    target: ActorId,
-    /// Which of its operations
-    operation: Operation,
-    /// The arguments: as JSON, in a file, or on stdin
-    #[arg(value_name = "JSON|@FILE|-")]
-    payload: Option<String>,
+    #[command(flatten)]
+    told: call::Told,
     /// The message's id; sent once more under the same id it has no further effect on a keyed actor
     #[arg(long, value_name = "ID")]
     id: Option<String>,
     /// Give up after so long if it cannot be stored
     #[arg(long, default_value = "5s", value_parser = duration::parse)]
     timeout: Duration,
-    /// The payload is an encoded Protobuf message
-    #[arg(long)]
-    protobuf: bool,
 }
 
 /// What was stored, as `-o json` shows it.
@@ -40,17 +30,13 @@ struct Stored {
 }
 
 pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
-    let payload = call::read(args.payload.as_deref())?;
-    if !args.protobuf && !payload.is_empty() {
-        call::check(&payload)?;
-    }
+    let payload = args.told.payload()?;
     let mut client = admin::connect(global).await?;
-    let content_type = if args.protobuf { "application/protobuf" } else { "application/json" };
     let mut request = tonic::Request::new(SendRequest {
-        target: args.target.to_string(),
-        operation: args.operation.to_string(),
+        target: args.told.target.to_string(),
+        operation: args.told.operation.to_string(),
         payload: payload.into(),
-        content_type: content_type.to_owned(),
+        content_type: args.told.content_type(),
         timeout_ms: u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX),
         traceparent: std::env::var("TRACEPARENT").unwrap_or_default(),
         request_id: args.id.unwrap_or_else(operation::request_id),

@@ -8,7 +8,6 @@ mod state;
 mod text;
 
 use std::io::IsTerminal;
-use std::time::Duration;
 
 use lattice_proto::Ran;
 use lattice_proto::admin::{
@@ -23,9 +22,6 @@ use crate::cli::Global;
 use crate::failure::Failure;
 use crate::output::Format;
 use state::{Action, State};
-
-/// Between two tries to reach the node again.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// Lines of the log that are asked for at first.
 const LINES: u32 = 200;
@@ -85,7 +81,7 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         while let Some(input) = next.take() {
             if let Some(action) = take_in(&mut state, input) {
                 over |= matches!(action, Action::Quit);
-                act(action, &state, global, &tell);
+                act(action, global, &tell);
             }
             next = inputs.try_recv().ok();
         }
@@ -132,7 +128,7 @@ fn take_in(state: &mut State, input: Input) -> Option<Action> {
 }
 
 /// Does what the keys ask for, in the background.
-fn act(action: Action, _: &State, global: &Global, tell: &mpsc::Sender<Input>) {
+fn act(action: Action, global: &Global, tell: &mpsc::Sender<Input>) {
     let (global, tell) = (global.clone(), tell.clone());
     tokio::spawn(async move {
         let outcome = match action {
@@ -169,17 +165,18 @@ async fn follow(global: Global, tell: mpsc::Sender<Input>) {
                     return Ok(());
                 }
             }
-            Err(Failure::new("connection-lost", Ran::Maybe, "the node ended the stream"))
+            Err(Failure::stream_ended())
         };
         match watched.await {
             Ok(()) => return,
             Err(failure) => {
-                if tell.send(Input::Away(failure.to_string())).await.is_err() {
+                let told = tell.send(Input::Away(failure.to_string())).await;
+                if told.is_err() || !failure.passes() {
                     return;
                 }
             }
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(admin::RETRY).await;
     }
 }
 
@@ -231,16 +228,17 @@ async fn lines(actor: String, global: Global, tell: mpsc::Sender<Input>) {
                     return Ok(());
                 }
             }
-            Err(Failure::new("connection-lost", Ran::Maybe, "the node ended the stream"))
+            Err(Failure::stream_ended())
         };
         match followed.await {
             Ok(()) => return,
             Err(failure) => {
-                if tell.send(Input::NoLines(failure.to_string())).await.is_err() {
+                let told = tell.send(Input::NoLines(failure.to_string())).await;
+                if told.is_err() || !failure.passes() {
                     return;
                 }
             }
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(admin::RETRY).await;
     }
 }

@@ -1,6 +1,6 @@
 //! Who may ask for what: which role each method needs, and whether the token of a request has it.
 //!
-//! What is in no table, and no page, is refused, so that a new method is nobody's until somebody says whose it is. A stream that has
+//! What is in no table is refused, so that a new method is nobody's until somebody says whose it is. A stream that has
 //! begun goes on when its token ends; a token is looked at when something is asked for.
 
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tonic::{Code, Status};
 
+use super::error;
 use super::tokens::{Refusal, Role, Tokens};
-use super::{error, web};
 
 /// What somebody must show to use a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ enum Needs {
 const READ: Needs = Needs::Token(Role::Read);
 const WRITE: Needs = Needs::Token(Role::Write);
 
-/// All paths that are served, but for those of the web page, which are its own ([`web::is_for_browsers`]).
+/// All paths that are served, but for those of the web page, which sees to itself.
 const METHODS: [(&str, Needs); 39] = [
     ("/healthz", Needs::Nothing),
     ("/grpc.health.v1.Health/Check", Needs::Nothing),
@@ -83,14 +83,6 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let known = tokens.borrow().clone();
-    let path = request.uri().path();
-    if web::is_way_in(path) {
-        return next.run(request).await;
-    }
-    if web::is_for_browsers(path) {
-        let admitted = shows(&known, request.headers(), OffsetDateTime::now_utc());
-        return if admitted { next.run(request).await } else { web::refuse(path) };
-    }
     match decide(&known, request.uri().path(), request.headers(), OffsetDateTime::now_utc()) {
         Ok(()) => next.run(request).await,
         Err(refused) => refuse(refused, request.headers()),
@@ -134,14 +126,6 @@ fn refuse(refused: Status, headers: &HeaderMap) -> Response {
     (status, format!("{}\n", refused.message())).into_response()
 }
 
-/// Whether somebody may see the web page: by a cookie, as browsers do, or by a token.
-fn shows(tokens: &Tokens, headers: &HeaderMap, now: OffsetDateTime) -> bool {
-    let cookie = web::cookie(headers).and_then(|secret| tokens.admit(secret.as_bytes(), now).ok());
-    // A cookie is seen by more programs than a token should be that changes things.
-    cookie.is_some_and(|token| token.role == Role::Read)
-        || secret(headers).is_ok_and(|secret| tokens.admit(secret, now).is_ok())
-}
-
 fn decide(tokens: &Tokens, path: &str, headers: &HeaderMap, now: OffsetDateTime) -> Result<(), Status> {
     let needs = needs(path);
     if needs == Some(Needs::Nothing) {
@@ -168,7 +152,8 @@ fn decide(tokens: &Tokens, path: &str, headers: &HeaderMap, now: OffsetDateTime)
     )))
 }
 
-fn secret(headers: &HeaderMap) -> Result<&[u8], Status> {
+/// The secret that a program sends.
+pub(super) fn secret(headers: &HeaderMap) -> Result<&[u8], Status> {
     let missing = || {
         error::unauthenticated(
             "unauthenticated",

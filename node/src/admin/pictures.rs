@@ -28,16 +28,7 @@ pub(super) fn stream(
     let start = Some((surveyor.watch(), left, place, stop));
     Box::pin(futures::stream::unfold(start, async |state| {
         let (mut pictures, left, place, stop) = state.filter(|(_, left, _, _)| *left > 0)?;
-        let next = async {
-            loop {
-                // The surveyor lives as long as the node.
-                pictures.changed().await.ok()?;
-                if let Some(picture) = pictures.borrow_and_update().clone() {
-                    return Some(picture);
-                }
-            }
-        };
-        match stop.clone().run_until_cancelled(next).await {
+        match stop.clone().run_until_cancelled(pictures.next()).await {
             Some(Some(picture)) => Some((Ok((*picture).clone()), Some((pictures, left - 1, place, stop)))),
             Some(None) | None => Some((Err(error::unavailable("the node stops; ask another one")), None)),
         }

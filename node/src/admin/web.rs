@@ -14,7 +14,7 @@ mod number;
 mod overview;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -22,22 +22,20 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderName, StatusCode};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::get;
 use lattice_proto::admin::Picture;
 use lattice_proto::{ActorName, NodeName};
 use maud::{Markup, PreEscaped, html};
 use serde::Deserialize;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::tokens::Tokens;
 use crate::events::Archive;
 use crate::logs::Reader;
 use crate::survey::Surveyor;
-
-pub(super) use login::{cookie, refuse};
 
 /// Pages that may be open at once on one node, each sent its contents once a second.
 pub(super) const OPEN: usize = 256;
@@ -92,38 +90,32 @@ struct Wanted {
     all: Option<String>,
 }
 
-/// The routes of the page.
+/// The routes of the page. Where somebody is asked, pages are for those who have logged in; what leads there is for everybody.
 pub(super) fn routes(web: Web) -> axum::Router {
     let css = ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("web/style.css"));
     let js = ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("web/live.js"));
-    axum::Router::new()
+    let mut pages = axum::Router::new()
         .route("/", get(overview))
         .route("/actors/{actor}", get(actor))
         .route("/events", get(events::page))
-        .route("/live", get(live::stream))
+        .route("/live", get(live::stream));
+    if let Some(tokens) = &web.tokens {
+        pages = pages.route_layer(from_fn_with_state(tokens.clone(), login::guard));
+    }
+    axum::Router::new()
         .route("/login", get(login::form).post(login::enter))
         .route("/logout", axum::routing::post(login::leave))
         .route("/assets/style.css", get(async move || css))
         .route("/assets/live.js", get(async move || js))
+        .merge(pages)
         .layer(DefaultBodyLimit::max(FORM))
         .layer(map_response(guarded))
         .with_state(web)
 }
 
-/// Whether a path is for browsers, which show a cookie instead of a token.
-pub(super) fn is_for_browsers(path: &str) -> bool {
-    is_page(path) || path == "/live"
-}
-
-/// Whether a path is one that people open, so that a refusal is to be a page as well.
+/// Whether this is the path of a page, with its query.
 fn is_page(path: &str) -> bool {
-    let actor = path.strip_prefix("/actors/");
-    matches!(path, "/" | "/events") || actor.is_some_and(|actor| !actor.is_empty() && !actor.contains('/'))
-}
-
-/// Whether a path is part of the way in, which is there for everybody.
-pub(super) fn is_way_in(path: &str) -> bool {
-    matches!(path, "/login" | "/logout") || path.starts_with("/assets/")
+    path == "/events" || Page::parse(path).is_some()
 }
 
 /// Puts to each answer what browsers are to keep to.
@@ -143,10 +135,8 @@ async fn guarded(mut answer: Response) -> Response {
 async fn overview(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Response {
     let Ok(_room) = web.room.try_acquire() else { return layout::busy(&web) };
     let page = Page::Overview { all: wanted.all.is_some() };
-    let contents = match web.picture().await {
-        Some(picture) => web.contents(&page, &picture).await,
-        None => NOT_YET.into(),
-    };
+    web.picture().await;
+    let contents = web.contents(&page).await;
     layout::page(&web, "overview", Some(&page), html! { div #live { (PreEscaped(&contents)) } })
 }
 
@@ -156,13 +146,11 @@ async fn actor(State(web): State<Web>, Path(actor): Path<String>) -> Response {
     };
     let Ok(_room) = web.room.try_acquire() else { return layout::busy(&web) };
     let page = Page::Actor(actor.clone());
-    let contents = match web.picture().await {
-        Some(picture) if !picture.actors.iter().any(|there| there.actor == actor.as_str()) => {
-            return layout::problem(&web, StatusCode::NOT_FOUND, "No actor of that name is deployed.");
-        }
-        Some(picture) => web.contents(&page, &picture).await,
-        None => NOT_YET.into(),
-    };
+    let picture = web.picture().await;
+    if picture.is_some_and(|picture| !picture.actors.iter().any(|there| there.actor == actor.as_str())) {
+        return layout::problem(&web, StatusCode::NOT_FOUND, "No actor of that name is deployed.");
+    }
+    let contents = web.contents(&page).await;
     let (log, happened) = tokio::join!(actor::log(&web, &actor), events::about(&web, actor.as_str()));
     let all = html! { div #live { (PreEscaped(&contents)) } (happened) (log) };
     layout::page(&web, actor.as_str(), Some(&page), all)
@@ -196,45 +184,51 @@ impl Page {
     }
 }
 
-/// The contents of pages in the latest picture that somebody asked for: whoever else has the same page open is shown the same.
+/// The contents of pages in the latest picture: whoever else has the same page open is shown the same.
 #[derive(Clone, Default)]
 pub(super) struct Rendered(Arc<Mutex<Latest>>);
 
-type Latest = (Option<Arc<Picture>>, BTreeMap<Page, Arc<str>>);
+/// The contents of one page, which the first who wants them makes.
+type Place = Arc<OnceCell<Arc<str>>>;
+
+/// The picture, and each page that somebody asked for since.
+type Latest = (Weak<Picture>, BTreeMap<Page, Place>);
 
 impl Rendered {
-    fn contents(&self, page: Page, picture: Arc<Picture>, surveyor: &Surveyor) -> Arc<str> {
-        // Held while it is made, so that it is made once.
+    /// The latest picture, and the place for the contents of a page in it. The lock is held for a look only.
+    fn place(&self, page: &Page, surveyor: &Surveyor) -> Option<(Arc<Picture>, Place)> {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if latest.0.as_ref().is_none_or(|of| !Arc::ptr_eq(of, &picture)) {
-            *latest = (Some(picture.clone()), BTreeMap::new());
+        let (of, pages) = &mut *latest;
+        // Under the lock, so that nobody comes with an earlier one.
+        let picture = surveyor.latest()?;
+        if of.as_ptr() != Arc::as_ptr(&picture) {
+            *of = Arc::downgrade(&picture);
+            pages.clear();
         }
-        let make = || page.contents(&picture, surveyor).into_string().into();
-        latest.1.entry(page.clone()).or_insert_with(make).clone()
+        Some((picture, pages.entry(page.clone()).or_default().clone()))
     }
 }
 
 impl Web {
-    /// The contents of a page as they are in this picture, made where it costs no call its turn.
-    async fn contents(&self, page: &Page, picture: &Arc<Picture>) -> Arc<str> {
-        let (rendered, surveyor) = (self.rendered.clone(), self.surveyor.clone());
-        let (page, picture) = (page.clone(), picture.clone());
-        let made = tokio::task::spawn_blocking(move || rendered.contents(page, picture, &surveyor)).await;
-        made.unwrap_or_else(|_| NOT_YET.into())
+    /// The contents of a page as they are now, made where it costs no call its turn.
+    async fn contents(&self, page: &Page) -> Arc<str> {
+        let Some((picture, place)) = self.rendered.place(page, &self.surveyor) else { return NOT_YET.into() };
+        let make = async {
+            let (page, surveyor) = (page.clone(), self.surveyor.clone());
+            let made =
+                tokio::task::spawn_blocking(move || page.contents(&picture, &surveyor).into_string().into());
+            made.await.unwrap_or_else(|_| NOT_YET.into())
+        };
+        place.get_or_init(|| make).await.clone()
     }
 
-    /// A picture that is not older than the last round.
+    /// The latest picture, which is waited for where there is none yet.
     async fn picture(&self) -> Option<Arc<Picture>> {
         let mut pictures = self.surveyor.watch();
-        let first = async {
-            loop {
-                if let Some(picture) = pictures.borrow_and_update().clone() {
-                    return Some(picture);
-                }
-                pictures.changed().await.ok()?;
-            }
-        };
-        tokio::time::timeout(FIRST, first).await.ok().flatten()
+        if let Some(picture) = self.surveyor.latest() {
+            return Some(picture);
+        }
+        tokio::time::timeout(FIRST, pictures.next()).await.ok().flatten()
     }
 }
 
@@ -254,11 +248,6 @@ mod tests {
         for forged in ["", "//", "/actors/", "/actors/../x", "/actors/<script>", "/?all=2", "/events"] {
             assert_eq!(Page::parse(forged), None, "{forged}");
         }
-        assert!(
-            is_page("/actors/cart")
-                && !is_page("/actors/")
-                && !is_page("/actors/a/b")
-                && !is_page("/metrics")
-        );
+        assert!(is_page("/events") && is_page("/?all=1") && !is_page("/metrics") && !is_page("/live"));
     }
 }

@@ -76,12 +76,14 @@ struct Prepared {
 /// Checks what the guest asks for against its manifest and its turn.
 fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Result<Prepared, Fault> {
     let (to, operation, payload, options) = arguments;
+    let turn = engine::current_turn(store.as_context_mut())
+        .ok_or_else(|| Fault::Denied("an actor calls others only while it handles a message".to_owned()))?;
+    // What was said of this call is not left for the next one, also where this one is refused.
+    let trace = turn.own.scope().or_else(|| turn.trace.clone());
     let target: ActorId = to.parse().map_err(|error| Fault::Malformed(format!("{error}")))?;
     let operation: Operation = operation.parse().map_err(|error| Fault::Malformed(format!("{error}")))?;
     let content_type =
         ContentType::parse(&options.content_type).map_err(|error| Fault::Malformed(error.to_string()))?;
-    let turn = engine::current_turn(store.as_context_mut())
-        .ok_or_else(|| Fault::Denied("an actor calls others only while it handles a message".to_owned()))?;
     let (home, me) = (store.data().home.clone(), store.data().actor.clone());
     if !home.settings.grants.call.contains(&target.name) {
         let (caller, name) = (&home.actor, &target.name);
@@ -110,7 +112,7 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
         deadline: wanted.map_or(turn.deadline, |wanted| wanted.min(turn.deadline)),
         caller: Some(me.shared()),
         chain: turn.chain.clone(),
-        trace: turn.own.scope().or_else(|| turn.trace.clone()),
+        trace,
         not_after: None,
         aim: Aim::Handle,
     };

@@ -58,7 +58,7 @@ pub struct Home {
 impl Home {
     /// The way to the log for a guest that stands for this actor, which is the home's own or one key of it.
     pub(crate) fn speaker(&self, actor: ActorId) -> Speaker {
-        Speaker::new(self.lines.clone(), actor, self.version, self.settings.grants.log)
+        Speaker::new(self.lines.clone(), actor, self.version, self.settings.grants.log, self.meter.clone())
     }
 }
 

@@ -128,10 +128,9 @@ impl Instance {
     ) -> Exit {
         let (handle, concurrency, limit) = (self.handle, self.concurrency, self.payload_limit);
         let (home, long) = (self.store.data().home.clone(), self.store.data().long.clone());
-        let mut cold = cold;
         let served = settle(self.store.run_concurrent(async |accessor| match concurrency {
-            1 => one_by_one(accessor, handle, limit, mailbox, in_flight, cold.take()).await,
-            _ => side_by_side(accessor, handle, limit, concurrency, mailbox, in_flight, cold.take()).await,
+            1 => one_by_one(accessor, handle, limit, mailbox, in_flight, cold).await,
+            _ => side_by_side(accessor, handle, limit, concurrency, mailbox, in_flight, cold).await,
         }));
         let ended = tokio::select! {
             ended = metered(served, home, long) => Some(ended),
@@ -228,7 +227,7 @@ async fn side_by_side(
 }
 
 /// A turn that leaves the mailbox, if it is still worth running.
-fn begin(turn: Turn, cold: Option<Cold>) -> Option<Turn> {
+pub(super) fn begin(turn: Turn, cold: Option<Cold>) -> Option<Turn> {
     let mut turn = turn.begin()?;
     if let Some(cold) = cold {
         turn.waiting.waited_for(cold);

@@ -7,6 +7,7 @@ use lattice_proto::log::{Level, MAX_TEXT, cut, plain};
 use lattice_proto::{ActorId, ActorName};
 
 use super::Store;
+use super::limit::{GUESTS, NODE};
 use crate::telemetry::metrics::{self, Meter};
 
 /// The turn that a guest is in, for what it prints: that does not say which of its turns prints it.
@@ -37,8 +38,7 @@ pub struct Speaker {
 
 impl Speaker {
     /// Of a guest of this actor; without the grant what it says is lost.
-    pub fn new(store: Store, actor: ActorId, version: u64, granted: bool) -> Self {
-        let meter = metrics::meter(&actor.name);
+    pub fn new(store: Store, actor: ActorId, version: u64, granted: bool, meter: Arc<Meter>) -> Self {
         Self { store, actor, version, granted, meter }
     }
 
@@ -55,13 +55,14 @@ impl Speaker {
         let Self { store, actor, version, .. } = self;
         let (name, key) = (actor.name.as_str(), actor.key.as_deref());
         self.meter.line();
-        let shown = shown(text);
-        let (admitted, dropped) = store.admits(&actor.name, shown.len());
-        if let Some(count) = dropped {
-            tell_dropped(&actor.name, count);
-        }
-        if !admitted {
+        // Asked before it is made fit to be shown, so that a flood costs little.
+        let length = text.len().min(MAX_TEXT);
+        if !store.admits(&actor.name, length) {
             return;
+        }
+        let shown = shown(text);
+        if let Some(more) = shown.len().checked_sub(length).filter(|more| *more > 0) {
+            store.charge(&actor.name, more);
         }
         let module = plain(lattice_proto::log::cut(target, lattice_proto::log::MAX_TARGET / 8));
         let trace = trace.map(|trace| trace.to_string());
@@ -97,15 +98,21 @@ fn shown(text: &str) -> String {
     }
 }
 
-/// Says how much of an actor's words is missing.
+/// The target of what is said when something was left out.
+pub(super) const LEFT_OUT: &str = "lattice_node::logs::left_out";
+
+/// Says how much of an actor's log is missing.
 pub(super) fn tell_dropped(actor: &ActorName, count: u64) {
     if let Some(meter) = metrics::known(actor) {
         meter.lines_dropped(count);
     }
     tracing::warn!(
+        target: LEFT_OUT,
         actor = actor.as_str(),
-        "{count} lines of its log were left out: on one node an actor may write {} lines and 1 MiB in a second",
-        super::limit::GUESTS.lines
+        "{count} lines of its log were left out: on one node an actor may write {} lines and 1 MiB in a second, and the \
+         node {} lines about it",
+        GUESTS.lines,
+        NODE.lines
     );
 }
 

@@ -1,7 +1,6 @@
 //! Takes in what is told by `tracing`: into the rings, and to OTLP. It never writes a line of its own, which would come back.
 
 use std::fmt::{self, Write};
-use std::sync::OnceLock;
 
 use lattice_proto::log::{Level, Line, MAX_TARGET, MAX_TEXT, cut, plain};
 use tracing::field::{Field, Visit};
@@ -9,6 +8,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::Context;
 
+use super::guest::LEFT_OUT;
 use super::{Otlp, Store};
 
 /// The target of what guests say.
@@ -17,17 +17,12 @@ const GUEST: &str = "guest";
 /// Where lines go.
 pub struct Layer {
     store: Store,
-    otlp: OnceLock<Otlp>,
+    otlp: Option<Otlp>,
 }
 
 impl Layer {
     /// Into this store, and to whoever takes them by OTLP.
-    pub fn new(store: Store, to: Option<Otlp>) -> Self {
-        let otlp = OnceLock::new();
-        if let Some(to) = to {
-            // It is empty.
-            let _ = otlp.set(to);
-        }
+    pub fn new(store: Store, otlp: Option<Otlp>) -> Self {
         Self { store, otlp }
     }
 }
@@ -68,11 +63,12 @@ impl<S: Subscriber> tracing_subscriber::Layer<S> for Layer {
             line.text = cut(&plain(cut(&line.text, MAX_TEXT)), MAX_TEXT).to_owned();
         }
         line.target.truncate(MAX_TARGET);
-        // What guests make a node say is bounded like what they say themselves.
-        if line.by_node && !self.store.admits_about(line.actor.as_ref(), line.text.len()) {
+        // What guests make a node say is bounded like what they say themselves; that something was left out is said in any case.
+        let is_bounded = line.by_node && target != LEFT_OUT;
+        if is_bounded && !self.store.admits_about(line.actor.as_ref(), line.text.len()) {
             return;
         }
-        if let Some(otlp) = self.otlp.get() {
+        if let Some(otlp) = &self.otlp {
             otlp.tell(&line);
         }
         self.store.keep(line);

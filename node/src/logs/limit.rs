@@ -1,6 +1,6 @@
 //! How much one actor may write on one node. Pure, with time as an argument.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Lines in a second, on average, and at once.
 #[derive(Debug, Clone, Copy)]
@@ -18,9 +18,6 @@ pub(super) const NODE: Rate = Rate { lines: 20.0, burst: 200.0 };
 /// Bytes in a second, on average, and at once.
 const BYTES: f64 = 1_048_576.0;
 
-/// How often it is told how many were too many.
-const TELL: Duration = Duration::from_secs(1);
-
 /// What one actor has left.
 #[derive(Debug)]
 pub(super) struct Limit {
@@ -29,12 +26,11 @@ pub(super) struct Limit {
     bytes: f64,
     at: Instant,
     dropped: u64,
-    told: Instant,
 }
 
 impl Limit {
     pub fn new(rate: Rate, now: Instant) -> Self {
-        Self { rate, lines: rate.burst, bytes: BYTES, at: now, dropped: 0, told: now }
+        Self { rate, lines: rate.burst, bytes: BYTES, at: now, dropped: 0 }
     }
 
     /// Whether a line of so many bytes may be written.
@@ -54,18 +50,23 @@ impl Limit {
         true
     }
 
-    /// How many were dropped, once in a while; none where that was told before.
-    pub fn untold(&mut self, now: Instant) -> Option<u64> {
-        if self.dropped == 0 || now.saturating_duration_since(self.told) < TELL {
-            return None;
-        }
-        self.told = now;
-        Some(std::mem::take(&mut self.dropped))
+    /// A line that was admitted turned out to have so many bytes more, which those after it go without.
+    pub fn charge(&mut self, bytes: usize) {
+        #[allow(clippy::cast_precision_loss, reason = "a line is some kilobytes at most")]
+        let bytes = bytes as f64;
+        self.bytes -= bytes;
+    }
+
+    /// How many were dropped since that was asked last.
+    pub fn dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -74,10 +75,8 @@ mod tests {
         let mut limit = Limit::new(GUESTS, now);
         let passed = (0..5_000).filter(|_| limit.admits(10, now)).count();
         assert_eq!(passed, 2_000);
-        assert_eq!(limit.untold(now), None, "not with each line");
-        let later = now + TELL;
-        assert_eq!(limit.untold(later), Some(3_000));
-        assert_eq!(limit.untold(later), None);
+        assert_eq!((limit.dropped(), limit.dropped()), (3_000, 0));
+        let later = now + Duration::from_secs(1);
         let passed = (0..5_000).filter(|_| limit.admits(10, later)).count();
         assert_eq!(passed, 500, "a second's worth");
     }
@@ -88,5 +87,8 @@ mod tests {
         let mut limit = Limit::new(GUESTS, now);
         let passed = (0..1_000).filter(|_| limit.admits(16 << 10, now)).count();
         assert_eq!(passed, 64);
+        limit.charge(1 << 20);
+        assert!(!limit.admits(1, now + Duration::from_secs(1)), "what was charged is made up for first");
+        assert!(limit.admits(1, now + Duration::from_secs(2)));
     }
 }

@@ -4,10 +4,9 @@ use std::time::SystemTime;
 
 use lattice_proto::log::{Level, Line};
 use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider, Severity};
-use opentelemetry::trace::{SpanId, TraceFlags, TraceId};
 use opentelemetry_sdk::logs::{SdkLogger, SdkLoggerProvider};
 
-use crate::telemetry::attribute;
+use crate::telemetry::{attribute, remote};
 
 /// The way there. When the queue is full lines are dropped and counted there.
 pub struct Otlp(SdkLogger);
@@ -44,11 +43,8 @@ impl Otlp {
             record.add_attribute(attribute::VERSION, i64::try_from(line.version).unwrap_or(i64::MAX));
         }
         if let Some(trace) = line.trace {
-            record.set_trace_context(
-                TraceId::from_bytes(trace.trace_id.to_be_bytes()),
-                SpanId::from_bytes(trace.span_id.to_be_bytes()),
-                Some(TraceFlags::new(trace.flags)),
-            );
+            let span = remote(&trace);
+            record.set_trace_context(span.trace_id(), span.span_id(), Some(span.trace_flags()));
         }
         self.0.emit(record);
     }

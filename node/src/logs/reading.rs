@@ -95,16 +95,14 @@ pub struct Reading {
     ready: VecDeque<Read>,
     look: Instant,
     arrived: u64,
-    /// How many lines are asked for of a node that has not answered yet, if not all.
-    at_first: Option<u32>,
 }
 
 /// What is known of one node.
 #[derive(Debug)]
 struct Asked {
     name: NodeName,
-    /// Whether it has ever answered.
-    answered: bool,
+    /// How many lines are asked for until it has answered, if not all.
+    last: Option<u32>,
     next: Option<u64>,
     /// All before it has come; none while it does not answer.
     until_ms: Option<u64>,
@@ -164,9 +162,7 @@ impl Reader {
             ready: VecDeque::new(),
             look: Instant::now(),
             arrived: 0,
-            at_first: None,
         };
-        reading.at_first = reading.selection.last;
         reading.look_for_nodes(None).await?;
         match (&reading.selection.node, reading.nodes.is_empty()) {
             (Some(node), true) => Err(Error::NoSuchNode(node.clone())),
@@ -224,7 +220,8 @@ impl Reading {
         for (incarnation, name) in there {
             self.nodes.entry(incarnation).or_insert(Asked {
                 name,
-                answered: false,
+                // Only of those that were there when it began.
+                last: self.selection.last.filter(|_| new_since.is_none()),
                 next: None,
                 until_ms: new_since,
                 complete: false,
@@ -266,7 +263,7 @@ impl Reading {
                 key: self.selection.key.clone(),
                 after: asked.next,
                 since_ms: self.since_ms,
-                last: if asked.answered { None } else { self.at_first },
+                last: asked.last,
                 wait_ms,
                 level: self.selection.level,
             };
@@ -298,7 +295,7 @@ impl Reading {
             }
             return;
         };
-        (asked.silent, asked.answered) = (false, true);
+        (asked.silent, asked.last) = (false, None);
         asked.complete = !more;
         // A node that has nothing says 0, and is asked for everything again.
         asked.next = Some(next).filter(|next| *next > 0).or(asked.next);

@@ -20,7 +20,7 @@ const AT_ONCE: usize = 256;
 const LINES: usize = 1_000;
 const BYTES: usize = 128 << 10;
 
-/// How often it is told what was left out of actors that say nothing more.
+/// How often it is told what was left out.
 const TELL: Duration = Duration::from_secs(1);
 
 /// Answers queries for the lines of this node, for as long as it runs.

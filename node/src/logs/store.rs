@@ -1,7 +1,7 @@
 //! All lines that this node keeps.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use dashmap::DashMap;
@@ -63,6 +63,10 @@ impl Kept {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Default for Store {
     fn default() -> Self {
         Self(Arc::new(Shared {
@@ -90,37 +94,36 @@ impl Store {
         u64::try_from(now).unwrap_or(0)
     }
 
-    /// Whether a guest of this actor may write one more line; the number of those that were too many, where that is to be told.
-    pub(super) fn admits(&self, actor: &ActorName, bytes: usize) -> (bool, Option<u64>) {
-        let now = Instant::now();
-        let kept = self.kept(Some(actor));
-        let mut limit = kept.limit.lock().unwrap_or_else(PoisonError::into_inner);
-        (limit.admits(bytes, now), limit.untold(now))
+    /// Whether a guest of this actor may write one more line of so many bytes.
+    pub(super) fn admits(&self, actor: &ActorName, bytes: usize) -> bool {
+        lock(&self.kept(Some(actor)).limit).admits(bytes, Instant::now())
+    }
+
+    /// A line that a guest of this actor was admitted to write has so many bytes more.
+    pub(super) fn charge(&self, actor: &ActorName, bytes: usize) {
+        lock(&self.kept(Some(actor)).limit).charge(bytes);
     }
 
     /// Whether the node may say one more thing of an actor; of its own business it says little.
     pub(super) fn admits_about(&self, actor: Option<&ActorName>, bytes: usize) -> bool {
         let Some(actor) = actor else { return true };
-        let kept = self.kept(Some(actor));
-        let mut about = kept.about.lock().unwrap_or_else(PoisonError::into_inner);
-        about.admits(bytes, Instant::now())
+        lock(&self.kept(Some(actor)).about).admits(bytes, Instant::now())
     }
 
-    /// How many lines of this actor were too many, where that is to be told although it writes nothing more.
+    /// How many lines of each actor were too many since that was asked last, its own and those about it.
     pub(super) fn dropped(&self) -> Vec<(ActorName, u64)> {
-        let now = Instant::now();
-        let told = self.0.actors.iter().filter_map(|entry| {
-            let mut limit = entry.value().limit.lock().unwrap_or_else(PoisonError::into_inner);
-            limit.untold(now).map(|count| (entry.key().clone(), count))
+        let dropped = self.0.actors.iter().map(|entry| {
+            let Kept { limit, about, .. } = &**entry.value();
+            (entry.key().clone(), lock(limit).dropped() + lock(about).dropped())
         });
-        told.collect()
+        dropped.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Keeps a line; its time and number are given to it.
     pub fn keep(&self, mut line: Line) {
         let kept = self.kept(line.actor.as_ref());
         let (before, after) = {
-            let mut ring = kept.ring.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut ring = lock(&kept.ring);
             let before = ring.bytes();
             // Given under the lock, so that times and numbers grow within a ring.
             line.at_ms = self.now_ms();
@@ -144,11 +147,11 @@ impl Store {
 
     /// The actor that has most loses half of it.
     fn make_room(&self) {
-        let bytes = |kept: &Kept| kept.ring.lock().unwrap_or_else(PoisonError::into_inner).bytes();
+        let bytes = |kept: &Kept| lock(&kept.ring).bytes();
         let largest = self.0.actors.iter().max_by_key(|entry| bytes(entry.value()));
         let Some(largest) = largest.map(|entry| entry.value().clone()) else { return };
         let (before, after) = {
-            let mut ring = largest.ring.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut ring = lock(&largest.ring);
             let before = ring.bytes();
             ring.shrink(before / 2);
             (before, ring.bytes())
@@ -164,7 +167,7 @@ impl Store {
         };
         match kept {
             Some(kept) => {
-                let ring = kept.ring.lock().unwrap_or_else(PoisonError::into_inner);
+                let ring = lock(&kept.ring);
                 ring.find(query, most, most_bytes)
             }
             None => Found { lines: Vec::new(), next: query.after.unwrap_or(0), more: false, lost: 0 },
@@ -189,15 +192,13 @@ impl Store {
         }
         if self.0.count.load(Ordering::Relaxed) >= ACTORS {
             // The one that has least to say goes.
-            let lean = self.0.actors.iter().min_by_key(|entry| {
-                entry.value().ring.lock().unwrap_or_else(PoisonError::into_inner).bytes()
-            });
+            let lean = self.0.actors.iter().min_by_key(|entry| lock(&entry.value().ring).bytes());
             let lean = lean.map(|entry| entry.key().clone());
             if let Some(lean) = lean
                 && let Some((_, gone)) = self.0.actors.remove(&lean)
             {
                 self.0.count.fetch_sub(1, Ordering::Relaxed);
-                self.grows(gone.ring.lock().unwrap_or_else(PoisonError::into_inner).bytes(), 0);
+                self.grows(lock(&gone.ring).bytes(), 0);
             }
         }
         let new = || {
@@ -227,6 +228,26 @@ mod tests {
         assert_eq!(texts(&Query { actor: Some(actor), ..Query::default() }), ["of the cart"]);
         assert_eq!(texts(&Query::default()), ["own"]);
         assert_eq!(texts(&Query { actor: Some("other".parse().unwrap()), ..Query::default() }), [""; 0]);
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_once_of_guests_and_of_the_node() {
+        let (store, actor) = (Store::default(), "cart".parse().unwrap());
+        let said = (0..2_010).filter(|_| store.admits(&actor, 1)).count();
+        let told = (0..210).filter(|_| store.admits_about(Some(&actor), 1)).count();
+        let dropped = (2_010 - said + 210 - told) as u64;
+        assert!(dropped > 0 && store.dropped() == [(actor, dropped)]);
+        assert!(store.dropped().is_empty());
+    }
+
+    #[test]
+    fn one_actor_keeps_a_mebibyte_and_no_more() {
+        let (store, actor) = (Store::default(), "cart".parse::<ActorName>().unwrap());
+        for _ in 0..200 {
+            store.keep(Line { actor: Some(actor.clone()), text: "x".repeat(16 << 10), ..Line::default() });
+        }
+        let bytes = store.0.bytes.load(Ordering::Relaxed);
+        assert!((MOST / 2..=MOST).contains(&bytes), "{bytes}");
     }
 
     #[test]

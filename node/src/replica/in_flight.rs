@@ -34,11 +34,7 @@ impl InFlight {
 
     /// The guest has answered.
     pub fn answer(&self, slot: u64, answer: Answer) {
-        let turn = self.turns().remove(&slot);
-        self.answered.fetch_add(1, Ordering::Relaxed);
-        if let Some((context, mut waiting)) = turn {
-            context.own.finish();
-            waiting.answered();
+        if let Some(waiting) = self.take(slot) {
             waiting.answer(answer);
         }
     }
@@ -56,13 +52,15 @@ impl InFlight {
 
     /// The guest trapped; each turn in it is told. Gives the trace of the turn, where it was in one only.
     pub fn trapped(&self, reason: &str, detail: &str) -> Option<TraceParent> {
-        let mut turns = self.turns();
-        for (context, waiting) in turns.values_mut() {
-            context.own.finish();
-            waiting.trapped(reason, detail);
-        }
-        let only = turns.values().next().filter(|_| turns.len() == 1);
-        only.and_then(|(context, _)| context.trace.as_ref()).map(|scope| scope.context.parent)
+        let trapped: Vec<Arc<TurnContext>> = {
+            let mut turns = self.turns();
+            turns.values_mut().for_each(|(_, waiting)| waiting.trapped(reason, detail));
+            turns.values().map(|(context, _)| context.clone()).collect()
+        };
+        // What is told may wait for others, so that nothing is held meanwhile.
+        trapped.iter().for_each(|context| context.own.finish());
+        let only = trapped.first().filter(|_| trapped.len() == 1);
+        only.and_then(|context| context.trace.as_ref()).map(|scope| scope.context.parent)
     }
 
     /// How many turns were answered by the guest itself.

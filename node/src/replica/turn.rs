@@ -322,21 +322,21 @@ impl Turn {
 
     /// Called when it leaves the mailbox: gives it back if it is still worth running.
     pub fn begin(mut self) -> Option<Self> {
-        if self.context.cancelled.is_cancelled() {
-            self.waiting.span.comes_late();
-            self.waiting.answer(Err(Fault::Cancelled(Ran::No)));
-            return None;
-        }
         let now = Instant::now();
-        if now >= self.context.deadline {
+        let begin = || {
+            let phase = &self.context.phase;
+            phase.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        };
+        let late = if self.context.cancelled.is_cancelled() {
+            Some(Fault::Cancelled(Ran::No))
+        } else if now >= self.context.deadline {
+            Some(Fault::Deadline(Ran::No))
+        } else {
+            (!begin()).then_some(Fault::Cancelled(Ran::No))
+        };
+        if let Some(fault) = late {
             self.waiting.span.comes_late();
-            self.waiting.answer(Err(Fault::Deadline(Ran::No)));
-            return None;
-        }
-        let begun = self.context.phase.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire);
-        if begun.is_err() {
-            self.waiting.span.comes_late();
-            self.waiting.answer(Err(Fault::Cancelled(Ran::No)));
+            self.waiting.answer(Err(fault));
             return None;
         }
         self.waiting.span.begins(now);

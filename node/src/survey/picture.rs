@@ -105,7 +105,7 @@ fn actor(
             for (kind, count) in &happened.faults {
                 *faults.entry(kind.clone()).or_default() += float(*count) / seconds;
             }
-            all.add(happened);
+            all.add_latencies(happened);
         }
         let Some(facts) = known.survey.actors.get(name) else { continue };
         picture.in_flight += facts.in_flight;

@@ -83,16 +83,12 @@ fn happened(before: &Facts, now: &Facts) -> Happened {
 }
 
 impl Happened {
-    /// The same on another node.
-    pub fn add(&mut self, other: &Happened) {
+    /// Adds how long messages took on another node.
+    pub fn add_latencies(&mut self, other: &Happened) {
         self.handled += other.handled;
-        self.cpu_us += other.cpu_us;
         self.within.resize(self.within.len().max(other.within.len()), 0);
         for (all, more) in self.within.iter_mut().zip(&other.within) {
             *all += more;
-        }
-        for (kind, count) in &other.faults {
-            *self.faults.entry(kind.clone()).or_default() += count;
         }
     }
 

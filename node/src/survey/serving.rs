@@ -12,7 +12,7 @@ use crate::telemetry::{Counters, metrics};
 /// The largest answer, in bytes. It is a message among those of calls.
 const LARGEST: usize = 512 << 10;
 
-/// Answers for as long as the node runs, one after the other: an answer takes a millisecond or two.
+/// Answers for as long as the node runs, one after the other: whoever asks does so once a second.
 pub async fn serve(
     page: metrics::Page,
     bus: Connection,
@@ -29,11 +29,13 @@ pub async fn serve(
             continue;
         };
         let (page, node) = (page.clone(), me.0.clone());
+        let most = LARGEST.min(bus.max_payload());
         // It looks at everything that runs here, which is not to hold up others on this thread.
-        let taken = tokio::task::spawn_blocking(move || metrics::survey(&page, node, started.elapsed()));
+        let taken = tokio::task::spawn_blocking(move || {
+            metrics::survey(&page, node, started.elapsed()).map(|survey| survey.encode(most))
+        });
         if let Ok(Ok(survey)) = taken.await {
-            let most = LARGEST.min(bus.max_payload());
-            bus.publish(reply, survey.encode(most)).await;
+            bus.publish(reply, survey).await;
         }
     }
 }

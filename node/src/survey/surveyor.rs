@@ -49,6 +49,21 @@ pub struct Sample {
     pub p99_us: Option<f64>,
 }
 
+/// Pictures as they come. Whoever is slow misses some.
+pub struct Pictures(watch::Receiver<Option<Arc<Picture>>>);
+
+impl Pictures {
+    /// The next one; none when there are no more, as the node ends.
+    pub async fn next(&mut self) -> Option<Arc<Picture>> {
+        loop {
+            self.0.changed().await.ok()?;
+            if let Some(picture) = self.0.borrow_and_update().clone() {
+                return Some(picture);
+            }
+        }
+    }
+}
+
 /// A cheap handle.
 #[derive(Clone)]
 pub struct Surveyor(Arc<Shared>);
@@ -82,11 +97,16 @@ impl Surveyor {
         Self(Arc::new(Shared { bus, subjects, observer, clock, lattice, pictures, trends, task }))
     }
 
-    /// Follows the pictures. The first one comes when all nodes were asked once.
-    pub fn watch(&self) -> watch::Receiver<Option<Arc<Picture>>> {
+    /// The latest picture; none while nobody watches, and until all nodes were asked once.
+    pub fn latest(&self) -> Option<Arc<Picture>> {
+        self.0.pictures.borrow().clone()
+    }
+
+    /// Follows the pictures.
+    pub fn watch(&self) -> Pictures {
         let mut task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that a task that is about to end sees it.
-        let pictures = self.0.pictures.subscribe();
+        let pictures = Pictures(self.0.pictures.subscribe());
         task.watched = Some(Instant::now());
         if task.running.as_ref().is_none_or(|task| task.is_finished()) {
             self.0.forget();
@@ -132,7 +152,8 @@ impl Shared {
 
 /// Ends when nobody has watched for a while.
 async fn run(shared: std::sync::Weak<Shared>) {
-    let (mut listing, mut listed, mut problem) = (Listing::default(), None::<Instant>, String::new());
+    let (mut listing, mut listed, mut problem) =
+        (Arc::new(Listing::default()), None::<Instant>, String::new());
     let mut nodes = BTreeMap::<Incarnation, Known>::new();
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -153,21 +174,29 @@ async fn run(shared: std::sync::Weak<Shared>) {
         if listed.is_none_or(|listed| listed.elapsed() >= LIST) {
             match list(&shared.observer).await {
                 Ok(new) => {
-                    (listing, problem) = (new, String::new());
+                    (listing, problem) = (Arc::new(new), String::new());
                     listed = Some(Instant::now());
                 }
                 // What was read last is shown meanwhile.
                 Err(error) => problem = format!("what is declared cannot be read: {error}"),
             }
         }
-        ask(&shared, &listing, &mut nodes).await;
-        let mut picture = paint(shared.lattice.as_str(), &listing, &nodes);
-        picture.at_ms = u64::try_from(shared.clock.now_ms()).unwrap_or(0);
-        if !problem.is_empty() {
-            picture.problem.clone_from(&problem);
-        }
-        shared.note(&picture);
-        shared.pictures.send_replace(Some(Arc::new(picture)));
+        let answers = ask(&shared, &listing).await;
+        // All of it takes milliseconds in a large lattice, in which nobody else on this thread is to be held up.
+        let (known, listed, wrong) = (std::mem::take(&mut nodes), listing.clone(), problem.clone());
+        let painted = tokio::task::spawn_blocking(move || {
+            let known = take_in(known, answers, &listed);
+            let mut picture = paint(shared.lattice.as_str(), &listed, &known);
+            picture.at_ms = u64::try_from(shared.clock.now_ms()).unwrap_or(0);
+            if !wrong.is_empty() {
+                picture.problem = wrong;
+            }
+            shared.note(&picture);
+            shared.pictures.send_replace(Some(Arc::new(picture)));
+            known
+        });
+        // Where it cannot be run the node ends.
+        nodes = painted.await.unwrap_or_default();
     }
 }
 
@@ -175,21 +204,28 @@ async fn list(observer: &Observer) -> Result<Listing, bus::Error> {
     Ok(Listing { nodes: observer.nodes().await?, actors: observer.actors().await? })
 }
 
-/// Asks every node, and takes in what comes in time.
-async fn ask(shared: &Shared, listing: &Listing, nodes: &mut BTreeMap<Incarnation, Known>) {
-    let mut asking: FuturesUnordered<_> = listing
-        .nodes
-        .iter()
-        .filter(|view| is_asked(view))
-        .map(|view| async {
-            let incarnation = view.record.incarnation.clone();
-            let answer = shared.bus.request(shared.subjects.survey(&incarnation), query(), PATIENCE).await;
-            (incarnation, answer.ok().and_then(|answer| Survey::decode(answer).ok()))
-        })
-        .collect();
+/// What each node answered that was to be asked; nothing where it did not in time.
+type Answers = Vec<(Incarnation, Option<bytes::Bytes>)>;
+
+/// Asks every node, and waits for what comes in time.
+async fn ask(shared: &Shared, listing: &Listing) -> Answers {
+    let asking = listing.nodes.iter().filter(|view| is_asked(view)).map(|view| async {
+        let incarnation = view.record.incarnation.clone();
+        let answer = shared.bus.request(shared.subjects.survey(&incarnation), query(), PATIENCE).await;
+        (incarnation, answer.ok())
+    });
+    asking.collect::<FuturesUnordered<_>>().collect().await
+}
+
+/// What is known of nodes with these answers.
+fn take_in(
+    mut nodes: BTreeMap<Incarnation, Known>,
+    answers: Answers,
+    listing: &Listing,
+) -> BTreeMap<Incarnation, Known> {
     let now = Instant::now();
-    while let Some((incarnation, survey)) = asking.next().await {
-        match survey {
+    for (incarnation, answer) in answers {
+        match answer.and_then(|answer| Survey::decode(answer).ok()) {
             Some(survey) => {
                 let between = nodes.remove(&incarnation).and_then(|before| {
                     let mut between = between(&before.survey, &survey)?;
@@ -213,4 +249,5 @@ async fn ask(shared: &Shared, listing: &Listing, nodes: &mut BTreeMap<Incarnatio
         listing.nodes.iter().any(|view| view.record.incarnation == *incarnation && is_asked(view))
     };
     nodes.retain(|incarnation, node| is_there(incarnation) && node.heard.elapsed() < REMEMBER);
+    nodes
 }

@@ -96,3 +96,15 @@ impl Fragment {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_spans_begin_in_one_and_no_more() {
+        let fragment = Fragment::new(1);
+        let admitted = (0..1_000).filter(|_| fragment.admits()).count();
+        assert_eq!(admitted, 255, "beside the first");
+    }
+}

@@ -77,7 +77,7 @@ impl Instruments {
             source.u64_counter(name).with_unit(unit).with_description(what).build()
         };
         Self {
-            called: seconds("rpc.client.call.duration", "Calls that left this node, over all their attempts"),
+            called: seconds("rpc.client.call.duration", "Attempts at another node that it answered"),
             handled: seconds(
                 "rpc.server.call.duration",
                 "Messages handled here, from the mailbox to the answer",

@@ -30,14 +30,26 @@ pub(super) struct Recorder {
     slow: Option<Duration>,
     scope: InstrumentationScope,
     started: Instant,
-    /// The second since `started`, and in the lower half how many were kept in it.
-    kept: AtomicU64,
+    kept: Kept,
+}
+
+/// How many were kept lately: the second, and in the lower half the number.
+#[derive(Debug, Default)]
+struct Kept(AtomicU64);
+
+impl Kept {
+    /// Whether one more may be kept in this second.
+    fn admits(&self, second: u64) -> bool {
+        let count = |kept: u64| if kept >> 32 == second & 0xffff_ffff { kept & 0xffff_ffff } else { 0 };
+        let next = |kept: u64| (count(kept) < KEPT).then(|| (second << 32) | (count(kept) + 1));
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
 }
 
 impl Recorder {
     pub fn new(processor: BatchSpanProcessor, sampler: Sampler, slow: Option<Duration>) -> Self {
         let scope = InstrumentationScope::builder("lattice").with_version(env!("CARGO_PKG_VERSION")).build();
-        Self { processor, sampler, slow, scope, started: Instant::now(), kept: AtomicU64::new(0) }
+        Self { processor, sampler, slow, scope, started: Instant::now(), kept: Kept::default() }
     }
 
     /// From now on spans are recorded. False when they were before, as by another node in this process.
@@ -140,9 +152,18 @@ impl Recorder {
 
     /// Whether one more may be kept in this second.
     pub fn may_keep(&self) -> bool {
-        let now = self.started.elapsed().as_secs();
-        let count = |kept: u64| if kept >> 32 == now & 0xffff_ffff { kept & 0xffff_ffff } else { 0 };
-        let next = |kept: u64| (count(kept) < KEPT).then(|| (now << 32) | (count(kept) + 1));
-        self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+        self.kept.admits(self.started.elapsed().as_secs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_are_kept_in_a_second_and_no_more() {
+        let kept = Kept::default();
+        let admitted = |second| (0..1_000).filter(|_| kept.admits(second)).count();
+        assert_eq!((admitted(0), admitted(0), admitted(7)), (100, 0, 100));
     }
 }

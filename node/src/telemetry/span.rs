@@ -360,7 +360,7 @@ impl Open {
 }
 
 /// A context as OpenTelemetry knows it.
-pub(super) fn remote(parent: &TraceParent) -> SpanContext {
+pub fn remote(parent: &TraceParent) -> SpanContext {
     SpanContext::new(
         TraceId::from_bytes(parent.trace_id.to_be_bytes()),
         SpanId::from_bytes(parent.span_id.to_be_bytes()),

@@ -26,22 +26,12 @@ pub(super) async fn stream(State(web): State<Web>, Query(opened): Query<Opened>)
     let Ok(place) = web.open.clone().try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many pages of this node are open").into_response();
     };
-    let mut pictures = web.surveyor.watch();
     // What is there already is in the page.
-    pictures.mark_unchanged();
-    let state = Some((pictures, page, web, place));
+    let state = Some((web.surveyor.watch(), page, web, place));
     let stream = futures::stream::unfold(state, async |state| {
         let (mut pictures, page, web, place) = state?;
-        let next = async {
-            loop {
-                pictures.changed().await.ok()?;
-                if let Some(picture) = pictures.borrow_and_update().clone() {
-                    return Some(picture);
-                }
-            }
-        };
-        let picture = web.stop.clone().run_until_cancelled(next).await??;
-        let contents = web.contents(&page, &picture).await;
+        web.stop.clone().run_until_cancelled(pictures.next()).await??;
+        let contents = web.contents(&page).await;
         let event = Event::default().data(&*contents);
         Some((Ok::<_, Infallible>(event), Some((pictures, page, web, place))))
     });

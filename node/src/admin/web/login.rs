@@ -3,15 +3,20 @@
 //! A browser sends a cookie along with whatever it is led to, and to every program on this host. So it counts for these pages
 //! only, and has the secret of a token that reads and does nothing else.
 
-use axum::extract::{Form, Query, State};
+use std::sync::Arc;
+
+use axum::extract::{Form, Query, Request, State};
 use axum::http::header::{COOKIE, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
-use super::super::tokens::{Refusal, Role};
+use super::super::access::secret;
+use super::super::tokens::{Refusal, Role, Tokens};
 use super::Web;
 use super::layout::{answer, document};
 
@@ -41,8 +46,33 @@ pub(super) struct Entered {
     to: String,
 }
 
+/// Lets those who have logged in see pages, and programs that send a token.
+pub(super) async fn guard(
+    State(tokens): State<watch::Receiver<Arc<Tokens>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let known = tokens.borrow().clone();
+    if shows(&known, request.headers(), OffsetDateTime::now_utc()) {
+        return next.run(request).await;
+    }
+    let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+    if !super::is_page(path) {
+        return (StatusCode::UNAUTHORIZED, "log in first, at /login\n").into_response();
+    }
+    let to: String = path.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    (StatusCode::SEE_OTHER, [(LOCATION, format!("/login?to={to}"))]).into_response()
+}
+
+fn shows(tokens: &Tokens, headers: &HeaderMap, now: OffsetDateTime) -> bool {
+    let cookie = cookie(headers).and_then(|secret| tokens.admit(secret.as_bytes(), now).ok());
+    // A cookie is seen by more programs than a token should be that changes things.
+    cookie.is_some_and(|token| token.role == Role::Read)
+        || secret(headers).is_ok_and(|secret| tokens.admit(secret, now).is_ok())
+}
+
 /// The secret in a request's cookie.
-pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+fn cookie(headers: &HeaderMap) -> Option<&str> {
     let all = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, _)| *name == NAME).map(|(_, secret)| secret).filter(|secret| !secret.is_empty())
@@ -89,15 +119,6 @@ fn to_page(to: &str, cookie: Option<&str>) -> Response {
     }
 }
 
-/// What a browser gets that shows no token: the form, and the page to go to afterwards.
-pub fn refuse(path: &str) -> Response {
-    if !super::is_page(path) {
-        return (StatusCode::UNAUTHORIZED, "log in first, at /login\n").into_response();
-    }
-    let to: String = path.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    (StatusCode::SEE_OTHER, [(LOCATION, format!("/login?to={to}"))]).into_response()
-}
-
 fn ask(to: &str, problem: Option<&str>) -> Markup {
     let body = html! {
         main .login {
@@ -132,7 +153,9 @@ mod tests {
     fn nobody_is_sent_elsewhere() {
         let to = |to: &str| to_page(to, None).headers()[LOCATION].to_str().unwrap().to_owned();
         assert_eq!(to("/actors/cart"), "/actors/cart");
-        for forged in ["//evil.example", "https://evil.example", "/actors/a/b", "", "/live", "/live?page=/"] {
+        for forged in
+            ["//evil.example", "https://evil.example", "/actors/a/b", "", "/live", "/live?page=/", "/logout"]
+        {
             assert_eq!(to(forged), "/", "{forged}");
         }
         assert!(set("x", 1, true).ends_with("Secure") && !set("x", 1, false).contains("Secure"));

@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 use wasmtime::component::Accessor;
 
 use super::super::guest::Guest;
-use super::super::instance::LONG;
+use super::super::instance::{self, LONG};
 use super::super::prepare::{Desk, Prepared, is_for_guest, prepare};
 use super::room::Room;
 use super::timed::{ripe, timed};
@@ -190,12 +190,7 @@ impl<'a> Runner<'a> {
     /// Waits until a turn may begin; none when it cannot any more, and was answered.
     async fn begin(&mut self, turn: Turn) -> Result<Option<Turn>, Stop> {
         match self.may_begin(turn.context.deadline).await {
-            Ok(true) => Ok(turn.begin().map(|mut turn| {
-                if let Some(cold) = self.serving.cold {
-                    turn.waiting.waited_for(cold);
-                }
-                turn
-            })),
+            Ok(true) => Ok(instance::begin(turn, self.serving.cold)),
             // The key is another owner's, and what else is there goes the same way.
             Ok(false) => {
                 self.serving.mailbox.close();

@@ -136,11 +136,13 @@ impl Awake {
             let began = self.began.take().unwrap_or_else(Instant::now);
             let next = match self.wake().await {
                 Ok(instance) => {
-                    if self.traps > 0 {
-                        metrics::restarted(self.parts.home.actor.name.as_str());
+                    let name = self.parts.home.actor.name.as_str();
+                    // One that was there before was given up.
+                    if self.cold.is_some() {
+                        metrics::restarted(name);
                     }
                     let cold = Cold { what: "key", from: began, until: Instant::now() };
-                    metrics::started(self.parts.home.actor.name.as_str(), cold.what, cold.until - cold.from);
+                    metrics::started(name, cold.what, cold.until - cold.from);
                     self.cold = Some(cold);
                     self.serve(instance, &in_flight).await
                 }

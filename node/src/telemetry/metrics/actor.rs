@@ -139,7 +139,7 @@ impl Meter {
         self.lines_dropped.add(count);
     }
 
-    /// A call that left this node has ended.
+    /// An attempt at another node was answered.
     pub fn called(&self, operation: &Operation, took: Duration, fault: Option<&Fault>) {
         self.with(operation, fault, |measures| measures.called.record(took.as_secs_f64()));
     }

@@ -7,7 +7,7 @@ use opentelemetry::metrics::Meter;
 
 use crate::telemetry::attribute;
 
-/// As this node saw it last; none while it does not lead. Held for a copy only.
+/// As this node saw it last; none while it does not lead. Held to read all of it.
 static SEEN: Mutex<Option<Lattice>> = Mutex::new(None);
 
 /// The lattice at one moment.
@@ -33,8 +33,11 @@ pub fn lattice(seen: Lattice) {
     *SEEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
 }
 
-fn seen() -> Option<Lattice> {
-    SEEN.lock().unwrap_or_else(PoisonError::into_inner).clone()
+/// Reads what this node saw last; nothing while it does not lead.
+fn seen(read: impl FnOnce(&Lattice)) {
+    if let Some(seen) = &*SEEN.lock().unwrap_or_else(PoisonError::into_inner) {
+        read(seen);
+    }
 }
 
 /// Has it looked up whenever somebody reads.
@@ -54,9 +57,11 @@ pub(super) fn observe(source: &Meter) {
         let gauge = source.u64_observable_gauge(name).with_unit("{replica}").with_description(what);
         gauge
             .with_callback(move |to| {
-                for actor in seen().into_iter().flat_map(|seen| seen.actors) {
-                    to.observe(part(&actor).into(), &[KeyValue::new(attribute::ACTOR, actor.0)]);
-                }
+                seen(|seen| {
+                    for actor in &seen.actors {
+                        to.observe(part(actor).into(), &[KeyValue::new(attribute::ACTOR, actor.0.clone())]);
+                    }
+                });
             })
             .build();
     }
@@ -65,9 +70,11 @@ pub(super) fn observe(source: &Meter) {
         .with_unit("{node}")
         .with_description("Nodes of the lattice by their state, as its leader says")
         .with_callback(|to| {
-            for (state, count) in seen().into_iter().flat_map(|seen| seen.nodes) {
-                to.observe(count, &[KeyValue::new("lattice.node.state", state)]);
-            }
+            seen(|seen| {
+                for (state, count) in &seen.nodes {
+                    to.observe(*count, &[KeyValue::new("lattice.node.state", *state)]);
+                }
+            });
         })
         .build();
 }

@@ -1,7 +1,8 @@
 //! What is looked up whenever somebody reads: what runs here, how it does, and for a leader what runs in the lattice.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lattice_proto::Incarnation;
@@ -22,6 +23,9 @@ const LAG: Duration = Duration::from_millis(100);
 /// How often a message is sent to this node itself.
 const ROUND_TRIP: Duration = Duration::from_secs(5);
 
+/// How long what was looked up serves other measures of the same reading: looking takes the locks of all that is awake.
+const FRESH: Duration = Duration::from_millis(100);
+
 /// Whose state is looked up.
 pub struct Observed {
     /// What runs here.
@@ -37,10 +41,10 @@ pub struct Observed {
 /// Has it looked up whenever somebody reads.
 pub fn observe(observed: Observed) {
     let source = opentelemetry::global::meter("lattice");
-    let observed = Arc::new(observed);
+    let observed = Arc::new(Sources { observed, looked: Mutex::default() });
     actors(&source, &observed);
     node(&source, &observed);
-    counters(&source, &observed.counters);
+    counters(&source, &observed);
     INSTRUMENTS.moves.add(0, &[]);
     INSTRUMENTS.leaders.add(0, &[]);
     edges::observe(&source);
@@ -58,8 +62,38 @@ struct Load {
     cpu: f64,
 }
 
+/// What is looked up, and what was seen there last.
+struct Sources {
+    observed: Observed,
+    /// Held while it is looked, so that it is done once.
+    looked: Mutex<Option<Looked>>,
+}
+
+#[derive(Clone)]
+struct Looked {
+    at: Instant,
+    loads: Arc<Vec<(String, Load)>>,
+    counters: Arc<BTreeMap<String, u64>>,
+}
+
+impl Sources {
+    fn look(&self) -> Looked {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*looked {
+            Some(looked) if looked.at.elapsed() < FRESH => looked.clone(),
+            _ => looked
+                .insert(Looked {
+                    at: Instant::now(),
+                    loads: Arc::new(loads(&self.observed)),
+                    counters: Arc::new(self.observed.counters.all()),
+                })
+                .clone(),
+        }
+    }
+}
+
 fn loads(observed: &Observed) -> Vec<(String, Load)> {
-    let mut loads = std::collections::BTreeMap::<String, Load>::new();
+    let mut loads = BTreeMap::<String, Load>::new();
     for (actor, local) in observed.local.all() {
         let load = loads.entry(actor.to_string()).or_default();
         let busy = local.busy();
@@ -75,7 +109,7 @@ fn loads(observed: &Observed) -> Vec<(String, Load)> {
     loads.into_iter().collect()
 }
 
-fn actors(source: &Meter, observed: &Arc<Observed>) {
+fn actors(source: &Meter, sources: &Arc<Sources>) {
     type Part = fn(&Load) -> u64;
     let parts: [(&'static str, &'static str, &'static str, Part); 5] = [
         ("lattice.actor.replicas", "{replica}", "Replicas that take messages here", |load| load.replicas),
@@ -87,61 +121,62 @@ fn actors(source: &Meter, observed: &Arc<Observed>) {
         ("lattice.actor.memory", "By", "Linear memory of guests here", |load| load.memory),
     ];
     for (name, unit, what, part) in parts {
-        let observed = observed.clone();
+        let sources = sources.clone();
         let gauge = source.u64_observable_gauge(name).with_unit(unit).with_description(what);
         gauge
             .with_callback(move |to| {
-                for (actor, load) in loads(&observed) {
-                    to.observe(part(&load), &[KeyValue::new(attribute::ACTOR, actor)]);
+                for (actor, load) in &*sources.look().loads {
+                    to.observe(part(load), &[KeyValue::new(attribute::ACTOR, actor.clone())]);
                 }
             })
             .build();
     }
-    let observed = observed.clone();
+    let sources = sources.clone();
     source
         .f64_observable_counter("lattice.actor.cpu.time")
         .with_unit("s")
         .with_description("Time that guests computed, estimated from samples")
         .with_callback(move |to| {
-            for (actor, load) in loads(&observed) {
-                to.observe(load.cpu, &[KeyValue::new(attribute::ACTOR, actor)]);
+            for (actor, load) in &*sources.look().loads {
+                to.observe(load.cpu, &[KeyValue::new(attribute::ACTOR, actor.clone())]);
             }
         })
         .build();
 }
 
-fn node(source: &Meter, observed: &Arc<Observed>) {
-    let look = observed.clone();
+fn node(source: &Meter, sources: &Arc<Sources>) {
+    let here = sources.clone();
     source
         .u64_observable_gauge("lattice.node.instances")
         .with_unit("{instance}")
         .with_description("Guests that are kept ready or awake on this node")
         .with_callback(move |to| {
-            let replicas: u64 = loads(&look).iter().map(|(_, load)| load.replicas).sum();
+            let replicas: u64 = here.look().loads.iter().map(|(_, load)| load.replicas).sum();
             to.observe(replicas, &[KeyValue::new(attribute::KIND, "replica")]);
-            to.observe(look.keyed.awake() as u64, &[KeyValue::new(attribute::KIND, "key")]);
+            to.observe(here.observed.keyed.awake() as u64, &[KeyValue::new(attribute::KIND, "key")]);
         })
         .build();
-    let look = observed.clone();
+    let here = sources.clone();
     source
         .u64_observable_gauge("lattice.node.memory")
         .with_unit("By")
         .with_description("Memory of this node: of the whole process, and of its guests")
         .with_callback(move |to| {
-            let guests: u64 = loads(&look).iter().map(|(_, load)| load.memory).sum();
+            let guests: u64 = here.look().loads.iter().map(|(_, load)| load.memory).sum();
             to.observe(guests, &[KeyValue::new(attribute::POOL, "guests")]);
             if let Some(bytes) = resident() {
                 to.observe(bytes, &[KeyValue::new(attribute::POOL, "process")]);
             }
         })
         .build();
-    let look = observed.clone();
+    let here = sources.clone();
     source
         .f64_observable_gauge("lattice.lease.margin")
         .with_unit("s")
         .with_description("How long this node's lease still runs; 0 when it has run out")
         .with_callback(move |to| {
-            let left = look
+            let left = here
+                .observed
                 .fence
                 .until()
                 .map_or(Duration::ZERO, |until| until.saturating_sub(crate::clock::boottime()));
@@ -151,14 +186,14 @@ fn node(source: &Meter, observed: &Arc<Observed>) {
 }
 
 /// What a node counts since it started, under `lattice.node.…`.
-fn counters(source: &Meter, counters: &Counters) {
-    for name in counters.all().into_keys() {
-        let counters = counters.clone();
+fn counters(source: &Meter, sources: &Arc<Sources>) {
+    for name in sources.observed.counters.all().into_keys() {
+        let sources = sources.clone();
         source
             .u64_observable_counter(format!("lattice.node.{name}"))
             .with_description("See the node's counters")
             .with_callback(move |to| {
-                if let Some(count) = counters.all().get(&name) {
+                if let Some(count) = sources.look().counters.get(&name) {
                     to.observe(*count, &[]);
                 }
             })

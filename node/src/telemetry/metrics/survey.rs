@@ -96,7 +96,6 @@ impl Taken {
             ("lattice.node.instances", Some("key")) => host.keys_awake = value,
             ("lattice.node.memory", Some("process")) => host.memory = value,
             ("lattice.node.memory", Some("guests")) => host.guest_memory = value,
-            ("lattice.nats.reconnects", _) => host.reconnects += value,
             _ => {}
         }
         let Some(actor) = &names.actor else { return };
@@ -121,7 +120,6 @@ impl Taken {
             "lattice.actor.mailbox" => facts.waiting = value,
             "lattice.actor.memory" => facts.memory = value,
             "lattice.actor.traps" => facts.traps = value,
-            "lattice.actor.restarts" => facts.restarts = value,
             "lattice.call.failures" => {
                 let kind = names.error.clone().unwrap_or_default();
                 // One row for each operation.
