@@ -10,6 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "lattice/wire/v1/state.proto",
             "lattice/wire/v1/log.proto",
             "lattice/wire/v1/survey.proto",
+            "lattice/wire/v1/trace.proto",
+            "lattice/wire/v1/tap.proto",
         ],
         ["proto"],
     )?;

@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::admin::Access;
 use crate::commands::{
     apply, bench, build, call, completions, dead_letters, delete, doctor, events, explain, history, inspect,
-    logs, new, node, scale, send, start, state, token, top, trial,
+    logs, new, node, scale, send, start, state, tap, token, top, trial,
 };
 use crate::failure::Failure;
 use crate::output::Format;
@@ -64,6 +64,8 @@ pub enum Command {
     Events(events::Args),
     /// Show what an actor's guests write and what nodes say of it, over all nodes
     Logs(logs::Args),
+    /// Watch the messages of an actor as they are handled, with secrets hidden
+    Tap(tap::Args),
     /// Watch the lattice in the terminal: nodes, actors, rates and latencies
     Top(top::Args),
     /// List the revisions of an app that are kept

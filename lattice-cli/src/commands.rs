@@ -23,6 +23,7 @@ pub mod scale;
 pub mod send;
 pub mod start;
 pub mod state;
+pub mod tap;
 pub mod token;
 pub mod top;
 pub mod trial;

@@ -56,6 +56,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Scale(args) => commands::scale::run(args, &global).await,
         Command::Explain(args) => commands::explain::run(args, &global).await,
         Command::Events(args) => commands::events::run(args, &global).await,
+        Command::Tap(args) => commands::tap::run(args, &global).await,
         Command::Top(args) => commands::top::run(args, &global).await,
         Command::Logs(args) => commands::logs::run(args, &global).await,
         Command::History(args) => commands::history::run(args, &global).await,

@@ -16,6 +16,7 @@ mod operation;
 mod page;
 mod pictures;
 mod service;
+mod taps;
 mod tls;
 mod tokens;
 mod web;
@@ -103,6 +104,10 @@ pub struct Parts {
     pub counters: Counters,
     /// For what is written.
     pub lines: crate::logs::Reader,
+    /// For messages as they are handled.
+    pub taps: crate::tap::Reader,
+    /// For calls that failed or were slow.
+    pub traces: crate::traces::Reader,
     /// For the lattice as a whole.
     pub surveyor: Surveyor,
     /// For what is measured, and whose it is.
@@ -175,6 +180,7 @@ impl Listener {
             surveyor: parts.surveyor.clone(),
             archive: parts.archive.clone(),
             lines: parts.lines.clone(),
+            traces: parts.traces.clone(),
             node: names.0.clone(),
             tokens: self.tokens.as_ref().map(tokens::File::tokens),
             secure: self.identity.is_some(),
@@ -191,6 +197,9 @@ impl Listener {
             .add_service(reflection)
             .add_service(reflection_alpha)
             .add_service(health_service);
+        // Nothing else tells a page that its owner's name led here from one of this node's own.
+        let is_open = self.tokens.is_none() && self.identity.is_none();
+        let is_own = is_open && self.address.ip().to_canonical().is_loopback();
         let mut app = grpc.into_axum_router().route("/healthz", get(async || "ok\n"));
         app = app.route("/metrics", get(measured).with_state(measures));
         app = app.fallback(access::unserved);
@@ -202,6 +211,9 @@ impl Listener {
         }
         // The page sees to itself who may see it.
         app = app.merge(web::routes(web)).layer(from_fn(access::from_elsewhere));
+        if is_own {
+            app = app.layer(from_fn(access::by_another_name));
+        }
         match self.identity {
             Some(identity) => {
                 let listener = identity.listen(self.listener);

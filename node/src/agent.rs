@@ -38,6 +38,7 @@ use crate::logs;
 use crate::membership::{Identity, Inventory};
 use crate::replica::Local;
 use crate::router::Router;
+use crate::tap::Taps;
 use crate::telemetry::Counters;
 
 /// How long after a reconnection no actor is stopped. A lease may end just then, and the leader see it anew a renewal
@@ -62,6 +63,8 @@ pub struct Tools {
     pub events: Events,
     /// Where their words are kept.
     pub lines: logs::Store,
+    /// Who watches their messages.
+    pub taps: Taps,
 }
 
 /// The loop of one node.

@@ -30,8 +30,9 @@ use crate::nats_child::NatsChild;
 use crate::replica::Local;
 use crate::router::{Inboxes, Parts, Peers, Router, Table};
 use crate::survey::{self, Surveyor};
+use crate::tap::Taps;
 use crate::telemetry::{self, Counters, metrics};
-use crate::{Error, Options, admin, logs, shutdown};
+use crate::{Error, Options, admin, logs, shutdown, tap, traces};
 
 /// How long a node that knows what it ran last waits for NATS before it begins without: as long as one attempt to connect
 /// may take. A lattice that can be reached is joined in a fraction of that.
@@ -187,6 +188,8 @@ async fn serve(
         counters: counters.clone(),
         lines: logs::Reader::new(bus.calls.clone(), subjects.clone(), observer.clone(), lines.clone()),
         surveyor: Surveyor::new(bus.calls.clone(), subjects.clone(), observer.clone(), clock.clone()),
+        taps: tap::Reader::new(bus.calls.clone(), subjects.clone(), observer.clone()),
+        traces: traces::Reader::new(bus.calls.clone(), subjects.clone(), observer.clone()),
         page: page.clone(),
         names: (me.name.clone(), config.lattice.clone()),
         stop: stop.clone(),
@@ -239,7 +242,14 @@ async fn serve(
     // What runs here.
     tasks.spawn(peers.watch());
     let own = (me.name.clone(), me.incarnation.clone());
-    tasks.spawn(survey::serve(page, bus.calls.clone(), subjects.clone(), own.clone(), counters.clone()));
+    let history = survey::History::default();
+    tasks.spawn(history.clone().keep(page.clone(), me.name.clone(), clock.clone()));
+    let surveys = bus.calls.clone();
+    tasks.spawn(survey::serve(page, history, surveys, subjects.clone(), own.clone(), counters.clone()));
+    tasks.spawn(traces::serve(bus.calls.clone(), subjects.clone(), own.clone(), counters.clone()));
+    let (taps, shows) = Taps::new(clock.clone());
+    tasks.spawn(shows.run());
+    tasks.spawn(tap::serve(taps.clone(), bus.calls.clone(), subjects.clone(), own.clone(), counters.clone()));
     tasks.spawn(logs::serve(lines.clone(), bus.calls.clone(), subjects.clone(), own, counters.clone()));
     tasks.spawn(metrics::lag(bus.calls.clone(), subjects.clone(), me.incarnation.clone()));
     tasks.spawn(local.clone().watch());
@@ -267,6 +277,7 @@ async fn serve(
         inventory: inventory.clone(),
         events: events.clone(),
         lines,
+        taps,
     };
     let begin_with = known.as_ref().filter(|_| member.is_none()).map(|orders| orders.assignment.clone());
     let agent = Agent::new(bus.clone(), subjects.clone(), me.clone(), counters.clone(), tools, last, known);

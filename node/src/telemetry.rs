@@ -14,8 +14,9 @@
 //!
 //! A letter is sent by a `send …` span and handled by a `process …` span, which is linked to it.
 //!
-//! They are exported by OTLP when the standard `OTEL_…` variables say so. Otherwise a [`Span`] holds nothing, costs
-//! nothing, and still passes its caller's context on; measures are taken in any case, for the node's own page.
+//! They are exported by OTLP when the standard `OTEL_…` variables say so, and what failed or was slow is kept in memory as well
+//! ([`recent`]). Where telemetry is switched off a [`Span`] holds nothing, costs nothing, and still passes its caller's context
+//! on; measures are taken in any case, for the node's own page.
 
 pub mod attribute;
 mod counter;
@@ -24,6 +25,7 @@ mod handling;
 pub mod metrics;
 mod otlp;
 mod own;
+pub mod recent;
 mod recorder;
 mod span;
 
@@ -64,7 +66,7 @@ pub struct Options<'a> {
     pub log: &'a str,
     /// How.
     pub format: Format,
-    /// From when on a call is slow enough to be kept; none where nothing is kept that was not chosen.
+    /// From when on a call is slow enough to be kept; none where nothing is kept, failed or slow.
     pub slow: Option<Duration>,
     /// The node's name.
     pub node: &'a str,
@@ -104,23 +106,26 @@ pub fn start(options: &Options<'_>) -> Exporter {
     let store = logs::Store::default();
     subscribe(options, logs::Layer::new(store.clone(), lines.as_ref().map(logs::Otlp::new)));
 
-    let spans = otlp::spans().map(|exporter| exporter.map(|exporter| (exporter, otlp::sampler())));
-    let spans = match spans {
-        Ok(Some((exporter, sampler))) => {
-            let mut processor = BatchSpanProcessor::builder(exporter).build();
-            processor.set_resource(&resource);
-            let (sampler, problem) = sampler;
+    let recorder = match otlp::spans() {
+        Ok(Some(exporter)) => {
+            let (sampler, problem) = otlp::sampler();
             if let Some(problem) = problem {
                 told("some spans", problem);
             }
-            Recorder::new(processor, sampler, options.slow).install()
+            let mut processor = BatchSpanProcessor::builder(exporter).build();
+            processor.set_resource(&resource);
+            Some(Recorder::exporting(processor, sampler, options.slow))
         }
-        Ok(None) => false,
+        Ok(None) => None,
         Err(problem) => {
             told("spans", problem);
-            false
+            None
         }
     };
+    // What failed or was slow is kept for whoever looks, also where nothing is exported.
+    let keeps = options.slow.is_some() && !otlp::is_off();
+    let recorder = recorder.or_else(|| keeps.then(|| Recorder::keeping(options.slow)));
+    let spans = recorder.is_some_and(Recorder::install);
 
     let exporter = otlp::metrics().unwrap_or_else(|problem| {
         told("metrics", problem);

@@ -114,6 +114,8 @@ kinds! {
     ActorRecovered = "actor-recovered",
     /// Replicas of an actor ended by themselves.
     ActorCrashed = "actor-crashed",
+    /// Somebody watches the messages of an actor, or does not any more.
+    ActorTapped = "actor-tapped",
     /// The lattice itself changed the number of replicas of an actor.
     Scaled = "scaled",
     /// The record of a key cannot be read: it is left as it is, and the key is not served.

@@ -3,7 +3,7 @@
 //! In reading order: what things are called ([`id`], [`subject`]), what nodes say to each other ([`envelope`],
 //! [`fault`]), what is declared ([`manifest`]) and what is kept in the shared store ([`record`], and for keyed actors [`shard`], [`state`],
 //! [`letter`] and [`reminder`]),
-//! what happened ([`event`]) what was said meanwhile ([`log`]) and how things are ([`survey`]), what an artifact says of itself ([`metadata`]), and the admin API ([`admin`], with the feature `grpc`).
+//! what happened ([`event`]), what was said meanwhile ([`log`]), what became of calls ([`trace`]), which messages there are ([`tap`]) and how things are ([`survey`]), what an artifact says of itself ([`metadata`]), and the admin API ([`admin`], with the feature `grpc`).
 //!
 //! This crate does no I/O and knows neither NATS nor Wasmtime. Whatever it parses is hostile until it has been parsed.
 
@@ -27,6 +27,8 @@ pub mod state;
 pub mod event;
 pub mod log;
 pub mod survey;
+pub mod tap;
+pub mod trace;
 
 pub mod metadata;
 

@@ -4,6 +4,8 @@
 //! lat.<lattice>.node.<incarnation>.<call|reply|cancel|…>         the inbox of one node
 //! lat.<lattice>.call.<actor>[.<key>].<operation>                 programs that are not actors
 //! lat.<lattice>.survey.<incarnation>                             how one node is, and what it has done
+//! lat.<lattice>.tap.<incarnation>                                which messages one node handles, for whoever watches an actor
+//! lat.<lattice>.trace.<incarnation>                              what one node has kept of calls that failed or were slow
 //! lat.<lattice>.log.<incarnation>                                lines of logs that one node keeps
 //! lat.<lattice>.control.<term|catalog|spec.…|assign.…>           what is declared and decided
 //! lat.<lattice>.route.<actor>                                    routes, republished as they change
@@ -130,6 +132,16 @@ impl Subjects {
     /// Where a node is asked how it is.
     pub fn survey(&self, node: &Incarnation) -> String {
         format!("{}survey.{node}", self.prefix)
+    }
+
+    /// Where a node is asked for the traces that it has kept.
+    pub fn trace(&self, node: &Incarnation) -> String {
+        format!("{}trace.{node}", self.prefix)
+    }
+
+    /// Where a node is asked for messages that it handles.
+    pub fn tap(&self, node: &Incarnation) -> String {
+        format!("{}tap.{node}", self.prefix)
     }
 
     /// What a node subscribes to, to get its whole inbox.

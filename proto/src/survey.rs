@@ -91,18 +91,93 @@ pub struct Edge {
     pub failed: u64,
 }
 
-/// The question, as bytes for the wire.
-pub fn query() -> Bytes {
-    wire::SurveyQuery { version: VERSION }.encode_to_vec().into()
+/// What a node is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Query {
+    /// How it is now: answered by a [`Survey`].
+    Now,
+    /// How an actor did on it: answered by a [`Past`].
+    Past(ActorName),
 }
 
-/// Whether bytes are that question.
-///
-/// # Errors
-/// When they are not, or of a version that this node does not answer.
-pub fn check_query(bytes: Bytes) -> Result<(), Malformed> {
-    let query: wire::SurveyQuery = decode(bytes)?;
-    check_version(query.version)
+impl Query {
+    /// As bytes for the wire.
+    pub fn encode(&self) -> Bytes {
+        let past_of = match self {
+            Query::Now => String::new(),
+            Query::Past(actor) => actor.to_string(),
+        };
+        wire::SurveyQuery { version: VERSION, past_of }.encode_to_vec().into()
+    }
+
+    /// From the wire.
+    ///
+    /// # Errors
+    /// When the bytes are no query, or one of a version that this node does not answer.
+    pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
+        let query: wire::SurveyQuery = decode(bytes)?;
+        check_version(query.version)?;
+        match query.past_of.as_str() {
+            "" => Ok(Query::Now),
+            actor => Ok(Query::Past(parse("past_of", actor)?)),
+        }
+    }
+}
+
+/// The steps in which the past is told.
+pub const STEP_MS: u64 = 5_000;
+
+/// The most steps of the past: half an hour.
+pub const STEPS: usize = 360;
+
+/// How an actor did on one node in one step.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Step {
+    /// When: since 1970, in steps of [`STEP_MS`], in the time of the NATS server.
+    pub step: u64,
+    /// Messages that were handled in a second.
+    pub calls: f32,
+    /// Calls that failed and were asked for there, in a second.
+    pub failures: f32,
+    /// In microseconds; 0 where there were no messages.
+    pub p99_us: f32,
+}
+
+/// How an actor did on one node, the oldest step first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Past(pub Vec<Step>);
+
+impl Past {
+    /// As bytes for the wire.
+    pub fn encode(&self) -> Bytes {
+        let step = |step: &Step| wire::PastStep {
+            step: step.step,
+            calls: step.calls,
+            failures: step.failures,
+            p99_us: step.p99_us,
+        };
+        wire::Past { version: VERSION, steps: self.0.iter().map(step).collect() }.encode_to_vec().into()
+    }
+
+    /// From the wire.
+    ///
+    /// # Errors
+    /// When the bytes are no past of a version that this node reads, or of numbers that nothing can have.
+    pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
+        let message: wire::Past = decode(bytes)?;
+        check_version(message.version)?;
+        if message.steps.len() > STEPS {
+            return Err(Malformed::field("steps", format!("more than {STEPS}")));
+        }
+        let steps = message.steps.into_iter().map(|step| {
+            let numbers = [step.calls, step.failures, step.p99_us];
+            if !numbers.iter().all(|number| number.is_finite() && *number >= 0.0) {
+                return Err(Malformed::field("steps", "not a number of something"));
+            }
+            Ok(Step { step: step.step, calls: step.calls, failures: step.failures, p99_us: step.p99_us })
+        });
+        Ok(Self(steps.collect::<Result<_, Malformed>>()?))
+    }
 }
 
 impl Survey {
@@ -274,8 +349,20 @@ mod tests {
     fn a_survey_crosses_the_wire_unchanged() {
         let whole = survey(3);
         assert_eq!(Survey::decode(whole.encode(1 << 20)), Ok(whole));
-        assert!(check_query(query()).is_ok());
+        for query in [Query::Now, Query::Past("a".parse().unwrap())] {
+            assert_eq!(Query::decode(query.encode()), Ok(query));
+        }
         assert!(Survey::decode(Bytes::from_static(b"\xff\xff")).is_err());
+    }
+
+    #[test]
+    fn the_past_crosses_the_wire_and_nonsense_does_not() {
+        let past = |calls| Past(vec![Step { step: 7, calls, failures: 0.5, p99_us: 800.0 }]);
+        assert_eq!(Past::decode(past(3.0).encode()), Ok(past(3.0)));
+        for wrong in [f32::NAN, f32::INFINITY, -1.0] {
+            assert!(Past::decode(past(wrong).encode()).is_err(), "{wrong}");
+        }
+        assert!(Past::decode(Past(vec![Step::default(); STEPS + 1]).encode()).is_err());
     }
 
     #[test]

@@ -101,7 +101,10 @@ async fn ask(admin: &str, method: &str, path: &str, headers: &[(&str, &str)], bo
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = AbortOnDropHandle::new(tokio::spawn(connection));
-    let mut request = Request::builder().method(method).uri(path).header("host", address);
+    let mut request = Request::builder().method(method).uri(path);
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        request = request.header("host", address);
+    }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

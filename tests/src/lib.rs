@@ -43,6 +43,7 @@ pub mod history;
 pub mod linearize;
 
 pub mod audit;
+pub mod browser;
 pub mod chain;
 pub mod clients;
 pub mod failover;

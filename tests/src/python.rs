@@ -17,6 +17,11 @@ pub async fn interpreter(test: &str) -> Option<PathBuf> {
 
 /// Runs a script from `tests/python/` and returns its stdout; fails the test when it fails.
 pub async fn run(python: &Path, script: &str, words: &[&str]) -> String {
+    run_within(BOUND, python, script, words).await
+}
+
+/// The same for one that may take so long.
+pub(crate) async fn run_within(bound: Duration, python: &Path, script: &str, words: &[&str]) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script);
     let running = tokio::process::Command::new(python)
         .arg(file)
@@ -24,8 +29,8 @@ pub async fn run(python: &Path, script: &str, words: &[&str]) -> String {
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(BOUND, running).await;
-    let output = output.unwrap_or_else(|_| panic!("{script} did not end within {BOUND:?}")).unwrap();
+    let output = tokio::time::timeout(bound, running).await;
+    let output = output.unwrap_or_else(|_| panic!("{script} did not end within {bound:?}")).unwrap();
     assert!(
         output.status.success(),
         "{script} {words:?}: {}\n{}{}",

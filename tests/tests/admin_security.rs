@@ -275,6 +275,7 @@ async fn a_token_may_do_what_its_role_says() {
     Authority::new(folder.path(), "ca").sign("node");
     let mut entries = token(folder.path(), "reader", "read", &[]).await;
     entries += &token(folder.path(), "writer", "write", &["--expires", "30d"]).await;
+    entries += &token(folder.path(), "tapper", "tap", &[]).await;
     // One that was good once: made as any other, and its end moved.
     let old = token(folder.path(), "old", "write", &["--expires", "1h"]).await;
     let (kept, _) = old.split_once("expires = ").unwrap();
@@ -287,9 +288,9 @@ async fn a_token_may_do_what_its_role_says() {
         let words = ["--admin-ca", "{}ca.pem", "--admin-token", "{}NAME.secret"];
         words.map(|word| word.replace("NAME", name))
     };
-    let (reader, writer, old, unknown) = (with("reader"), with("writer"), with("old"), with("unknown"));
-    let [reader, writer, old, unknown] =
-        [&reader, &writer, &old, &unknown].map(|words| words.each_ref().map(String::as_str));
+    let names = ["reader", "writer", "tapper", "old", "unknown"].map(with);
+    let [reader, writer, tapper, old, unknown] =
+        names.each_ref().map(|words| words.each_ref().map(String::as_str));
 
     let message = site.may_not(&TRUST, &["nodes"], "unauthenticated").await;
     assert!(message.contains("--admin-token"), "{message}");
@@ -315,6 +316,25 @@ async fn a_token_may_do_what_its_role_says() {
     }
     assert_eq!(site.may(&writer, &["call", "greeter", "hello", "\"Ada\""]).await, "Hello, Ada!");
     site.may(&writer, &["scale", "greeter", "2"]).await;
+
+    // Whoever may look at messages has a role for that, and an event says by which token.
+    let message = site.may_not(&reader, &["tap", "greeter"], "denied").await;
+    assert!(message.contains("`tap`") && message.contains("`reader`"), "{message}");
+    site.may_not(&tapper, &["scale", "greeter", "1"], "denied").await;
+    let watching = site.ask(&tapper, &["tap", "greeter", "-n", "1"]);
+    let calls = async {
+        loop {
+            site.may(&writer, &["call", "greeter", "hello", "\"Ada\""]).await;
+        }
+    };
+    let said = tokio::select! {
+        said = watching => said,
+        () = calls => unreachable!(),
+    };
+    assert!(said.code == 0 && said.stdout.contains("Ada"), "{said:?}");
+    let told = async || site.may(&reader, &["events"]).await.to_string();
+    let by_name = |told: &String| told.contains("the token `tapper` watches messages no more, after ");
+    wait_until("who watched is told", LATEST, told, by_name).await;
     assert!(!site.node.output().contains("lat_"), "secrets must not be logged");
 }
 

@@ -36,16 +36,29 @@ async fn the_page_shows_nodes_actors_apps_and_who_calls_whom() {
     let of = async |actor: &str| http::get(&admin, &format!("/actors/{actor}")).await;
     let greeter = of("greeter").await;
     assert_eq!((greeter.status, greeter.header("content-type")), (200, "text/html; charset=utf-8"));
-    for part in
-        ["replicated actor of greeter", "3 of 3", "<polyline", "Who calls it", "Nothing was written yet."]
-    {
+    for part in ["replicated actor of greeter", "3 of 3", "Who calls it", "Nothing was written yet."] {
         assert!(greeter.body.contains(part), "{part} in {}", greeter.body);
     }
+    // What was before somebody looked is there, as all nodes remember it.
+    let charts = async || of("greeter").await.body;
+    wait_for("what was before", LATEST, charts, |page: &String| page.contains("<polyline")).await;
     let misfit = async || of("misfit").await.body;
     let trapped = |page: &String| page.contains("actor-crashed") && page.contains("panicked at");
     wait_for("the trap is shown with its log", LATEST, misfit, trapped).await;
     assert_eq!(of("nobody").await.status, 404);
     assert!(http::get(&admin, "/events").await.body.contains("actor-crashed"));
+
+    // A call that failed, step by step, with why; it went from the node that was asked to the one that has misfit.
+    let listed = async || http::get(&admin, "/traces").await.body;
+    let listed = wait_for("the trace is listed", LATEST, listed, |page| page.contains("misfit/trap")).await;
+    let link = listed.split("href=\"/traces/").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    assert!(of("misfit").await.body.contains(link), "the actor's page lists it as well");
+    assert!(!of("greeter").await.body.contains(link));
+    let trace = http::get(&admin, &format!("/traces/{link}")).await;
+    for part in ["misfit/trap", "attempt", "queue", "turn", "exception.stacktrace", "misfit.wasm!", "<rect"] {
+        assert!(trace.body.contains(part), "{part} in {}", trace.body);
+    }
+    assert_eq!(http::get(&admin, &format!("/traces/{}", "0".repeat(32))).await.status, 404);
 
     // Browsers are to load nothing from elsewhere, and nothing that stands in the page.
     let page = http::get(&admin, "/").await;
@@ -86,9 +99,15 @@ async fn what_is_forged_is_no_page() {
     let shown = wait_for("the line is shown", LATEST, page, |page| page.contains("alert(1)")).await;
     assert!(shown.contains("&lt;script&gt;alert(1)") && !shown.contains(script), "{shown}");
 
-    for path in
-        ["/actors/%3Cscript%3E", "/actors/..%2f..%2fetc", "/actors/UPPER", "/actors/%ff", "/actors/a/b"]
-    {
+    for path in [
+        "/actors/%3Cscript%3E",
+        "/actors/..%2f..%2fetc",
+        "/actors/UPPER",
+        "/actors/%ff",
+        "/actors/a/b",
+        "/traces/x",
+        "/traces/..%2f",
+    ] {
         let answer = http::get(&admin, path).await;
         assert!(matches!(answer.status, 400 | 404), "{path}: {answer:?}");
         assert!(!answer.body.contains("<script>"), "{answer:?}");
@@ -111,6 +130,11 @@ async fn what_is_forged_is_no_page() {
     );
     assert_eq!(http::get_with(&admin, "/events", &elsewhere("cors")).await.status, 403);
     assert_eq!(http::get_with(&admin, "/events", &elsewhere("navigate")).await.status, 200);
+    // Nor is a node asked by a name that its machine does not have, as by one that somebody made to lead here.
+    for (host, status) in [("evil.example", 403), ("localhost:7700", 200), ("[::1]:7700", 200)] {
+        let answer = http::get_with(&admin, "/", &[("host", host)]).await;
+        assert_eq!(answer.status, status, "{host}: {answer:?}");
+    }
     // The node has taken no harm.
     assert_eq!(lattice.call(0, "misfit", "echo", json!("x")).await.unwrap(), "x");
 }

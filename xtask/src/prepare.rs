@@ -34,6 +34,8 @@ pub struct Extras {
     pub prometheus: Option<PathBuf>,
     /// A terminal.
     pub tmux: Option<PathBuf>,
+    /// A Python that drives a browser.
+    pub selenium: Option<PathBuf>,
 }
 
 impl Kit {
@@ -44,10 +46,11 @@ impl Kit {
             ("NATS_SERVER_BIN", self.nats.clone().into()),
             ("LATTICE_ARTIFACTS", self.artifacts.clone().into()),
         ];
-        let Extras { python, collector, prometheus, tmux } = &self.extras;
+        let Extras { python, collector, prometheus, tmux, selenium } = &self.extras;
         variables.extend(python.clone().map(|path| ("LATTICE_PYTHON", path.into())));
         variables.extend(collector.clone().map(|path| ("LATTICE_COLLECTOR", path.into())));
         variables.extend(prometheus.clone().map(|path| ("LATTICE_PROMETHEUS", path.into())));
+        variables.extend(selenium.clone().map(|path| ("LATTICE_SELENIUM", path.into())));
         variables.extend(tmux.clone().map(|path| ("LATTICE_TMUX", path.into())));
         variables
     }
@@ -90,6 +93,7 @@ pub fn extras() -> Extras {
         python: had("PYTHON CLIENTS", lattice_setup::python_clients(&say)),
         collector: had("AN OPENTELEMETRY COLLECTOR", lattice_setup::collector(&say)),
         prometheus: had("PROMETHEUS", lattice_setup::prometheus(&say)),
+        selenium: had("A BROWSER", lattice_setup::selenium(&say)),
         tmux: had("A TERMINAL", lattice_setup::tmux(&say)),
     }
 }

@@ -15,10 +15,18 @@ const INSTALL_BOUND: Duration = Duration::from_secs(900);
 /// # Errors
 /// When it is not there and cannot be installed. Callers that only test with it say so loudly and go on.
 pub fn tmux(report: Report) -> Result<PathBuf> {
-    program("tmux", "tmux", report)
+    program("tmux", &["tmux"], report)
 }
 
-fn program(name: &'static str, package: &'static str, report: Report) -> Result<PathBuf> {
+/// The browser in which the web page is tested, with what drives it and something to write with.
+pub(crate) fn chromium(report: Report) -> Result<()> {
+    let packages = &["chromium", "chromium-driver", "fonts-dejavu-core"];
+    program("chromium", packages, report)?;
+    program("chromedriver", packages, report).map(drop)
+}
+
+fn program(name: &'static str, packages: &'static [&'static str], report: Report) -> Result<PathBuf> {
+    let package = packages[0];
     if let Some(path) = on_path(name).into_iter().next() {
         report(Notice::Found(format!("{name} ({})", path.display())));
         return Ok(path);
@@ -30,12 +38,12 @@ fn program(name: &'static str, package: &'static str, report: Report) -> Result<
     if !is_root() {
         return Err(missing("only root may install packages".to_owned()));
     }
-    report(Notice::Getting(format!("installing {package} with apt-get for the tests")));
+    report(Notice::Getting(format!("installing {} with apt-get for the tests", packages.join(", "))));
     let run = |arguments: &[&str]| {
         show(&mut apt_get(arguments), INSTALL_BOUND).map_err(|error| missing(error.to_string()))
     };
     run(&["update", "--quiet"])?;
-    run(&["install", "--yes", "--quiet", "--no-install-recommends", package])?;
+    run(&[&["install", "--yes", "--quiet", "--no-install-recommends"], packages].concat())?;
     let path = on_path(name).into_iter().next();
     let path = path.ok_or_else(|| missing("the package does not have it".to_owned()))?;
     report(Notice::Done(format!("got {name} ({})", path.display())));

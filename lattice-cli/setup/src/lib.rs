@@ -29,7 +29,7 @@ mod prometheus;
 pub use prometheus::prometheus;
 
 mod python;
-pub use python::{collector, python_clients};
+pub use python::{collector, python_clients, selenium};
 
 mod wasm;
 pub use wasm::{

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::cache::{self, Workshop};
+use crate::debian;
 use crate::process::{capture, on_path};
 use crate::{Error, Notice, Report, Result};
 
@@ -33,6 +34,13 @@ const COLLECTOR: Environment = Environment {
     packages: &["rotel==0.0.1a15"],
     script: "import rotel, os; print(os.path.join(os.path.dirname(rotel.__file__), 'rotel-agent'))",
     what: "OpenTelemetry collector for tests",
+};
+
+const SELENIUM: Environment = Environment {
+    name: "selenium-1",
+    packages: &["selenium==4.51.0"],
+    script: "import selenium, sys; print(sys.executable)",
+    what: "Selenium for tests",
 };
 
 const INSTALL_BOUND: Duration = Duration::from_secs(600);
@@ -65,6 +73,15 @@ pub fn python_clients(report: Report) -> Result<PathBuf> {
 /// As for [`python_clients`].
 pub fn collector(report: Report) -> Result<PathBuf> {
     COLLECTOR.get(report)
+}
+
+/// A Python that has Selenium, and the browser that it drives: Debian's Chromium; installs them on the first call.
+///
+/// # Errors
+/// As for [`python_clients`]; also when Chromium cannot be installed.
+pub fn selenium(report: Report) -> Result<PathBuf> {
+    debian::chromium(report)?;
+    SELENIUM.get(report)
 }
 
 impl Environment {

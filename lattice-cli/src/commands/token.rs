@@ -26,7 +26,7 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What its holder may do: look, or look and change
+    /// What its holder may do: look, watch messages as well, or all of it
     #[arg(long, value_enum)]
     role: Role,
     /// What it is called in the tokens file and in messages [default: made of the role and the digest]
@@ -44,6 +44,8 @@ pub struct Args {
 enum Role {
     /// List, get, watch, explain
     Read,
+    /// The same, and watch the messages of actors
+    Tap,
     /// All of it
     Write,
 }
@@ -73,6 +75,7 @@ pub fn run(command: Command, global: &Global) -> Result<(), Failure> {
     }
     let role = match args.role {
         Role::Read => "read",
+        Role::Tap => "tap",
         Role::Write => "write",
     };
     let name = args.name.unwrap_or_else(|| format!("{role}-{}", &sha256[..8]));

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -27,10 +28,11 @@ enum Needs {
 }
 
 const READ: Needs = Needs::Token(Role::Read);
+const TAP: Needs = Needs::Token(Role::Tap);
 const WRITE: Needs = Needs::Token(Role::Write);
 
 /// All paths that are served, but for those of the web page, which sees to itself.
-const METHODS: [(&str, Needs); 39] = [
+const METHODS: [(&str, Needs); 40] = [
     ("/healthz", Needs::Nothing),
     ("/grpc.health.v1.Health/Check", Needs::Nothing),
     ("/grpc.health.v1.Health/Watch", Needs::Nothing),
@@ -53,6 +55,7 @@ const METHODS: [(&str, Needs); 39] = [
     ("/lattice.admin.v1.Admin/InspectKey", READ),
     ("/lattice.admin.v1.Admin/GetState", READ),
     ("/lattice.admin.v1.Admin/ExportState", READ),
+    ("/lattice.admin.v1.Admin/Tap", TAP),
     ("/lattice.admin.v1.Admin/PutState", WRITE),
     ("/lattice.admin.v1.Admin/DeleteState", WRITE),
     ("/lattice.admin.v1.Admin/PutArtifact", WRITE),
@@ -76,15 +79,24 @@ fn needs(path: &str) -> Option<Needs> {
     METHODS.iter().find(|(known, _)| *known == path).map(|(_, needs)| *needs)
 }
 
+/// Whose token a request has shown: its name.
+#[derive(Debug, Clone)]
+pub(super) struct Holder(pub String);
+
 /// Lets a request through, or answers it with the reason why not.
 pub(super) async fn guard(
     State(tokens): State<watch::Receiver<Arc<Tokens>>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let known = tokens.borrow().clone();
     match decide(&known, request.uri().path(), request.headers(), OffsetDateTime::now_utc()) {
-        Ok(()) => next.run(request).await,
+        Ok(holder) => {
+            if let Some(holder) = holder {
+                request.extensions_mut().insert(holder);
+            }
+            next.run(request).await
+        }
         Err(refused) => refuse(refused, request.headers()),
     }
 }
@@ -104,6 +116,26 @@ fn is_from_elsewhere(method: &Method, headers: &HeaderMap) -> bool {
     };
     let follows = *method == Method::GET && says("sec-fetch-mode", &["navigate"]);
     !follows && says("sec-fetch-site", &["cross-site", "same-site"])
+}
+
+/// Keeps out whoever asks for this node by a name that is none of its machine's own, where nobody is asked for a token. A browser
+/// that does so was led here by whoever owns that name, and would let that one's pages read the answers.
+pub(super) async fn by_another_name(request: Request, next: Next) -> Response {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let asked = request.uri().authority().map(Authority::as_str).or(host);
+    if asked.is_none_or(is_of_this_machine) {
+        return next.run(request).await;
+    }
+    let text = "this node has no tokens, so that it is for its own machine only: ask for it as localhost or by its address, or \
+                give it --admin-tokens\n";
+    (StatusCode::FORBIDDEN, text).into_response()
+}
+
+fn is_of_this_machine(authority: &str) -> bool {
+    let Ok(authority) = authority.parse::<Authority>() else { return false };
+    let host = authority.host().to_ascii_lowercase();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || host.ends_with(".localhost") || address.is_ok()
 }
 
 /// The answer to what there is nothing for.
@@ -126,10 +158,15 @@ fn refuse(refused: Status, headers: &HeaderMap) -> Response {
     (status, format!("{}\n", refused.message())).into_response()
 }
 
-fn decide(tokens: &Tokens, path: &str, headers: &HeaderMap, now: OffsetDateTime) -> Result<(), Status> {
+fn decide(
+    tokens: &Tokens,
+    path: &str,
+    headers: &HeaderMap,
+    now: OffsetDateTime,
+) -> Result<Option<Holder>, Status> {
     let needs = needs(path);
     if needs == Some(Needs::Nothing) {
-        return Ok(());
+        return Ok(None);
     }
     let token = match tokens.admit(secret(headers)?, now) {
         Ok(token) => token,
@@ -141,7 +178,7 @@ fn decide(tokens: &Tokens, path: &str, headers: &HeaderMap, now: OffsetDateTime)
     // Strangers are not told what there is, so this comes after the token.
     let Some(Needs::Token(role)) = needs else { return Err(error::unserved(path)) };
     if token.role >= role {
-        return Ok(());
+        return Ok(Some(Holder(token.name.clone())));
     }
     let method = path.rsplit('/').next().unwrap_or(path);
     Err(error::denied(format!(
@@ -198,6 +235,25 @@ mod tests {
     }
 
     #[test]
+    fn names_of_this_machine_are_told_from_others() {
+        for own in
+            ["localhost", "LocalHost:7700", "a.localhost:1", "127.0.0.1:7700", "[::1]:7700", "192.0.2.1"]
+        {
+            assert!(is_of_this_machine(own), "{own}");
+        }
+        for other in [
+            "evil.example:7700",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "",
+            "notlocalhost",
+            "a b",
+        ] {
+            assert!(!is_of_this_machine(other), "{other}");
+        }
+    }
+
+    #[test]
     fn every_method_that_is_served_has_its_row() {
         let mut served = vec!["/healthz".to_owned(), "/metrics".to_owned()];
         for descriptors in [
@@ -230,7 +286,13 @@ mod tests {
             let looks = ["List", "Get", "Watch", "Explain", "Find", "Inspect", "Export"]
                 .iter()
                 .any(|word| method.starts_with(word));
-            assert_eq!(needs, if looks { READ } else { WRITE }, "{method}");
+            let wanted = match method {
+                // What actors are told is more than how they are.
+                "Tap" => TAP,
+                _ if looks => READ,
+                _ => WRITE,
+            };
+            assert_eq!(needs, wanted, "{method}");
         }
     }
 
@@ -244,17 +306,19 @@ mod tests {
         };
         let text = entry("reader", "read", "")
             + &entry("writer", "write", "")
+            + &entry("tapper", "tap", "")
             + &entry("old", "write", "expires = 2020-01-01T00:00:00Z");
         Tokens::parse(&text, Path::new("tokens.toml")).unwrap()
     }
 
-    fn ask(authorization: Option<&str>, path: &str) -> Result<(), (Code, String, String)> {
+    fn ask(authorization: Option<&str>, path: &str) -> Result<Option<String>, (Code, String, String)> {
         let mut headers = HeaderMap::new();
         if let Some(value) = authorization {
             headers.insert(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
         }
         let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
-        decide(&tokens(), path, &headers, now).map_err(|status| {
+        let decided = decide(&tokens(), path, &headers, now).map(|holder| holder.map(|holder| holder.0));
+        decided.map_err(|status| {
             let info = status.metadata().get_bin(ERROR_METADATA).unwrap().to_bytes().unwrap();
             let info = ErrorInfo::decode(info).unwrap();
             assert_eq!((info.ran.as_str(), info.message.as_str()), ("no", status.message()));
@@ -272,6 +336,8 @@ mod tests {
             (Some("Bearer nobody"), look, Code::Unauthenticated, "unauthenticated", "no such token"),
             (Some("Bearer old"), look, Code::Unauthenticated, "token-expired", "2020-01-01T00:00:00Z"),
             (Some("Bearer reader"), change, Code::PermissionDenied, "denied", "`write`"),
+            (Some("Bearer tapper"), change, Code::PermissionDenied, "denied", "`write`"),
+            (Some("Bearer reader"), "/lattice.admin.v1.Admin/Tap", Code::PermissionDenied, "denied", "`tap`"),
             (
                 Some("Bearer writer"),
                 "/lattice.admin.v1.Admin/New",
@@ -288,15 +354,18 @@ mod tests {
             assert_eq!((refused.0, refused.1.as_str()), (code, kind), "{authorization:?} {path}");
             assert!(refused.2.contains(word), "{}", refused.2);
         }
-        for (authorization, path) in [
-            (Some("Bearer reader"), look),
-            (Some("bearer  writer"), look),
-            (Some("BEARER writer"), change),
-            (None, "/healthz"),
-            (Some("Bearer reader"), "/metrics"),
-            (Some("Bearer nobody"), "/grpc.health.v1.Health/Check"),
+        let tap = "/lattice.admin.v1.Admin/Tap";
+        for (authorization, path, holder) in [
+            (Some("Bearer reader"), look, Some("reader")),
+            (Some("bearer  writer"), look, Some("writer")),
+            (Some("BEARER writer"), change, Some("writer")),
+            (Some("Bearer tapper"), tap, Some("tapper")),
+            (Some("Bearer tapper"), look, Some("tapper")),
+            (None, "/healthz", None),
+            (Some("Bearer reader"), "/metrics", Some("reader")),
+            (Some("Bearer nobody"), "/grpc.health.v1.Health/Check", None),
         ] {
-            assert_eq!(ask(authorization, path), Ok(()), "{authorization:?} {path}");
+            assert_eq!(ask(authorization, path), Ok(holder.map(str::to_owned)), "{authorization:?} {path}");
         }
     }
 }

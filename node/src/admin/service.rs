@@ -15,8 +15,9 @@ use lattice_proto::{ActorId, ActorName, AppName, Digest, Fault, Operation as Ope
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::access::Holder;
 use super::page::Page;
-use super::{Parts, drain, error, events, history, keys, letters, logs, nodes, operation, pictures};
+use super::{Parts, drain, error, events, history, keys, letters, logs, nodes, operation, pictures, taps};
 use crate::artifact;
 use crate::controller::{DeclareError, Declared, Terms};
 use crate::router::Ask;
@@ -46,6 +47,7 @@ pub(super) struct Service {
     uploads: Semaphore,
     readers: Arc<Semaphore>,
     log_readers: Arc<Semaphore>,
+    tappers: Arc<Semaphore>,
     picture_watchers: Arc<Semaphore>,
     /// Calls that come in here.
     edges: Arc<Edges>,
@@ -60,6 +62,7 @@ impl Service {
             uploads: Semaphore::new(UPLOADS_AT_ONCE),
             readers: Arc::new(Semaphore::new(events::READERS_AT_ONCE)),
             log_readers: Arc::new(Semaphore::new(logs::READERS_AT_ONCE)),
+            tappers: Arc::new(Semaphore::new(taps::READERS_AT_ONCE)),
             picture_watchers: Arc::new(Semaphore::new(pictures::WATCHERS_AT_ONCE)),
             edges: metrics::edges(None),
             watchers: Arc::new(Semaphore::new(WATCHERS_AT_ONCE)),
@@ -492,6 +495,19 @@ impl admin_server::Admin for Service {
         let place = self.picture_watchers.clone().try_acquire_owned().map_err(overloaded)?;
         let (limit, stop) = (request.into_inner().limit, self.parts.stop.clone());
         Ok(Response::new(pictures::stream(&self.parts.surveyor, limit, place, stop)))
+    }
+
+    type TapStream = taps::Messages;
+
+    async fn tap(&self, request: Request<TapRequest>) -> Answer<Self::TapStream> {
+        let holder = request.extensions().get::<Holder>().map(|holder| holder.0.clone());
+        let request = request.into_inner();
+        let selection = taps::select(&request).map_err(|error| self.invalid(error))?;
+        let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
+        let place = self.tappers.clone().try_acquire_owned().map_err(overloaded)?;
+        let audit = taps::Audit::new(self.parts.events.clone(), &selection, holder);
+        let reading = self.parts.taps.watch(selection).await.map_err(|error| taps::refuse(&error))?;
+        Ok(Response::new(taps::stream(reading, audit.begin(), place, self.parts.stop.clone())))
     }
 
     async fn get_counters(&self, _: Request<GetCountersRequest>) -> Answer<GetCountersResponse> {

@@ -28,6 +28,8 @@ const MAX_TOKENS: usize = 1_000;
 pub(super) enum Role {
     /// Look.
     Read,
+    /// Look, and watch what actors are told and answer.
+    Tap,
     /// Look and change, and call actors.
     Write,
 }
@@ -36,6 +38,7 @@ impl Role {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Role::Read => "read",
+            Role::Tap => "tap",
             Role::Write => "write",
         }
     }

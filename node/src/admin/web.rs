@@ -1,4 +1,5 @@
-//! The web page of a node: the lattice as a picture, its actors with charts and logs, and what happened. It only shows.
+//! The web page of a node: the lattice as a picture, its actors with charts and logs, slow and failed calls step by step, and what
+//! happened. It only shows.
 //!
 //! Pages are made here, on the server, and a page that is open is sent its contents anew with each picture of the lattice
 //! ([`live`]). Nothing is loaded from elsewhere, and browsers are told to load nothing else.
@@ -12,6 +13,7 @@ mod live;
 mod login;
 mod number;
 mod overview;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -35,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use super::tokens::Tokens;
 use crate::events::Archive;
 use crate::logs::Reader;
-use crate::survey::Surveyor;
+use crate::survey::{Sample, Surveyor};
 
 /// Pages that may be open at once on one node, each sent its contents once a second.
 pub(super) const OPEN: usize = 256;
@@ -59,6 +61,7 @@ pub(super) struct Web {
     pub surveyor: Surveyor,
     pub archive: Archive,
     pub lines: Reader,
+    pub traces: crate::traces::Reader,
     /// The node that serves them.
     pub node: NodeName,
     /// Who gets in, where somebody is asked.
@@ -98,6 +101,8 @@ pub(super) fn routes(web: Web) -> axum::Router {
         .route("/", get(overview))
         .route("/actors/{actor}", get(actor))
         .route("/events", get(events::page))
+        .route("/traces", get(traces::list))
+        .route("/traces/{id}", get(traces::one))
         .route("/live", get(live::stream));
     if let Some(tokens) = &web.tokens {
         pages = pages.route_layer(from_fn_with_state(tokens.clone(), login::guard));
@@ -115,7 +120,8 @@ pub(super) fn routes(web: Web) -> axum::Router {
 
 /// Whether this is the path of a page, with its query.
 fn is_page(path: &str) -> bool {
-    path == "/events" || Page::parse(path).is_some()
+    let trace = path.strip_prefix("/traces/").and_then(traces::parse);
+    matches!(path, "/events" | "/traces") || trace.is_some() || Page::parse(path).is_some()
 }
 
 /// Puts to each answer what browsers are to keep to.
@@ -151,8 +157,12 @@ async fn actor(State(web): State<Web>, Path(actor): Path<String>) -> Response {
         return layout::problem(&web, StatusCode::NOT_FOUND, "No actor of that name is deployed.");
     }
     let contents = web.contents(&page).await;
-    let (log, happened) = tokio::join!(actor::log(&web, &actor), events::about(&web, actor.as_str()));
-    let all = html! { div #live { (PreEscaped(&contents)) } (happened) (log) };
+    let (log, happened, slow) = tokio::join!(
+        actor::log(&web, &actor),
+        events::about(&web, actor.as_str()),
+        traces::about(&web, &actor)
+    );
+    let all = html! { div #live { (PreEscaped(&contents)) } (slow) (happened) (log) };
     layout::page(&web, actor.as_str(), Some(&page), all)
 }
 
@@ -175,11 +185,11 @@ impl Page {
         }
     }
 
-    /// Its contents, as they are in this picture.
-    fn contents(&self, picture: &Picture, surveyor: &Surveyor) -> Markup {
+    /// Its contents, as they are in this picture, with what was before.
+    fn contents(&self, picture: &Picture, past: &[Sample]) -> Markup {
         match self {
             Page::Overview { all } => overview::contents(picture, *all),
-            Page::Actor(actor) => actor::contents(picture, actor.as_str(), &surveyor.trend(actor.as_str())),
+            Page::Actor(actor) => actor::contents(picture, actor.as_str(), past),
         }
     }
 }
@@ -214,9 +224,13 @@ impl Web {
     async fn contents(&self, page: &Page) -> Arc<str> {
         let Some((picture, place)) = self.rendered.place(page, &self.surveyor) else { return NOT_YET.into() };
         let make = async {
-            let (page, surveyor) = (page.clone(), self.surveyor.clone());
+            let page = page.clone();
+            let past = match &page {
+                Page::Overview { .. } => Arc::default(),
+                Page::Actor(actor) => self.surveyor.past(actor).await,
+            };
             let made =
-                tokio::task::spawn_blocking(move || page.contents(&picture, &surveyor).into_string().into());
+                tokio::task::spawn_blocking(move || page.contents(&picture, &past).into_string().into());
             made.await.unwrap_or_else(|_| NOT_YET.into())
         };
         place.get_or_init(|| make).await.clone()
@@ -248,6 +262,12 @@ mod tests {
         for forged in ["", "//", "/actors/", "/actors/../x", "/actors/<script>", "/?all=2", "/events"] {
             assert_eq!(Page::parse(forged), None, "{forged}");
         }
-        assert!(is_page("/events") && is_page("/?all=1") && !is_page("/metrics") && !is_page("/live"));
+        assert!(
+            is_page("/events")
+                && is_page("/?all=1")
+                && is_page("/traces")
+                && !is_page("/metrics")
+                && !is_page("/live")
+        );
     }
 }

@@ -274,6 +274,7 @@ async fn raise(
                 meter: metrics::meter(actor),
                 edges: metrics::edges(Some(actor)),
                 lines: tools.lines.clone(),
+                taps: tools.taps.clone(),
             });
             let local = match home.settings.kind {
                 Kind::Replicated => LocalActor::new(home),

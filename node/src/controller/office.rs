@@ -207,7 +207,7 @@ pub(super) async fn hold(
                 // Either the mirrors are a moment behind, which mends itself, or another leader has begun its term.
                 Err(Error::Conflict) => {
                     if matches!(office.is_deposed().await, Ok(true)) {
-                        return "another leader has begun its term";
+                        return "another term is stored than its own";
                     }
                 }
                 Err(error) => tracing::warn!(%error, "a plan was not written; it is made again"),
@@ -286,8 +286,10 @@ impl Office<'_> {
         self.reconciler.as_ref().is_none_or(|reconciler| reconciler.is_due(now))
     }
 
+    /// Whether the term that is stored is another one: of a later leader, or of an earlier one where the server has gone back to an
+    /// older copy. Nothing that this leader plans can be written then.
     async fn is_deposed(&self) -> Result<bool, Error> {
         let entry = self.context.bus.decisions.get(&self.subjects.control(&Control::Term)).await?;
-        Ok(entry.is_none_or(|entry| entry.revision > self.term_revision))
+        Ok(entry.is_none_or(|entry| entry.revision != self.term_revision))
     }
 }

@@ -19,6 +19,7 @@ use crate::events::Events;
 use crate::logs::{self, Speaker, Speaking};
 use crate::replica::{Tally, TurnContext};
 use crate::router::Router;
+use crate::tap::Taps;
 use crate::telemetry::metrics::{Edges, Meter, Pooled};
 
 /// The most elements of one table. The pool's own limit, so that a guest fares the same where there is none.
@@ -53,6 +54,8 @@ pub struct Home {
     pub edges: Arc<Edges>,
     /// Where their words are kept.
     pub lines: logs::Store,
+    /// Who watches their messages.
+    pub taps: Taps,
 }
 
 impl Home {

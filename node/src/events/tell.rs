@@ -70,6 +70,11 @@ impl Events {
         self.tell(self.event(Kind::StateOverwritten, &key.name, &format!("`{key}`: {what}")), None);
     }
 
+    /// Somebody watches the messages of an actor, or does not any more.
+    pub fn tapped(&self, actor: &ActorName, what: &str) {
+        self.tell(self.event(Kind::ActorTapped, actor, what), None);
+    }
+
     /// The lattice itself changed the number of replicas of an actor.
     pub fn scaled(&self, actor: &ActorName, from: u32, to: u32, why: &str) {
         self.tell(self.event(Kind::Scaled, actor, &format!("{from} -> {to} replicas: {why}")), None);

@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::keyed::Tenure;
+use crate::tap::{Tapped, Taps};
 use crate::telemetry::{Cold, Handling, Own, Scope};
 
 /// What comes of a turn.
@@ -267,6 +268,8 @@ pub struct Waiting {
     reply: Option<Respond>,
     span: Handling,
     load: Option<Load>,
+    /// For those who watch.
+    tapped: Option<Box<Tapped>>,
 }
 
 /// Counts one message for as long as it lives.
@@ -311,7 +314,12 @@ impl Turn {
             gate: OnceLock::new(),
             tenure: OnceLock::new(),
         });
-        Self { context, message, waiting: Waiting { reply: Some(reply), span, load: None } }
+        Self { context, message, waiting: Waiting { reply: Some(reply), span, load: None, tapped: None } }
+    }
+
+    /// Shows it to those who watch, once it is answered by this version of the actor.
+    pub fn show_to(&mut self, taps: &Taps, version: u64) {
+        self.waiting.tapped = taps.see(&self.context, &self.message, version);
     }
 
     /// Counts this turn among a replica's messages until it is answered.
@@ -365,6 +373,11 @@ impl Waiting {
         self.span.trapped(reason, detail);
     }
 
+    /// It is offered elsewhere, and whoever watches sees it there.
+    pub fn is_refused(&mut self) {
+        self.tapped = None;
+    }
+
     /// Answers the caller, if it still waits.
     pub fn answer(mut self, answer: Answer) {
         self.settle(answer);
@@ -375,6 +388,9 @@ impl Waiting {
         let kept = self.span.end(answer.as_ref().err());
         // Counted out first: the caller may be told how many are left.
         self.load = None;
+        if let Some(tapped) = self.tapped.take() {
+            tapped.answered(&answer);
+        }
         match reply {
             // A caller that gave up does not read the answer.
             Respond::Waiter(waiter) => drop(waiter.send(answer)),

@@ -1,18 +1,19 @@
 //! Asks all nodes again and again for as long as somebody watches, and shows everybody the same pictures.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use lattice_proto::admin::Picture;
 use lattice_proto::subject::Subjects;
-use lattice_proto::survey::{Survey, query};
-use lattice_proto::{Incarnation, LatticeId};
+use lattice_proto::survey::{Past, Query, STEP_MS, Survey};
+use lattice_proto::{ActorName, Incarnation, LatticeId};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::history::{Sample, add_up};
 use super::picture::{Known, Listing, is_asked, paint};
 use super::rates::between;
 use crate::bus::{self, Connection};
@@ -28,8 +29,8 @@ const PATIENCE: Duration = Duration::from_millis(800);
 /// How often it is read anew what is declared, which takes a read of the whole control stream.
 const LIST: Duration = Duration::from_secs(3);
 
-/// Samples of an actor's trend: one for each picture, of five minutes.
-const TREND: usize = 300;
+/// Actors whose past is held for whoever asks next.
+const PASTS: usize = 256;
 
 /// How long all goes on when nobody watches any more: somebody may only be on the way from one page to the next, and the
 /// first picture has no rates.
@@ -37,17 +38,6 @@ const LINGER: Duration = Duration::from_secs(30);
 
 /// How long what a node said last is shown when it does not answer.
 const REMEMBER: Duration = Duration::from_secs(30);
-
-/// How an actor did between two pictures; nothing where no node told.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sample {
-    /// Calls in a second.
-    pub calls: Option<f64>,
-    /// Failures in a second.
-    pub failures: Option<f64>,
-    /// In microseconds.
-    pub p99_us: Option<f64>,
-}
 
 /// Pictures as they come. Whoever is slow misses some.
 pub struct Pictures(watch::Receiver<Option<Arc<Picture>>>);
@@ -75,11 +65,14 @@ struct Shared {
     clock: Arc<ServerClock>,
     lattice: LatticeId,
     pictures: watch::Sender<Option<Arc<Picture>>>,
-    /// How actors did, picture by picture. Held for a copy.
-    trends: Mutex<BTreeMap<String, VecDeque<Sample>>>,
+    /// How actors did, as nodes remembered it a moment ago. Held for a look only.
+    pasts: Mutex<Pasts>,
     /// Held for a look only.
     task: Mutex<Task>,
 }
+
+/// What was read of the past of actors, and when.
+type Pasts = BTreeMap<ActorName, (Instant, Arc<[Sample]>)>;
 
 /// What runs while somebody watches.
 #[derive(Default)]
@@ -93,8 +86,8 @@ impl Surveyor {
     /// One that asks nobody yet.
     pub fn new(bus: Connection, subjects: Subjects, observer: Observer, clock: Arc<ServerClock>) -> Self {
         let (lattice, pictures) = (subjects.lattice().clone(), watch::Sender::new(None));
-        let (trends, task) = Default::default();
-        Self(Arc::new(Shared { bus, subjects, observer, clock, lattice, pictures, trends, task }))
+        let (pasts, task) = Default::default();
+        Self(Arc::new(Shared { bus, subjects, observer, clock, lattice, pictures, pasts, task }))
     }
 
     /// The latest picture; none while nobody watches, and until all nodes were asked once.
@@ -109,7 +102,8 @@ impl Surveyor {
         let pictures = Pictures(self.0.pictures.subscribe());
         task.watched = Some(Instant::now());
         if task.running.as_ref().is_none_or(|task| task.is_finished()) {
-            self.0.forget();
+            // What was shown before says nothing of now.
+            self.0.pictures.send_replace(None);
             task.running = Some(AbortOnDropHandle::new(tokio::spawn(run(Arc::downgrade(&self.0)))));
         }
         pictures
@@ -117,36 +111,36 @@ impl Surveyor {
 }
 
 impl Surveyor {
-    /// How an actor did since somebody began to watch, for five minutes at most.
-    pub fn trend(&self, actor: &str) -> Vec<Sample> {
-        let trends = self.0.trends.lock().unwrap_or_else(PoisonError::into_inner);
-        trends.get(actor).map(|samples| samples.iter().copied().collect()).unwrap_or_default()
+    /// How an actor did within the last half an hour, step by step, as far as nodes answer that remember it.
+    pub async fn past(&self, actor: &ActorName) -> Arc<[Sample]> {
+        let held = self.0.pasts().get(actor).cloned();
+        if let Some((_, samples)) = held.filter(|(read, _)| read.elapsed() < Duration::from_millis(STEP_MS)) {
+            return samples;
+        }
+        let nodes = self.0.observer.nodes().await.unwrap_or_default();
+        let asking = nodes.iter().filter(|view| is_asked(view)).map(|view| async {
+            let subject = self.0.subjects.survey(&view.record.incarnation);
+            let query = Query::Past(actor.clone()).encode();
+            let answer = self.0.bus.request(subject, query, PATIENCE).await.ok()?;
+            Past::decode(answer).ok()
+        });
+        let pasts: Vec<Option<Past>> = asking.collect::<FuturesUnordered<_>>().collect().await;
+        let pasts: Vec<Past> = pasts.into_iter().flatten().collect();
+        let samples: Arc<[Sample]> = add_up(&pasts).into();
+        let mut held = self.0.pasts();
+        if held.len() >= PASTS {
+            held.retain(|_, (read, _)| read.elapsed() < LINGER);
+        }
+        if held.len() < PASTS {
+            held.insert(actor.clone(), (Instant::now(), samples.clone()));
+        }
+        samples
     }
 }
 
 impl Shared {
-    /// What was shown before says nothing of now.
-    fn forget(&self) {
-        self.pictures.send_replace(None);
-        self.trends.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// Takes a picture into the trends.
-    fn note(&self, picture: &Picture) {
-        let mut trends = self.trends.lock().unwrap_or_else(PoisonError::into_inner);
-        let there: BTreeSet<&str> = picture.actors.iter().map(|actor| actor.actor.as_str()).collect();
-        trends.retain(|actor, _| there.contains(actor.as_str()));
-        for actor in &picture.actors {
-            let samples = trends.entry(actor.actor.clone()).or_default();
-            if samples.len() == TREND {
-                samples.pop_front();
-            }
-            samples.push_back(Sample {
-                calls: actor.calls_per_second,
-                failures: actor.failures_per_second,
-                p99_us: actor.p99_us,
-            });
-        }
+    fn pasts(&self) -> MutexGuard<'_, Pasts> {
+        self.pasts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -167,7 +161,7 @@ async fn run(shared: std::sync::Weak<Shared>) {
             } else if task.watched.is_none_or(|watched| watched.elapsed() >= LINGER) {
                 // Whoever comes next waits for this lock, and begins another one.
                 task.running = None;
-                shared.forget();
+                shared.pictures.send_replace(None);
                 return;
             }
         }
@@ -191,7 +185,6 @@ async fn run(shared: std::sync::Weak<Shared>) {
             if !wrong.is_empty() {
                 picture.problem = wrong;
             }
-            shared.note(&picture);
             shared.pictures.send_replace(Some(Arc::new(picture)));
             known
         });
@@ -211,7 +204,8 @@ type Answers = Vec<(Incarnation, Option<bytes::Bytes>)>;
 async fn ask(shared: &Shared, listing: &Listing) -> Answers {
     let asking = listing.nodes.iter().filter(|view| is_asked(view)).map(|view| async {
         let incarnation = view.record.incarnation.clone();
-        let answer = shared.bus.request(shared.subjects.survey(&incarnation), query(), PATIENCE).await;
+        let answer =
+            shared.bus.request(shared.subjects.survey(&incarnation), Query::Now.encode(), PATIENCE).await;
         (incarnation, answer.ok())
     });
     asking.collect::<FuturesUnordered<_>>().collect().await

@@ -1,4 +1,4 @@
-//! What one node has recorded of a trace that was not chosen when it began. Whether it is kept is known when it ends here.
+//! What one node has recorded of a trace. Whether it is kept is known when it ends here.
 //!
 //! Rules:
 //! 1. It is kept if a span in it failed, if its first span took as long as what counts as slow, or if another node keeps
@@ -7,6 +7,8 @@
 //!    that it hangs under.
 //! 3. So many are kept in a second for what failed or was slow here, and no more: a storm of failures must not become one of
 //!    spans. What another node keeps is not counted, as that one has.
+//! 4. What is kept is held in memory for whoever looks ([`recent`](super::recent)), and exported where it was not chosen when it
+//!    began. What was chosen is exported in any case, span by span as they end; of rule 2 only what is held is meant then.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,6 +28,8 @@ const MOST: u32 = 256;
 pub(super) struct Fragment {
     /// The id of the span with which it began, and ends.
     first: u64,
+    /// Whether the trace was chosen.
+    chosen: bool,
     begun: AtomicU32,
     /// Held for a look into it only; a trace is mostly the business of one thread at a time.
     state: Mutex<State>,
@@ -43,8 +47,8 @@ struct State {
 }
 
 impl Fragment {
-    pub fn new(first: u64) -> Self {
-        Self { first, begun: AtomicU32::new(1), state: Mutex::default() }
+    pub fn new(first: u64, chosen: bool) -> Self {
+        Self { first, chosen, begun: AtomicU32::new(1), state: Mutex::default() }
     }
 
     /// Another node keeps its part, which hangs under this one.
@@ -60,13 +64,16 @@ impl Fragment {
     /// Takes in a span that has ended, and tells whether the trace is kept as far as is known.
     pub fn take_in(&self, span: Box<Open>) -> bool {
         let Some(recorder) = Recorder::get() else { return false };
+        if self.chosen {
+            recorder.export((*span).clone());
+        }
         let is_first = span.id == self.first;
         let mut state = self.state();
         state.keep |= span.error.is_some();
         if let Some(kept) = state.verdict {
             drop(state);
             if kept {
-                recorder.tell(*span);
+                recorder.keep(vec![*span], self.chosen);
             }
             return kept;
         }
@@ -82,12 +89,12 @@ impl Fragment {
         // What is told may wait for others, and nobody should wait for that.
         drop(state);
         if kept {
-            let mut span = span;
+            let mut first = *span;
             if left_out > 0 {
-                span.attributes.push(KeyValue::new(attribute::LEFT_OUT, i64::from(left_out)));
+                first.attributes.push(KeyValue::new(attribute::LEFT_OUT, i64::from(left_out)));
             }
-            recorder.tell(*span);
-            spans.into_iter().for_each(|span| recorder.tell(*span));
+            let all = std::iter::once(first).chain(spans.into_iter().map(|span| *span));
+            recorder.keep(all.collect(), self.chosen);
         }
         kept
     }
@@ -103,7 +110,7 @@ mod tests {
 
     #[test]
     fn so_many_spans_begin_in_one_and_no_more() {
-        let fragment = Fragment::new(1);
+        let fragment = Fragment::new(1, false);
         let admitted = (0..1_000).filter(|_| fragment.admits()).count();
         assert_eq!(admitted, 255, "beside the first");
     }

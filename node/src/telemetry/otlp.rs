@@ -13,12 +13,16 @@ fn text(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// Whether all of it is switched off.
+pub(super) fn is_off() -> bool {
+    text("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
 /// Whether a signal is to be exported: somebody says where to, and nobody says that it is not.
 fn is_wanted(signal: &str) -> bool {
     let asked =
         is_set("OTEL_EXPORTER_OTLP_ENDPOINT") || is_set(&format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"));
-    let off = text("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
-        || text(&format!("OTEL_{signal}_EXPORTER")).is_some_and(|value| value == "none");
+    let off = is_off() || text(&format!("OTEL_{signal}_EXPORTER")).is_some_and(|value| value == "none");
     asked && !off
 }
 

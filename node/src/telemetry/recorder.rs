@@ -1,8 +1,7 @@
 //! What spans are recorded, and where they go.
 //!
-//! Whether a trace is recorded is decided where it begins, by the standard's `OTEL_TRACES_SAMPLER`, and others follow.
-//! One that was not chosen is recorded in memory all the same, and kept if it turns out to be worth it
-//! ([`fragment`](super::fragment)).
+//! Whether a trace is exported is decided where it begins, by the standard's `OTEL_TRACES_SAMPLER`, and others follow. All of them
+//! are recorded in memory, and those are kept that turn out to be worth it ([`fragment`](super::fragment)).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,9 +10,12 @@ use std::time::{Duration, Instant, SystemTime};
 use lattice_proto::envelope::{TraceContext, TraceParent};
 use opentelemetry::trace::{SpanKind, TraceContextExt, TraceId};
 use opentelemetry::{Context, InstrumentationScope};
-use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SamplingDecision, ShouldSample, SpanProcessor};
+use opentelemetry_sdk::trace::{
+    BatchSpanProcessor, Sampler, SamplingDecision, ShouldSample, SpanData, SpanProcessor,
+};
 
 use super::fragment::Fragment;
+use super::recent::Recent;
 use super::span::{Name, Open, Scope, Subject, random, remote};
 
 /// Traces that were not chosen and are kept, in one second.
@@ -24,9 +26,11 @@ static RECORDER: OnceLock<Recorder> = OnceLock::new();
 /// Where spans go.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    processor: BatchSpanProcessor,
+    /// None where spans are not exported.
+    processor: Option<BatchSpanProcessor>,
     sampler: Sampler,
-    /// From when on a call counts as slow; none where nothing is kept that was not chosen.
+    recent: Recent,
+    /// From when on a call counts as slow; none where nothing is kept.
     slow: Option<Duration>,
     scope: InstrumentationScope,
     started: Instant,
@@ -47,9 +51,23 @@ impl Kept {
 }
 
 impl Recorder {
-    pub fn new(processor: BatchSpanProcessor, sampler: Sampler, slow: Option<Duration>) -> Self {
-        let scope = InstrumentationScope::builder("lattice").with_version(env!("CARGO_PKG_VERSION")).build();
-        Self { processor, sampler, slow, scope, started: Instant::now(), kept: Kept::default() }
+    /// One that exports what the sampler chooses.
+    pub fn exporting(processor: BatchSpanProcessor, sampler: Sampler, slow: Option<Duration>) -> Self {
+        Self { processor: Some(processor), sampler, ..Self::keeping(slow) }
+    }
+
+    /// One that exports nothing.
+    pub fn keeping(slow: Option<Duration>) -> Self {
+        Self {
+            processor: None,
+            // What others chose is left to them.
+            sampler: Sampler::ParentBased(Box::new(Sampler::AlwaysOff)),
+            recent: Recent::default(),
+            slow,
+            scope: InstrumentationScope::builder("lattice").with_version(env!("CARGO_PKG_VERSION")).build(),
+            started: Instant::now(),
+            kept: Kept::default(),
+        }
     }
 
     /// From now on spans are recorded. False when they were before, as by another node in this process.
@@ -62,15 +80,34 @@ impl Recorder {
         RECORDER.get()
     }
 
-    /// Sends what is left.
-    pub fn shutdown(&self) {
-        // It says so itself if it cannot.
-        let _ = self.processor.shutdown();
+    /// What was kept.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 
-    /// Hands on what is to be seen. When the queue is full it is dropped and counted there.
-    pub fn tell(&self, span: Open) {
-        self.processor.on_end(span.into_data(self.scope.clone()));
+    /// Sends what is left.
+    pub fn shutdown(&self) {
+        if let Some(processor) = &self.processor {
+            // It says so itself if it cannot.
+            let _ = processor.shutdown();
+        }
+    }
+
+    /// Hands on what was chosen. When the queue is full it is dropped and counted there.
+    pub fn export(&self, span: Open) {
+        if let Some(processor) = &self.processor {
+            processor.on_end(span.into_data(self.scope.clone()));
+        }
+    }
+
+    /// Keeps a part of a trace, its first span before all others, or what came late of one that is kept. It is handed on as well
+    /// where that was not done yet.
+    pub fn keep(&self, spans: Vec<Open>, is_exported: bool) {
+        let spans: Vec<SpanData> = spans.into_iter().map(|span| span.into_data(self.scope.clone())).collect();
+        self.recent.keep(&spans);
+        if let Some(processor) = self.processor.as_ref().filter(|_| !is_exported) {
+            spans.into_iter().for_each(|span| processor.on_end(span));
+        }
     }
 
     /// A new span; where it is not recorded, what is passed on in its place, so that it is not decided again.
@@ -96,20 +133,28 @@ impl Recorder {
                 (trace_id, self.chooses(trace_id, None), None, false)
             }
         };
-        let fragment = match (sampled, fragment) {
-            (true, _) => None,
-            (false, Some(fragment)) => match (fragment.admits(), parent) {
-                (false, Some(parent)) => return Err(parent.clone()),
-                _ => Some(fragment),
-            },
-            (false, None) if self.slow.is_some() => Some(Arc::new(Fragment::new(id))),
-            (false, None) => {
+        // Another process exports it, and this one does not: what hangs under a span of this one would hang under nothing.
+        let passes = sampled && self.processor.is_none();
+        let fragment = match fragment {
+            _ if passes => None,
+            Some(fragment) if fragment.admits() => Some(fragment),
+            // There is no room for it among what is kept.
+            Some(_) => None,
+            // Of one that was decided here there was no room before.
+            None if self.slow.is_some() && (is_remote || parent.is_none()) => {
+                Some(Arc::new(Fragment::new(id, sampled)))
+            }
+            None => None,
+        };
+        if fragment.is_none() && (passes || !sampled) {
+            let Some(parent) = parent.filter(|parent| passes || parent.decided) else {
                 let state = context.and_then(|context| context.state.clone());
                 let span_id = context.map_or(id, |context| context.parent.span_id);
                 let context = TraceContext { parent: TraceParent { trace_id, span_id, flags: 0 }, state };
                 return Err(Scope { context, fragment: None, decided: true });
-            }
-        };
+            };
+            return Err(Scope { decided: true, ..parent.clone() });
+        }
         Ok(Open {
             trace_id,
             id,
@@ -137,6 +182,7 @@ impl Recorder {
         match (&self.sampler, parent) {
             (Sampler::AlwaysOn, _) => return true,
             (Sampler::ParentBased(_), Some(parent)) => return parent.sampled(),
+            (_, None) if self.processor.is_none() => return false,
             _ => {}
         }
         let context = parent.map(|parent| Context::new().with_remote_span_context(remote(parent)));

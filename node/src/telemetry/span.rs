@@ -21,7 +21,7 @@ use super::recorder::Recorder;
 pub struct Scope {
     /// What others see of it.
     pub context: TraceContext,
-    /// Where the spans wait, of a trace of which nobody knows yet whether it is kept.
+    /// Where the spans wait until it is known whether the trace is kept.
     pub(super) fragment: Option<Arc<Fragment>>,
     /// Whether it was decided in this process whether the trace is recorded.
     pub(super) decided: bool,
@@ -58,7 +58,7 @@ pub(super) enum Name {
 }
 
 /// A span that is being recorded.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Open {
     pub trace_id: u128,
     pub id: u64,
@@ -167,9 +167,7 @@ impl Span {
 
     /// A step within this one.
     pub fn step(&self, name: &'static str) -> Self {
-        let admits = |live: &Open| live.fragment.as_ref().is_none_or(|fragment| fragment.admits());
-        let live = self.live.as_deref().filter(|live| admits(live));
-        let live = live.map(|live| Box::new(live.child(name, Instant::now())));
+        let live = self.live.as_deref().and_then(|live| live.step(name)).map(Box::new);
         let parent = if live.is_none() { self.scope() } else { None };
         Self { live, parent }
     }
@@ -222,6 +220,16 @@ impl Drop for Span {
 }
 
 impl Open {
+    /// A step within it, which begins now; none where there is no room for it, and nobody chose the trace.
+    fn step(&self, name: &'static str) -> Option<Open> {
+        let has_room = self.fragment.as_ref().is_none_or(|fragment| fragment.admits());
+        if !has_room && !self.sampled {
+            return None;
+        }
+        let child = self.child(name, Instant::now());
+        Some(if has_room { child } else { Open { fragment: None, ..child } })
+    }
+
     /// A step within it, which began then.
     pub fn child(&self, name: &'static str, began: Instant) -> Open {
         Open {
@@ -265,11 +273,12 @@ impl Open {
         self.ended = Some(now);
         match self.fragment.take() {
             Some(fragment) => fragment.take_in(self),
+            // It was chosen, and there is no room for it among what is kept.
             None => {
                 if let Some(recorder) = Recorder::get() {
-                    recorder.tell(*self);
+                    recorder.export(*self);
                 }
-                true
+                false
             }
         }
     }

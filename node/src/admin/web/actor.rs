@@ -18,11 +18,11 @@ const LINES: u32 = 50;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is sent anew.
-pub(super) fn contents(picture: &Picture, name: &str, trend: &[Sample]) -> Markup {
+pub(super) fn contents(picture: &Picture, name: &str, past: &[Sample]) -> Markup {
     let Some(actor) = picture.actors.iter().find(|actor| actor.actor == name) else {
         return html! { h1 { (name) } p .note { "It is not deployed in this lattice." } };
     };
-    let values = |part: fn(&Sample) -> Option<f64>| trend.iter().map(part).collect::<Vec<_>>();
+    let values = |part: fn(&Sample) -> Option<f64>| past.iter().map(part).collect::<Vec<_>>();
     let calls = |suits: &dyn Fn(&&CallPicture) -> bool| {
         let mut calls: Vec<&CallPicture> = picture.calls.iter().filter(suits).collect();
         calls.sort_by(|a, b| b.calls_per_second.total_cmp(&a.calls_per_second));
@@ -41,7 +41,7 @@ pub(super) fn contents(picture: &Picture, name: &str, trend: &[Sample]) -> Marku
             div { dt { "Processors" } dd { (actor.cpus.map_or("–".to_owned(), |cpus| format!("{cpus:.2}"))) } }
             div { dt { "Traps" } dd .bad[actor.traps > 0] { (actor.traps) } }
         }
-        h2 { "Over time" }
+        h2 { "The last half an hour" }
         div .charts {
             (chart::draw("Calls in a second", "calls", &values(|sample| sample.calls), |value| rate(Some(value))))
             (chart::draw("Failures in a second", "failures", &values(|sample| sample.failures), |value| rate(Some(value))))

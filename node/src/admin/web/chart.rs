@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 /// The size that lines are drawn in; the page stretches it.
-const WIDTH: usize = 300;
+const WIDTH: usize = lattice_proto::survey::STEPS;
 const HEIGHT: f64 = 80.0;
 
 /// A chart of these values, the latest last, under a title that says the last of them. Where there is none the line has a gap.
@@ -48,9 +48,9 @@ mod tests {
 
     #[test]
     fn the_latest_values_are_at_the_right() {
-        assert_eq!(lines(&[Some(0.0), Some(10.0)], 10.0), ["298,79.0 299,1.0"]);
+        assert_eq!(lines(&[Some(0.0), Some(10.0)], 10.0), ["358,79.0 359,1.0"]);
         assert_eq!(lines(&[Some(1.0); 1_000], 1.0)[0].split(' ').count(), WIDTH);
-        assert_eq!(lines(&[Some(0.0), None, Some(0.0)], 0.0), ["297,79.0", "299,79.0"]);
+        assert_eq!(lines(&[Some(0.0), None, Some(0.0)], 0.0), ["357,79.0", "359,79.0"]);
         assert!(lines(&[], 0.0).is_empty() && lines(&[None], 0.0).is_empty());
     }
 }

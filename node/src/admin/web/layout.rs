@@ -21,6 +21,7 @@ pub(super) fn page(web: &Web, title: &str, live: Option<&Page>, contents: Markup
             a .brand href="/" { "Lattice" }
             nav aria-label="Pages" {
                 a href="/" aria-current=[at(matches!(live, Some(Page::Overview { .. })))] { "Overview" }
+                a href="/traces" aria-current=[at(title == "traces")] { "Traces" }
                 a href="/events" aria-current=[at(title == "events")] { "Events" }
             }
             span .served { "served by " (web.node) }

@@ -177,3 +177,53 @@ fn progress(actors: &[&ActorPicture]) -> (u32, u32) {
     let replicated = actors.iter().filter(|actor| actor.kind != "keyed");
     replicated.fold((0, 0), |(ready, desired), actor| (ready + actor.ready, desired + actor.desired))
 }
+
+#[cfg(test)]
+mod tests {
+    use lattice_proto::admin::{ActorOnNode, CallPicture};
+
+    use super::*;
+
+    /// A lattice of so many nodes and actors, each of which calls two others.
+    fn large(nodes: usize, actors: usize) -> Picture {
+        let node = |at: usize| NodePicture {
+            name: format!("node-{at}"),
+            state: "ready".to_owned(),
+            answers: true,
+            ..NodePicture::default()
+        };
+        let on = |at: usize| ActorOnNode { node: format!("node-{}", at % nodes), ..ActorOnNode::default() };
+        let actor = |at: usize| ActorPicture {
+            actor: format!("actor-{at}"),
+            app: format!("app-{}", at / 10),
+            calls_per_second: Some(5.0),
+            nodes: (0..3).map(|step| on(at + step)).collect(),
+            ..ActorPicture::default()
+        };
+        let call = |at: usize| CallPicture {
+            caller: format!("actor-{}", at % actors),
+            actor: format!("actor-{}", (at * 7 + 1) % actors),
+            calls_per_second: 1.0,
+            failures_per_second: 0.0,
+        };
+        Picture {
+            lattice: "large".to_owned(),
+            nodes: (0..nodes).map(node).collect(),
+            actors: (0..actors).map(actor).collect(),
+            calls: (0..2 * actors).map(call).collect(),
+            ..Picture::default()
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_sent_each_second_stays_small_and_is_made_in_time() {
+        let picture = large(50, 500);
+        let began = std::time::Instant::now();
+        let page = contents(&picture, false).into_string();
+        let took = began.elapsed();
+        assert!(page.len() < 256 << 10, "{} bytes", page.len());
+        // Three times the 200 ms that all of an update may take, of which this is to be little.
+        assert!(took < std::time::Duration::from_millis(600), "{took:?}");
+        assert!(page.contains("all 500") && page.contains("node-49"));
+    }
+}
