@@ -99,14 +99,16 @@ impl Events {
         }
     }
 
-    /// Rule 1. The same `once` for the same kind and subject is stored once.
-    fn tell(&self, event: Event, once: Option<&str>) {
+    /// Rule 1. The same `once` for the same kind and subject is stored once. False where there was no room for it.
+    fn tell(&self, event: Event, once: Option<&str>) -> bool {
         let id = match once {
             Some(once) => format!("{}.{}.{once}", event.kind, event.subject),
             None => uuid::Uuid::now_v7().simple().to_string(),
         };
-        if self.shared.queue.try_send(News { event, id, told: Instant::now() }).is_err() {
+        let told = self.shared.queue.try_send(News { event, id, told: Instant::now() }).is_ok();
+        if !told {
             self.shared.counters.events_dropped();
         }
+        told
     }
 }

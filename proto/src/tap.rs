@@ -6,11 +6,15 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::envelope::{Malformed, VERSION, check_version, decode, parse, wire};
+use crate::event::text;
 use crate::id::{ActorName, NodeName, Operation};
 use crate::log::{cut, plain};
 
 /// The most messages in one answer.
 pub const MAX_MESSAGES: usize = 1_000;
+
+/// The most messages in a second.
+pub const MAX_RATE: u32 = 1_000;
 
 /// The most names of fields that somebody may have hidden, and the longest of them in bytes.
 pub const MAX_HIDDEN: usize = 64;
@@ -35,6 +39,8 @@ pub struct Query {
     pub hide: Vec<String>,
     /// How long to wait for one.
     pub wait_ms: u32,
+    /// Whether the node was asked before.
+    pub again: bool,
 }
 
 /// What one node saw since it was asked before.
@@ -106,6 +112,7 @@ impl Query {
             per_second: self.per_second,
             hide: self.hide.clone(),
             wait_ms: self.wait_ms,
+            again: self.again,
         };
         query.encode_to_vec().into()
     }
@@ -121,6 +128,9 @@ impl Query {
         if query.hide.len() > MAX_HIDDEN || query.hide.iter().any(|field| field.len() > MAX_FIELD) {
             return Err(Malformed::field("hide", format!("more than {MAX_HIDDEN} fields, or too long ones")));
         }
+        if query.per_second > MAX_RATE {
+            return Err(Malformed::field("per_second", format!("more than {MAX_RATE}")));
+        }
         let operation = match query.operation.as_str() {
             "" => None,
             operation => Some(parse("operation", operation)?),
@@ -133,6 +143,7 @@ impl Query {
             per_second: query.per_second,
             hide: query.hide,
             wait_ms: query.wait_ms,
+            again: query.again,
         })
     }
 }
@@ -160,10 +171,14 @@ impl Seen {
         if seen.messages.len() > MAX_MESSAGES {
             return Err(Malformed::field("messages", format!("more than {MAX_MESSAGES}")));
         }
+        let count = seen.messages.len();
+        let messages: Vec<Message> =
+            seen.messages.into_iter().filter_map(|message| Message::decode(message).ok()).collect();
         Ok(Self {
             node: parse("node", &seen.node)?,
-            messages: seen.messages.into_iter().map(Message::decode).collect::<Result<_, _>>()?,
-            skipped: seen.skipped,
+            // One that cannot be read costs no other.
+            skipped: seen.skipped.saturating_add((count - messages.len()) as u64),
+            messages,
             refused: Some(plain(cut(&seen.refused, 256))).filter(|why| !why.is_empty()),
         })
     }
@@ -197,8 +212,8 @@ impl Message {
 
     fn decode(bytes: Bytes) -> Result<Self, Malformed> {
         let message: wire::TapMessage = decode(bytes)?;
-        // Whatever another node says ends up on terminals.
-        let some = |text: String| Some(plain(&text)).filter(|text| !text.is_empty());
+        // Whatever another node says ends up on terminals, and none of these goes on over another line.
+        let some = |line: String| Some(text(&line)).filter(|text| !text.is_empty());
         let trace = match &message.trace_id[..] {
             [] => None,
             id => {
@@ -213,12 +228,12 @@ impl Message {
         };
         Ok(Self {
             at_ms: message.at_ms,
-            actor: plain(&message.actor),
+            actor: text(&message.actor),
             key: some(message.key),
-            operation: plain(&message.operation),
+            operation: text(&message.operation),
             caller: some(message.caller),
-            cause: plain(&message.cause),
-            id: plain(&message.message_id),
+            cause: text(&message.cause),
+            id: text(&message.message_id),
             trace,
             attempt: message.attempt,
             version: message.actor_version,
@@ -237,7 +252,7 @@ fn body_to_wire(body: Body) -> wire::TapBody {
 fn body(body: wire::TapBody) -> Body {
     Body {
         bytes: body.bytes,
-        content_type: plain(&body.content_type),
+        content_type: text(&body.content_type),
         json: Some(plain(&body.json)).filter(|json| !json.is_empty()),
         cut: body.cut,
     }
@@ -256,6 +271,7 @@ mod tests {
             per_second: 5,
             hide: vec!["email".to_owned()],
             wait_ms: 100,
+            again: true,
         }
     }
 
@@ -296,10 +312,9 @@ mod tests {
         assert!(Query::decode(many.encode()).is_err());
         let long = Query { hide: vec!["x".repeat(MAX_FIELD + 1)], ..query() };
         assert!(Query::decode(long.encode()).is_err());
-        let colourful =
-            Message { caller: Some("a\u{1b}[31m\u{9b}b".to_owned()), ..message(Err("x".to_owned())) };
+        let colourful = Message { caller: Some("a\u{1b}[31m\nb".to_owned()), ..message(Err("x".to_owned())) };
         let read = Message::decode(colourful.encode()).unwrap();
-        assert_eq!(read.caller.as_deref(), Some("a\\u{1b}[31m\\u{9b}b"));
+        assert_eq!(read.caller.as_deref(), Some("a [31m b"));
         assert!(Message::decode(Bytes::from_static(b"\xff")).is_err());
     }
 }

@@ -51,7 +51,8 @@ async fn the_page_shows_nodes_actors_apps_and_who_calls_whom() {
     // A call that failed, step by step, with why; it went from the node that was asked to the one that has misfit.
     let listed = async || http::get(&admin, "/traces").await.body;
     let listed = wait_for("the trace is listed", LATEST, listed, |page| page.contains("misfit/trap")).await;
-    let link = listed.split("href=\"/traces/").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let row = listed.split("<tr>").find(|row| row.contains("misfit/trap")).unwrap();
+    let link = row.split("href=\"/traces/").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     assert!(of("misfit").await.body.contains(link), "the actor's page lists it as well");
     assert!(!of("greeter").await.body.contains(link));
     let trace = http::get(&admin, &format!("/traces/{link}")).await;

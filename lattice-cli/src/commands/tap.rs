@@ -16,8 +16,9 @@ use crate::output::{self, Format};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Values are hidden by the names of their fields: password, passphrase, secret, token, authorization, api key, credential, cookie and \
-private key always are, and those that --hide names, wherever they are in the arguments and in the answer. A value without a name \
-goes by what it is in, and at the top by the operation. What faults say is not shown.
+private key and their like always are, and those that --hide names, wherever they are in the arguments and in the answer. A value without \
+a name goes by what it is in, and at the top by the operation; a text that is no JSON is hidden where such a name stands in it. Keys of the \
+actor are shown unless `--hide key` says otherwise; what faults say never is.
 
 It takes a token with the role `tap`, and `lattice events` tells who watched what.")]
 pub struct Args {
@@ -67,6 +68,13 @@ struct Skipped {
     skipped: u64,
 }
 
+/// Why a node shows nothing.
+#[derive(Debug, Serialize)]
+struct Problem {
+    node: String,
+    problem: String,
+}
+
 /// Arguments or an answer.
 #[derive(Debug, Serialize)]
 struct Body {
@@ -89,7 +97,7 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     global.output.note("watching; end it with Ctrl-C");
     let mut left = args.limit;
     while let Some(message) = messages.message().await? {
-        let is_message = message.skipped == 0;
+        let is_message = message.skipped == 0 && message.problem.is_empty();
         if show(message, global.output)?.is_break() {
             return Ok(());
         }
@@ -104,6 +112,15 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
 }
 
 fn show(message: TappedMessage, output: Format) -> Result<ControlFlow<()>, Failure> {
+    if !message.problem.is_empty() {
+        let problem = Problem { node: message.node, problem: message.problem };
+        return match output {
+            Format::Text => {
+                output::next_line(&plain(&format!("{} shows nothing: {}", problem.node, problem.problem)))
+            }
+            Format::Json => json(&problem),
+        };
+    }
     if message.skipped > 0 {
         let skipped = Skipped { node: message.node, skipped: message.skipped };
         return match output {

@@ -127,8 +127,8 @@ pub(super) async fn by_another_name(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let text = "this node has no tokens, so that it is for its own machine only: ask for it as localhost or by its address, or \
-                give it --admin-tokens\n";
-    (StatusCode::FORBIDDEN, text).into_response()
+                give it --admin-tokens";
+    refuse(error::denied(text), request.headers())
 }
 
 fn is_of_this_machine(authority: &str) -> bool {

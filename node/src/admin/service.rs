@@ -507,7 +507,7 @@ impl admin_server::Admin for Service {
         let place = self.tappers.clone().try_acquire_owned().map_err(overloaded)?;
         let audit = taps::Audit::new(self.parts.events.clone(), &selection, holder);
         let reading = self.parts.taps.watch(selection).await.map_err(|error| taps::refuse(&error))?;
-        Ok(Response::new(taps::stream(reading, audit.begin(), place, self.parts.stop.clone())))
+        Ok(Response::new(taps::stream(reading, audit.begin()?, place, self.parts.stop.clone())))
     }
 
     async fn get_counters(&self, _: Request<GetCountersRequest>) -> Answer<GetCountersResponse> {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use futures::Stream;
 use lattice_proto::admin::{TapRequest, TappedBody, TappedMessage};
-use lattice_proto::tap::{Body, MAX_FIELD, MAX_HIDDEN};
+use lattice_proto::tap::{Body, MAX_FIELD, MAX_HIDDEN, MAX_RATE};
 use lattice_proto::{ActorId, ActorName, NodeName};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ pub(super) const READERS_AT_ONCE: usize = 16;
 
 /// Messages in a second from each node, unless somebody says how many; and the most that may be said.
 const PER_SECOND: u32 = 10;
-const MOST: u32 = 1_000;
+const MOST: u32 = MAX_RATE;
 
 /// What a client watches.
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<TappedMessage, Status>> + Send>>;
@@ -87,16 +87,21 @@ impl Audit {
         }
     }
 
-    pub(super) fn begin(self) -> Begun {
-        self.events.tapped(&self.actor, &format!("{} watches {}", self.who, self.what));
-        Begun(self)
+    /// # Errors
+    /// Where it cannot be told: then nothing is shown.
+    pub(super) fn begin(self) -> Result<Begun, Status> {
+        let Self { events, actor, who, what, .. } = &self;
+        if !events.tapped(actor, who, true, &format!("{who} watches {what}")) {
+            return Err(error::unavailable("too much happens on this node to tell who watches; try again"));
+        }
+        Ok(Begun(self))
     }
 }
 
 impl Drop for Begun {
     fn drop(&mut self) {
         let Audit { events, actor, who, what, shown } = &self.0;
-        events.tapped(actor, &format!("{who} watches {what} no more, after {shown} of them"));
+        events.tapped(actor, who, false, &format!("{who} watches {what} no more, after {shown} of them"));
     }
 }
 
@@ -110,7 +115,6 @@ pub(super) fn stream(
     Box::pin(futures::stream::unfold(Some((reading, begun, place, stop)), async |state| {
         let (mut reading, mut begun, place, stop) = state?;
         match stop.clone().run_until_cancelled(reading.next()).await {
-            Some(Told::Refused(node, why)) => Some((Err(error::unavailable(format!("{node}: {why}"))), None)),
             Some(told) => {
                 begun.0.shown += u64::from(matches!(told, Told::Message(..)));
                 Some((Ok(describe(told)), Some((reading, begun, place, stop))))
@@ -124,8 +128,7 @@ fn describe(told: Told) -> TappedMessage {
     let of = |node: NodeName| TappedMessage { node: node.to_string(), ..TappedMessage::default() };
     match told {
         Told::Skipped(node, skipped) => TappedMessage { skipped, ..of(node) },
-        // It ends the stream before it gets here.
-        Told::Refused(node, _) => of(node),
+        Told::Refused(node, problem) => TappedMessage { problem, ..of(node) },
         Told::Message(node, message) => {
             let (answer, fault) = match message.outcome {
                 Ok(answer) => (Some(body(answer)), String::new()),

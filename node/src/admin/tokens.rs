@@ -242,7 +242,7 @@ mod tests {
             ("[[token]\n".to_owned(), 1, "array"),
             (token("name = \"ci\"\nrole = \"read\"\nsha256 = \"00\""), 7, "already"),
             (token("name = \"a b\"\nrole = \"read\"\nsha256 = \"00\""), 7, "letters"),
-            (token("name = \"b\"\nrole = \"admin\"\nsha256 = \"00\""), 8, "expected `read` or `write`"),
+            (token("name = \"b\"\nrole = \"admin\"\nsha256 = \"00\""), 8, "`read`, `tap`, `write`"),
             (token("name = \"b\"\nrole = \"read\"\nsha256 = \"00\""), 9, "64 hexadecimal"),
             (token("name = \"b\"\nrole = \"read\""), 6, "missing field `sha256`"),
             (entry("b", "read", "x", "secret = \"x\""), 5, "unknown field `secret`"),

@@ -289,7 +289,8 @@ impl Office<'_> {
     /// Whether the term that is stored is another one: of a later leader, or of an earlier one where the server has gone back to an
     /// older copy. Nothing that this leader plans can be written then.
     async fn is_deposed(&self) -> Result<bool, Error> {
-        let entry = self.context.bus.decisions.get(&self.subjects.control(&Control::Term)).await?;
+        // Asked of the stream's own leader: a copy that lags behind knows an earlier term.
+        let entry = self.context.bus.decisions.newest(&self.subjects.control(&Control::Term)).await?;
         Ok(entry.is_none_or(|entry| entry.revision != self.term_revision))
     }
 }

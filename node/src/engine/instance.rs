@@ -174,11 +174,12 @@ async fn one_by_one(
     in_flight: &InFlight,
     cold: Option<Cold>,
 ) -> wasmtime::Result<()> {
+    let home = accessor.with(|mut access| access.data_mut().home.clone());
     // An instance whose turn overran and then ended after all is not trusted with another.
     while !in_flight.is_retiring()
         && let Some(turn) = mailbox.recv().await
     {
-        if let Some(turn) = begin(turn, cold) {
+        if let Some(turn) = begin(turn, cold, &home) {
             let began = Instant::now();
             run(accessor, handle, limit, turn, in_flight).await?;
             if began.elapsed() > LONG {
@@ -198,6 +199,7 @@ async fn side_by_side(
     in_flight: &InFlight,
     cold: Option<Cold>,
 ) -> wasmtime::Result<()> {
+    let home = accessor.with(|mut access| access.data_mut().home.clone());
     let mut running = FuturesUnordered::new();
     let mut open = true;
     while open || !running.is_empty() {
@@ -215,7 +217,7 @@ async fn side_by_side(
             }
             turn = mailbox.recv(), if admits => match turn {
                 Some(turn) => {
-                    if let Some(turn) = begin(turn, cold) {
+                    if let Some(turn) = begin(turn, cold, &home) {
                         running.push(run(accessor, handle, limit, turn, in_flight));
                     }
                 }
@@ -227,8 +229,9 @@ async fn side_by_side(
 }
 
 /// A turn that leaves the mailbox, if it is still worth running.
-pub(super) fn begin(turn: Turn, cold: Option<Cold>) -> Option<Turn> {
+pub(super) fn begin(turn: Turn, cold: Option<Cold>, home: &Home) -> Option<Turn> {
     let mut turn = turn.begin()?;
+    turn.show_to(&home.taps, home.version);
     if let Some(cold) = cold {
         turn.waiting.waited_for(cold);
     }

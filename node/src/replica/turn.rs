@@ -317,7 +317,7 @@ impl Turn {
         Self { context, message, waiting: Waiting { reply: Some(reply), span, load: None, tapped: None } }
     }
 
-    /// Shows it to those who watch, once it is answered by this version of the actor.
+    /// It begins, and is shown to those who watch once this version of the actor has answered.
     pub fn show_to(&mut self, taps: &Taps, version: u64) {
         self.waiting.tapped = taps.see(&self.context, &self.message, version);
     }
@@ -371,11 +371,6 @@ impl Waiting {
     /// The guest trapped in it.
     pub fn trapped(&mut self, reason: &str, detail: &str) {
         self.span.trapped(reason, detail);
-    }
-
-    /// It is offered elsewhere, and whoever watches sees it there.
-    pub fn is_refused(&mut self) {
-        self.tapped = None;
     }
 
     /// Answers the caller, if it still waits.

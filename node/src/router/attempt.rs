@@ -123,14 +123,12 @@ impl Router {
         }
         let mut handled = Handling::new(turned, target, &message.operation, &id, message.attempt);
         handled.is_of(local.home.version, local.home.meter.clone(), message.operation.clone());
-        let mut turn = Turn::new(id, target.clone(), chain, deadline, message, handled, reply);
-        turn.show_to(&local.home.taps, local.home.version);
-        Ok(turn)
+        Ok(Turn::new(id, target.clone(), chain, deadline, message, handled, reply))
     }
 
     /// Puts a turn into a mailbox of this node, or says why not: to the caller, and to whom the turn's reply goes.
     pub(super) fn admit(&self, local: &LocalActor, turn: Turn) -> Result<(), Fault> {
-        let (mut turn, fault) = match local.admit(turn) {
+        let (turn, fault) = match local.admit(turn) {
             Ok(()) => return Ok(()),
             Err(Refusal::Overloaded(turn)) => {
                 self.shared.counters.overloaded();
@@ -142,7 +140,6 @@ impl Router {
                 (turn, fault)
             }
         };
-        turn.waiting.is_refused();
         turn.waiting.answer(Err(fault.clone()));
         Err(fault)
     }

@@ -24,20 +24,34 @@ struct Remembered {
     actors: BTreeMap<ActorName, Step>,
 }
 
+/// How much of a step must have been seen, in seconds.
+const SHORTEST: f64 = 2.5;
+
+/// The step that ends next, after this one. One that is far away, as after a clock that was wrong, is not waited for.
+fn next_step(now_ms: u64, last: u64) -> u64 {
+    let next = now_ms / STEP_MS + 1;
+    if last == next || last == next + 1 { last + 1 } else { next }
+}
+
 impl History {
     /// Remembers, for as long as the node runs.
     pub async fn keep(self, page: metrics::Page, node: NodeName, clock: Arc<ServerClock>) {
         let started = Instant::now();
-        let mut before = None::<Survey>;
+        let (mut before, mut last) = (None::<Survey>, 0);
         loop {
+            // Steps follow each other, although the server's clock is told anew now and then, and a little earlier.
             let now = u64::try_from(clock.now_ms()).unwrap_or(0);
-            tokio::time::sleep(Duration::from_millis(STEP_MS - now % STEP_MS)).await;
-            let step = (u64::try_from(clock.now_ms()).unwrap_or(0) / STEP_MS).saturating_sub(1);
+            let next = next_step(now, last);
+            tokio::time::sleep(Duration::from_millis((next * STEP_MS).saturating_sub(now))).await;
+            let step = next.saturating_sub(1);
+            last = next;
             let (page, node) = (page.clone(), node.clone());
             // It looks at everything that runs here, which is not to hold up others on this thread.
             let look = move || metrics::survey(&page, node, started.elapsed());
             let Ok(Ok(survey)) = tokio::task::spawn_blocking(look).await else { continue };
-            if let Some(between) = before.as_ref().and_then(|before| between(before, &survey)) {
+            let between = before.as_ref().and_then(|before| between(before, &survey));
+            // Of one that was hardly a step, as after a machine slept, nothing can be said.
+            if let Some(between) = between.filter(|between| between.seconds >= SHORTEST) {
                 self.remember(step, &between);
             }
             before = Some(survey);
@@ -94,10 +108,12 @@ pub struct Sample {
     pub p99_us: Option<f64>,
 }
 
-/// Adds up what nodes remember, the latest step last. Steps between the first and the last of which no node told are gaps.
-pub(super) fn add_up(pasts: &[Past]) -> Vec<Sample> {
+/// Adds up what nodes remember, the latest step last. Steps between the first and the last of which no node told are gaps, and steps that
+/// are still to come are those of a node whose clock is wrong.
+pub(super) fn add_up(pasts: &[Past], now_ms: u64) -> Vec<Sample> {
     let mut steps = BTreeMap::<u64, Sample>::new();
-    for step in pasts.iter().flat_map(|past| &past.0) {
+    let has_come = |step: &&Step| step.step <= now_ms / STEP_MS;
+    for step in pasts.iter().flat_map(|past| &past.0).filter(has_come) {
         let sample = steps.entry(step.step).or_default();
         let add = |sum: &mut Option<f64>, more: f32| *sum = Some(sum.unwrap_or(0.0) + f64::from(more));
         add(&mut sample.calls, step.calls);
@@ -142,16 +158,26 @@ mod tests {
     }
 
     #[test]
+    fn steps_follow_each_other_although_the_clock_is_told_anew() {
+        assert_eq!(next_step(12 * STEP_MS + 1, 0), 13);
+        assert_eq!(next_step(13 * STEP_MS + 2, 13), 14, "it woke after the end of the step");
+        assert_eq!(next_step(13 * STEP_MS - 2, 13), 14, "the clock went back a little meanwhile");
+        assert_eq!(next_step(5 * STEP_MS, 1_000), 6, "the clock was far ahead");
+    }
+
+    #[test]
     fn what_nodes_remember_is_added_up_step_by_step() {
         let step = |step, calls, p99_us| Step { step, calls, failures: 0.0, p99_us };
         let one = Past(vec![step(4, 1.0, 100.0), step(6, 2.0, 0.0)]);
         let other = Past(vec![step(6, 3.0, 700.0)]);
-        let all = add_up(&[one, other]);
+        let now_ms = 7 * STEP_MS;
+        let all = add_up(&[one, other], now_ms);
         let calls: Vec<_> = all.iter().map(|sample| sample.calls).collect();
         assert_eq!(calls, [Some(1.0), None, Some(5.0)]);
         assert_eq!(all[2].p99_us, Some(700.0));
-        assert!(add_up(&[]).is_empty());
+        assert!(add_up(&[], now_ms).is_empty());
         let wrong = Past(vec![step(u64::MAX, 1.0, 0.0)]);
-        assert_eq!(add_up(&[Past(vec![step(4, 1.0, 0.0)]), wrong]).len(), 1, "it is not made long");
+        assert_eq!(add_up(&[Past(vec![step(4, 1.0, 0.0)]), wrong], now_ms)[0].calls, Some(1.0));
+        assert_eq!(add_up(&[Past(vec![step(4, 1.0, 0.0), step(900, 1.0, 0.0)])], 1_000 * STEP_MS).len(), 1);
     }
 }

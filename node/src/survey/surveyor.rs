@@ -126,7 +126,7 @@ impl Surveyor {
         });
         let pasts: Vec<Option<Past>> = asking.collect::<FuturesUnordered<_>>().collect().await;
         let pasts: Vec<Past> = pasts.into_iter().flatten().collect();
-        let samples: Arc<[Sample]> = add_up(&pasts).into();
+        let samples: Arc<[Sample]> = add_up(&pasts, u64::try_from(self.0.clock.now_ms()).unwrap_or(0)).into();
         let mut held = self.0.pasts();
         if held.len() >= PASTS {
             held.retain(|_, (read, _)| read.elapsed() < LINGER);

@@ -78,11 +78,20 @@ pub struct Reader {
 pub struct Reading {
     reader: Reader,
     query: Query,
-    /// By node, whether it is asked now.
-    nodes: BTreeMap<Incarnation, bool>,
+    nodes: BTreeMap<Incarnation, Asked>,
     asking: FuturesUnordered<futures::future::BoxFuture<'static, (Incarnation, Option<Seen>)>>,
     ready: VecDeque<Told>,
     look: Instant,
+}
+
+/// What is known of one node.
+#[derive(Debug, Default)]
+struct Asked {
+    is_asked: bool,
+    /// It has answered before.
+    again: bool,
+    /// It was told that it refuses.
+    refuses: bool,
 }
 
 impl Reader {
@@ -101,8 +110,16 @@ impl Reader {
             return Err(Error::NoSuchActor(selection.actor));
         }
         let Selection { actor, key, operation, per_second, hide } = selection;
-        let query =
-            Query { id: fastrand::u128(..), actor, key, operation, per_second, hide, wait_ms: WAIT_MS };
+        let query = Query {
+            id: fastrand::u128(..),
+            actor,
+            key,
+            operation,
+            per_second,
+            hide,
+            wait_ms: WAIT_MS,
+            again: false,
+        };
         let mut reading = Reading {
             reader: self.clone(),
             query,
@@ -140,18 +157,18 @@ impl Reading {
         let views = self.reader.observer.nodes().await?;
         let there = views.into_iter().filter(|view| view.state != NodeState::Gone);
         let there: Vec<Incarnation> = there.map(|view| view.record.incarnation).collect();
-        self.nodes.retain(|node, is_asked| *is_asked || there.contains(node));
+        self.nodes.retain(|node, asked| asked.is_asked || there.contains(node));
         for node in there {
-            self.nodes.entry(node).or_insert(false);
+            self.nodes.entry(node).or_default();
         }
         Ok(())
     }
 
     fn ask(&mut self) {
-        for (node, is_asked) in self.nodes.iter_mut().filter(|(_, is_asked)| !**is_asked) {
-            *is_asked = true;
+        for (node, asked) in self.nodes.iter_mut().filter(|(_, asked)| !asked.is_asked) {
+            asked.is_asked = true;
             let (bus, subject) = (self.reader.bus.clone(), self.reader.subjects.tap(node));
-            let (query, node) = (self.query.encode(), node.clone());
+            let (query, node) = (Query { again: asked.again, ..self.query.clone() }.encode(), node.clone());
             self.asking.push(Box::pin(async move {
                 let patience = PATIENCE + Duration::from_millis(u64::from(WAIT_MS));
                 let seen = bus.request(subject, query, patience).await.ok();
@@ -165,14 +182,20 @@ impl Reading {
     }
 
     fn take_in(&mut self, node: &Incarnation, seen: Option<Seen>) {
-        if let Some(is_asked) = self.nodes.get_mut(node) {
-            *is_asked = false;
-        }
-        let Some(Seen { node, messages, skipped, refused }) = seen else { return };
+        let Some(Seen { node: name, messages, skipped, refused }) = seen else {
+            // One that is still there is found again by the next look.
+            self.nodes.remove(node);
+            return;
+        };
+        let asked = self.nodes.entry(node.clone()).or_default();
+        (asked.is_asked, asked.again) = (false, refused.is_none());
         if let Some(why) = refused {
-            self.ready.push_back(Told::Refused(node, why));
+            if !std::mem::replace(&mut asked.refuses, true) {
+                self.ready.push_back(Told::Refused(name, why));
+            }
             return;
         }
+        let node = name;
         self.ready.extend(messages.into_iter().map(|message| Told::Message(node.clone(), Box::new(message))));
         if skipped > 0 {
             self.ready.push_back(Told::Skipped(node, skipped));

@@ -63,8 +63,11 @@ impl Tapped {
         Self { taps, by, came: Instant::now(), seen: Box::new(seen) }
     }
 
-    /// What came of it. Takes no longer than to hand it on.
+    /// What came of it. Takes no longer than to hand it on. What another node took over is seen there.
     pub fn answered(mut self, answer: &Result<Bytes, Fault>) {
+        if matches!(answer, Err(Fault::NotHere { .. })) {
+            return;
+        }
         self.seen.took_us = u64::try_from(self.came.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.seen.outcome = match answer {
             Ok(answer) => Ok(Held::new(answer)),
@@ -109,11 +112,24 @@ fn show(held: &Held, content_type: &ContentType, operation: &str, fields: &Field
     // What says that it is something else may be JSON all the same, and is hidden in either case.
     let Some(mut json) = json.and_then(|all| serde_json::from_slice::<Value>(all).ok()) else { return body };
     fields.apply(operation, &mut json);
-    let text = plain(&json.to_string());
+    let text = escaped(&json.to_string());
     let shown = cut(&text, SHOWN);
     body.cut = shown.len() < text.len();
     body.json = Some(shown.to_owned());
     body
+}
+
+/// JSON with those control characters escaped that JSON itself lets through: a terminal may take them for commands.
+fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c.is_control() {
+            // They can only be within texts.
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]
@@ -142,6 +158,9 @@ mod tests {
     #[test]
     fn nothing_that_is_shown_commands_a_terminal() {
         let body = shown("{\"a\":\"\u{9b}31m\\u001b[31m\u{7f}\"}".as_bytes());
-        assert!(body.json.unwrap().chars().all(|c| !c.is_control()));
+        let json = body.json.unwrap();
+        assert!(json.chars().all(|c| !c.is_control()), "{json}");
+        let read: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read["a"], "\u{9b}31m\u{1b}[31m\u{7f}", "it is the same JSON");
     }
 }

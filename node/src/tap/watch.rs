@@ -19,7 +19,7 @@ use crate::replica::{Cause, Message, TurnContext};
 const TAPS: usize = 32;
 
 /// How long somebody is watched for who does not ask any more.
-const FORGET: Duration = Duration::from_secs(10);
+const FORGET: Duration = Duration::from_secs(30);
 
 /// Messages that wait to be made into text.
 const QUEUE: usize = 256;
@@ -142,6 +142,8 @@ impl Taps {
             return Err("too many watch actors on this node already");
         }
         let tap = Arc::new(Tap::new(query.clone()));
+        // What it would have been shown meanwhile nobody has counted.
+        tap.state().skipped = u64::from(query.again);
         all.push(tap.clone());
         self.0.count.store(all.len(), Ordering::Relaxed);
         Ok(tap)
@@ -172,10 +174,13 @@ impl Shows {
     pub async fn run(mut self) {
         while let Some((by, seen)) = self.0.recv().await {
             // Arguments may take milliseconds, in which nobody else on this thread is to be held up.
-            let shown = tokio::task::spawn_blocking(move || {
-                by.iter().for_each(|tap| tap.take_in(seen.show(&tap.fields).encode()));
-            });
-            let _ = shown.await;
+            let show = {
+                let by = by.clone();
+                move || by.iter().for_each(|tap| tap.take_in(seen.show(&tap.fields).encode()))
+            };
+            if tokio::task::spawn_blocking(show).await.is_err() {
+                by.iter().for_each(|tap| tap.state().skipped += 1);
+            }
         }
     }
 }
@@ -260,6 +265,7 @@ mod tests {
             per_second,
             hide: Vec::new(),
             wait_ms: 0,
+            again: false,
         }
     }
 
@@ -271,6 +277,20 @@ mod tests {
             assert!(taps.asked(&query(0, 1)).is_ok(), "who watches already may ask again");
         }
         assert_eq!(taps.count(), TAPS);
+    }
+
+    #[test]
+    fn whoever_does_not_ask_any_more_is_forgotten_and_told_so() {
+        let (taps, _shows) = Taps::new(Arc::default());
+        let (asks, gone) = (taps.asked(&query(1, 1)).unwrap(), taps.asked(&query(2, 1)).unwrap());
+        let long_ago = Instant::now().checked_sub(2 * FORGET).unwrap();
+        (asks.state().asked, gone.state().asked) = (long_ago, long_ago);
+        taps.asked(&query(1, 1)).unwrap();
+        taps.forget();
+        assert_eq!(taps.count(), 1);
+        let again = Query { again: true, ..query(2, 1) };
+        assert_eq!(taps.asked(&again).unwrap().give(1_000).skipped, 1, "something may be missing");
+        assert_eq!(taps.asked(&query(3, 1)).unwrap().give(1_000).skipped, 0);
     }
 
     #[test]

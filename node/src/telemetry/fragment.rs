@@ -1,12 +1,12 @@
 //! What one node has recorded of a trace. Whether it is kept is known when it ends here.
 //!
 //! Rules:
-//! 1. It is kept if a span in it failed, if its first span took as long as what counts as slow, or if another node keeps
+//! 1. It is kept if a span in it failed other than by what an actor answers (`rejected`), if its first span took as long as what counts as slow, or if another node keeps
 //!    what it did on behalf of this one. So whatever is kept hangs under something that is kept.
 //! 2. [`MOST`] spans may begin in it. Those that would be more are counted and never begin, so that each that did has the one
 //!    that it hangs under.
-//! 3. So many are kept in a second for what failed or was slow here, and no more: a storm of failures must not become one of
-//!    spans. What another node keeps is not counted, as that one has.
+//! 3. So many of an actor are kept in a second for what failed or was slow here, and no more: a storm of failures must not become one
+//!    of spans. What another node keeps is not counted, as that one has.
 //! 4. What is kept is held in memory for whoever looks ([`recent`](super::recent)), and exported where it was not chosen when it
 //!    began. What was chosen is exported in any case, span by span as they end; of rule 2 only what is held is meant then.
 
@@ -69,7 +69,7 @@ impl Fragment {
         }
         let is_first = span.id == self.first;
         let mut state = self.state();
-        state.keep |= span.error.is_some();
+        state.keep |= span.error.is_some() && !span.rejected;
         if let Some(kept) = state.verdict {
             drop(state);
             if kept {
@@ -82,7 +82,7 @@ impl Fragment {
             return state.keep || state.kept_elsewhere;
         }
         let own = state.keep || recorder.is_slow(&span);
-        let kept = state.kept_elsewhere || (own && recorder.may_keep());
+        let kept = state.kept_elsewhere || (own && recorder.may_keep(&span));
         state.verdict = Some(kept);
         let spans = std::mem::take(&mut state.spans);
         let left_out = self.begun.load(Ordering::Relaxed).saturating_sub(MOST);

@@ -1,7 +1,7 @@
 //! What this node has kept lately of calls that failed or were slow, for whoever looks: parts of traces, in memory.
 //!
-//! A part is what one node did in one trace from where the trace came to it. Of [`PARTS`] and of [`BYTES`] there are no more; who
-//! has the most of them loses the oldest of its own first, so that one actor that fails all the time does not push out what
+//! A part is what one node did in one trace from where the trace came to it. Of [`PARTS`] and of [`BYTES`] there are no more; the
+//! actor that takes the most room loses the oldest of its own first, so that one that fails all the time does not push out what
 //! others have to show.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,8 +22,11 @@ const PARTS: usize = 300;
 /// What they may have together, in bytes as they are encoded.
 const BYTES: usize = 8 << 20;
 
-/// The most spans of one part: those that begin in it, and the parts of their turns.
-const SPANS: usize = 2_000;
+/// What one part may have of that: its first spans.
+const LARGEST: usize = BYTES / 8;
+
+/// What a part counts for beside its bytes, so that many small ones take room as well.
+const PART: usize = BYTES / PARTS;
 
 /// What was kept lately.
 #[derive(Debug, Default)]
@@ -34,6 +37,8 @@ struct Held {
     /// The latest at the end.
     parts: VecDeque<Part>,
     bytes: usize,
+    /// The room that each actor takes.
+    room: BTreeMap<Arc<str>, usize>,
 }
 
 #[derive(Debug)]
@@ -49,33 +54,27 @@ struct Part {
 }
 
 impl Recent {
-    /// Takes in one part, or what came late of one.
+    /// Takes in one part, or what came late of one that is still here.
     pub(super) fn keep(&self, spans: &[SpanData]) {
         let Some(first) = spans.first() else { return };
         let trace = u128::from_be_bytes(first.span_context.trace_id().to_bytes());
-        let encoded: Vec<Bytes> =
-            spans.iter().take(SPANS).map(|span| Span::from(span.clone()).encode_to_vec().into()).collect();
+        let mut encoded = Vec::with_capacity(spans.len());
+        let mut bytes = 0;
+        for span in spans {
+            let span: Bytes = Span::from(span.clone()).encode_to_vec().into();
+            if bytes + span.len() > LARGEST {
+                break;
+            }
+            bytes += span.len();
+            encoded.push(span);
+        }
         let mut actors: Vec<Arc<str>> = spans.iter().filter_map(actor).collect();
         actors.sort();
         actors.dedup();
-        let mut held = self.held();
         // One that ended after the first of its part: there is one span, and that one has a parent here.
-        let late = spans.len() == 1 && !is_first(first);
-        let earlier = held.parts.iter_mut().rev().find(|part| late && part.trace == trace);
-        if let Some(part) = earlier {
-            let more = encoded.iter().map(Bytes::len).sum::<usize>();
-            if part.spans.len() < SPANS {
-                part.spans.extend(encoded);
-                part.bytes += more;
-                held.bytes += more;
-            }
-        } else {
-            let bytes = encoded.iter().map(Bytes::len).sum();
-            let of = actor(first).unwrap_or_default();
-            held.parts.push_back(Part { trace, of, actors, spans: encoded, bytes });
-            held.bytes += bytes;
-        }
-        held.make_room();
+        let is_late = spans.len() == 1 && !is_first(first);
+        let of = actor(first).unwrap_or_default();
+        self.held().take_in(Part { trace, of, actors, spans: encoded, bytes }, is_late);
     }
 
     /// The first span of each part, the latest first.
@@ -110,19 +109,37 @@ pub fn trace(id: u128) -> Vec<Bytes> {
 }
 
 impl Held {
-    fn make_room(&mut self) {
-        while self.parts.len() > PARTS || (self.bytes > BYTES && self.parts.len() > 1) {
-            let mut counts = BTreeMap::<&str, usize>::new();
-            for part in &self.parts {
-                *counts.entry(&part.of).or_default() += 1;
+    fn take_in(&mut self, part: Part, is_late: bool) {
+        if !is_late {
+            self.account(&part.of, part.bytes + PART);
+            self.bytes += part.bytes;
+            self.parts.push_back(part);
+        } else if let Some(earlier) = self.parts.iter_mut().rev().find(|earlier| earlier.trace == part.trace)
+        {
+            if earlier.bytes + part.bytes > LARGEST {
+                return;
             }
-            // Of those with equally many, whose are the oldest.
-            let most = counts.values().max().copied().unwrap_or(0);
-            let oldest = self.parts.iter().position(|part| counts[&*part.of] == most).unwrap_or(0);
-            if let Some(part) = self.parts.remove(oldest) {
-                self.bytes -= part.bytes;
-            }
+            earlier.bytes += part.bytes;
+            earlier.spans.extend(part.spans);
+            earlier.actors.extend(part.actors);
+            let of = earlier.of.clone();
+            self.account(&of, part.bytes);
+            self.bytes += part.bytes;
         }
+        while self.parts.len() > PARTS || self.bytes > BYTES {
+            let most = self.room.iter().max_by_key(|(_, room)| **room).map(|(of, _)| of.clone());
+            let oldest = self.parts.iter().position(|part| most.as_ref() == Some(&part.of)).unwrap_or(0);
+            let Some(part) = self.parts.remove(oldest) else { return };
+            self.bytes -= part.bytes;
+            if let Some(room) = self.room.get_mut(&part.of) {
+                *room = room.saturating_sub(part.bytes + PART);
+            }
+            self.room.retain(|_, room| *room > 0);
+        }
+    }
+
+    fn account(&mut self, of: &Arc<str>, more: usize) {
+        *self.room.entry(of.clone()).or_default() += more;
     }
 }
 
@@ -187,20 +204,30 @@ mod tests {
     #[test]
     fn so_many_bytes_are_kept_and_no_more() {
         let recent = Recent::default();
-        for trace in 1..=100 {
-            recent.keep(&[span(trace, 1, 0, "a", 1 << 20)]);
+        recent.keep(&[span(1, 1, 0, "small", 0)]);
+        for trace in 2..=100 {
+            recent.keep(&[span(trace, 1, 0, "large", LARGEST - 1_000)]);
         }
         let held = recent.held();
-        assert!(held.bytes <= BYTES && held.parts.len() == 7, "{} in {}", held.bytes, held.parts.len());
+        assert!(held.bytes <= BYTES && held.parts.len() == 9, "{} in {}", held.bytes, held.parts.len());
         assert_eq!(held.bytes, held.parts.iter().map(|part| part.bytes).sum::<usize>());
+        assert_eq!(held.room.values().sum::<usize>(), held.bytes + held.parts.len() * PART);
+        assert_eq!(&*held.parts[0].of, "small", "it takes no room from others");
+        drop(held);
+        // Of one that is too large the first spans are kept.
+        let spans: Vec<_> = (1..100).map(|id| span(1_000, id, id - 1, "long", LARGEST / 10)).collect();
+        recent.keep(&spans);
+        assert_eq!(recent.trace(1_000).len(), 9);
     }
 
     #[test]
-    fn what_comes_late_is_put_to_its_part() {
+    fn what_comes_late_is_put_to_its_part_and_is_none_of_its_own() {
         let recent = Recent::default();
         recent.keep(&[span(1, 1, 0, "a", 0)]);
         recent.keep(&[span(2, 1, 0, "a", 0)]);
-        recent.keep(&[span(1, 5, 1, "a", 0)]);
-        assert_eq!((recent.trace(1).len(), recent.held().parts.len()), (2, 2));
+        recent.keep(&[span(1, 5, 1, "b", 0)]);
+        recent.keep(&[span(3, 5, 1, "a", 0)]);
+        assert_eq!((recent.trace(1).len(), recent.trace(3).len(), recent.held().parts.len()), (2, 0, 2));
+        assert_eq!(recent.firsts(Some(&"b".parse().unwrap()), 10).len(), 1, "another actor is in it now");
     }
 }

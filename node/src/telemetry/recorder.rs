@@ -18,8 +18,12 @@ use super::fragment::Fragment;
 use super::recent::Recent;
 use super::span::{Name, Open, Scope, Subject, random, remote};
 
-/// Traces that were not chosen and are kept, in one second.
-const KEPT: u64 = 100;
+/// Traces that are kept of one actor in one second, and parts that are held of all of them.
+const KEPT: u64 = 25;
+const HELD: u64 = 200;
+
+/// Counts of what is kept, which actors share: one that fails all the time takes its own, and hardly anybody else's.
+const SHARES: usize = 64;
 
 static RECORDER: OnceLock<Recorder> = OnceLock::new();
 
@@ -34,7 +38,8 @@ pub(super) struct Recorder {
     slow: Option<Duration>,
     scope: InstrumentationScope,
     started: Instant,
-    kept: Kept,
+    kept: [Kept; SHARES],
+    held: Kept,
 }
 
 /// How many were kept lately: the second, and in the lower half the number.
@@ -42,10 +47,10 @@ pub(super) struct Recorder {
 struct Kept(AtomicU64);
 
 impl Kept {
-    /// Whether one more may be kept in this second.
-    fn admits(&self, second: u64) -> bool {
+    /// Whether one more than there were may be kept in this second, of so many.
+    fn admits(&self, second: u64, most: u64) -> bool {
         let count = |kept: u64| if kept >> 32 == second & 0xffff_ffff { kept & 0xffff_ffff } else { 0 };
-        let next = |kept: u64| (count(kept) < KEPT).then(|| (second << 32) | (count(kept) + 1));
+        let next = |kept: u64| (count(kept) < most).then(|| (second << 32) | (count(kept) + 1));
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 }
@@ -66,7 +71,8 @@ impl Recorder {
             slow,
             scope: InstrumentationScope::builder("lattice").with_version(env!("CARGO_PKG_VERSION")).build(),
             started: Instant::now(),
-            kept: Kept::default(),
+            kept: std::array::from_fn(|_| Kept::default()),
+            held: Kept::default(),
         }
     }
 
@@ -104,7 +110,10 @@ impl Recorder {
     /// where that was not done yet.
     pub fn keep(&self, spans: Vec<Open>, is_exported: bool) {
         let spans: Vec<SpanData> = spans.into_iter().map(|span| span.into_data(self.scope.clone())).collect();
-        self.recent.keep(&spans);
+        // What other nodes keep is not counted there; here it is, as it takes room and time.
+        if self.held.admits(self.started.elapsed().as_secs(), HELD) {
+            self.recent.keep(&spans);
+        }
         if let Some(processor) = self.processor.as_ref().filter(|_| !is_exported) {
             spans.into_iter().for_each(|span| processor.on_end(span));
         }
@@ -173,6 +182,7 @@ impl Recorder {
             events: Vec::new(),
             links: Vec::new(),
             error: None,
+            rejected: false,
             awaited: false,
         })
     }
@@ -196,9 +206,11 @@ impl Recorder {
         took.zip(self.slow).is_some_and(|(took, slow)| took >= slow)
     }
 
-    /// Whether one more may be kept in this second.
-    pub fn may_keep(&self) -> bool {
-        self.kept.admits(self.started.elapsed().as_secs())
+    /// Whether one more that begins with this span may be kept in this second.
+    pub fn may_keep(&self, first: &Open) -> bool {
+        let actor = first.subject.as_deref().map_or("", |subject| subject.actor.name.as_str());
+        let share = actor.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        self.kept[share % SHARES].admits(self.started.elapsed().as_secs(), KEPT)
     }
 }
 
@@ -209,7 +221,71 @@ mod tests {
     #[test]
     fn so_many_are_kept_in_a_second_and_no_more() {
         let kept = Kept::default();
-        let admitted = |second| (0..1_000).filter(|_| kept.admits(second)).count();
-        assert_eq!((admitted(0), admitted(0), admitted(7)), (100, 0, 100));
+        let admitted = |second| (0..1_000).filter(|_| kept.admits(second, 25)).count();
+        assert_eq!((admitted(0), admitted(0), admitted(7)), (25, 0, 25));
+    }
+
+    /// Takes spans to nowhere.
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl opentelemetry_sdk::trace::SpanExporter for Nowhere {
+        async fn export(&self, _: Vec<SpanData>) -> opentelemetry_sdk::error::OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    fn open(recorder: &Recorder, parent: Option<&Scope>) -> Result<Open, Scope> {
+        recorder.open(parent, SpanKind::Server, Name::Step("x"), None)
+    }
+
+    fn context(flags: u8) -> TraceContext {
+        TraceContext { parent: TraceParent { trace_id: 7, span_id: 8, flags }, state: None }
+    }
+
+    #[test]
+    fn without_an_exporter_what_somebody_else_chose_is_passed_on_as_it_is() {
+        let recorder = Recorder::keeping(Some(Duration::from_secs(1)));
+        let chosen = Scope::from(context(1));
+        let passed = open(&recorder, Some(&chosen)).unwrap_err();
+        assert!(passed.context == context(1) && passed.decided && passed.fragment.is_none());
+        assert!(open(&recorder, Some(&passed)).is_err(), "so is what hangs under it");
+        for parent in [None, Some(Scope::from(context(0)))] {
+            let span = open(&recorder, parent.as_ref()).unwrap();
+            assert!(!span.sampled && span.fragment.is_some());
+            assert_eq!(span.scope(span.id).context.parent.flags, 0);
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_where_nothing_is_to_be() {
+        let nothing = open(&Recorder::keeping(None), None).unwrap_err();
+        assert!(nothing.fragment.is_none() && nothing.context.parent.flags == 0);
+    }
+
+    #[test]
+    fn what_is_chosen_is_exported_also_where_there_is_no_room_to_keep_it() {
+        let processor = BatchSpanProcessor::builder(Nowhere).build();
+        let recorder = Recorder::exporting(processor, Sampler::AlwaysOn, Some(Duration::from_secs(1)));
+        let first = open(&recorder, None).unwrap();
+        let fragment = first.fragment.clone().unwrap();
+        let under = first.scope(first.id);
+        let second = open(&recorder, Some(&under)).unwrap();
+        assert!(Arc::ptr_eq(second.fragment.as_ref().unwrap(), &fragment), "one trace has one part here");
+        while fragment.admits() {}
+        let third = open(&recorder, Some(&under)).unwrap();
+        assert!(third.sampled && third.fragment.is_none());
+        let fourth = open(&recorder, Some(&third.scope(third.id))).unwrap();
+        assert!(fourth.sampled && fourth.fragment.is_none(), "it begins no other part");
+    }
+
+    #[test]
+    fn what_is_not_chosen_ends_where_there_is_no_room() {
+        let recorder = Recorder::keeping(Some(Duration::from_secs(1)));
+        let first = open(&recorder, None).unwrap();
+        while first.fragment.as_ref().unwrap().admits() {}
+        let under = first.scope(first.id);
+        let passed = open(&recorder, Some(&under)).unwrap_err();
+        assert_eq!(passed.context, under.context);
     }
 }

@@ -78,6 +78,8 @@ pub(super) struct Open {
     pub events: Vec<Event>,
     pub links: Vec<Link>,
     pub error: Option<String>,
+    /// Whether it failed by what the actor itself answered.
+    pub rejected: bool,
     /// Whether somebody waits for what comes of it, who may give that up.
     pub awaited: bool,
 }
@@ -250,6 +252,7 @@ impl Open {
             events: Vec::new(),
             links: Vec::new(),
             error: None,
+            rejected: false,
             awaited: false,
         }
     }
@@ -266,6 +269,7 @@ impl Open {
         self.attributes.push(KeyValue::new(attribute::ERROR_TYPE, fault.kind()));
         self.attributes.push(KeyValue::new(attribute::RAN, fault.ran().as_str()));
         self.error = Some(fault.to_string());
+        self.rejected = matches!(fault, Fault::Rejected(_));
     }
 
     /// Tells of it, and whether what this node has recorded of the trace is kept.

@@ -14,6 +14,7 @@ mod bare_nats;
 mod bare_wasm;
 mod control;
 mod figure;
+mod instructions;
 mod keyed;
 mod keyed_failover;
 mod leases;
@@ -40,7 +41,7 @@ struct Options {
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
     /// Only the groups of figures whose names contain this: local, remote, replica, keyed-turns, keyed-reads, keyed-cold,
-    /// keyed-many, keyed-failover, planning, leases, control, telemetry
+    /// keyed-many, keyed-failover, planning, leases, control, telemetry, instructions
     #[arg(long)]
     only: Option<String>,
     /// Nodes that are killed, and as many that are stopped and cut off, to measure failover
@@ -92,6 +93,9 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     }
     if wanted("replica") {
         figures.extend(replica::measure(options.runs).await?);
+    }
+    if wanted("instructions") {
+        figures.extend(instructions::measure().await?);
     }
     if wanted("telemetry") {
         figures.extend(telemetry::measure(options.runs).await?);

@@ -1,4 +1,5 @@
-//! What traces cost calls: nodes that export, with one of a hundred traces chosen, beside nodes that record none.
+//! What traces cost calls, beside nodes on which telemetry is switched off: on nodes that export one of a hundred traces, and on
+//! nodes as they are by default, which keep what failed or was slow.
 
 use std::time::Duration;
 
@@ -16,25 +17,37 @@ const BYTES: u32 = 128;
 pub async fn measure(runs: usize) -> anyhow::Result<Vec<Figure>> {
     let pairs = runs.max(PAIRS);
     let receiver = Receiver::start().await;
-    let mut figures = vec![local(&receiver, pairs).await?];
+    let mut figures = Vec::from(local(&receiver, pairs).await?);
     figures.extend(remote(&receiver, pairs).await?);
     Ok(figures)
 }
 
-/// A lattice that exports to this receiver, or one that records nothing.
-async fn start(nodes: usize, receiver: Option<&Receiver>) -> Lattice {
+/// What nodes record.
+enum Records<'a> {
+    Nothing,
+    /// As by default.
+    WhatFails,
+    /// They export to this receiver.
+    OneOfAHundred(&'a Receiver),
+}
+
+async fn start(nodes: usize, records: Records<'_>) -> Lattice {
     let mut builder = Lattice::builder(nodes);
     if nodes > 1 {
         builder = builder.label(0, "at=here").label(1, "at=there");
     }
-    if let Some(receiver) = receiver {
-        for (key, value) in receiver.env() {
-            builder = builder.env(key, &value);
+    match records {
+        Records::Nothing => builder = builder.env("OTEL_SDK_DISABLED", "true"),
+        Records::WhatFails => {}
+        Records::OneOfAHundred(receiver) => {
+            for (key, value) in receiver.env() {
+                builder = builder.env(key, &value);
+            }
+            builder = builder
+                .env("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+                .env("OTEL_TRACES_SAMPLER_ARG", "0.01")
+                .env("OTEL_METRIC_EXPORT_INTERVAL", "10000");
         }
-        builder = builder
-            .env("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
-            .env("OTEL_TRACES_SAMPLER_ARG", "0.01")
-            .env("OTEL_METRIC_EXPORT_INTERVAL", "10000");
     }
     let lattice = builder.start().await;
     let (caller, callee) = if nodes > 1 { ("here", "there") } else { ("", "") };
@@ -43,26 +56,32 @@ async fn start(nodes: usize, receiver: Option<&Receiver>) -> Lattice {
 }
 
 fn figure(name: &str, unit: &'static str, bound: Bound) -> Figure {
-    Figure::new(name, unit, "the same without traces", Some(bound))
+    Figure::new(name, unit, "the same, telemetry switched off", Some(bound))
 }
 
-async fn local(receiver: &Receiver, pairs: usize) -> anyhow::Result<Figure> {
+async fn local(receiver: &Receiver, pairs: usize) -> anyhow::Result<[Figure; 2]> {
     const CALLS: u32 = 20_000;
-    let (with, without) = (start(1, Some(receiver)).await, start(1, None).await);
-    let mut one = figure("local call, 1 % of traces", "us", Bound::AtMost(1.05));
+    let nothing = start(1, Records::Nothing).await;
+    let (fails, hundredth) =
+        (start(1, Records::WhatFails).await, start(1, Records::OneOfAHundred(receiver)).await);
+    let one = |name| figure(name, "us", Bound::AtMost(1.05));
+    let mut figures = [one("local call, 1 % of traces"), one("local call, what fails is kept")];
     for counted in (0..=pairs).map(|pair| pair > 0) {
-        let floor = run(&without, 0, CALLS, 1, BYTES, Payload::Bytes).await?;
-        let measured = run(&with, 0, CALLS, 1, BYTES, Payload::Bytes).await?;
-        if counted {
-            one.floor.push(floor.as_secs_f64() * 1e6);
-            one.lattice.push(measured.as_secs_f64() * 1e6);
+        let floor = run(&nothing, 0, CALLS, 1, BYTES, Payload::Bytes).await?;
+        for (figure, lattice) in figures.iter_mut().zip([&hundredth, &fails]) {
+            let measured = run(lattice, 0, CALLS, 1, BYTES, Payload::Bytes).await?;
+            if counted {
+                figure.floor.push(floor.as_secs_f64() * 1e6);
+                figure.lattice.push(measured.as_secs_f64() * 1e6);
+            }
         }
     }
-    Ok(one)
+    Ok(figures)
 }
 
 async fn remote(receiver: &Receiver, pairs: usize) -> anyhow::Result<[Figure; 2]> {
-    let (with, without) = (start(2, Some(receiver)).await, start(2, None).await);
+    let (with, without) =
+        (start(2, Records::OneOfAHundred(receiver)).await, start(2, Records::Nothing).await);
     let mut one = figure("remote call, 1 % of traces", "us", Bound::AtMost(1.05));
     let mut many = figure("remote calls, 256 at once, 1 % of traces", "calls/s", Bound::AtLeast(1.0 / 1.05));
     for counted in (0..=pairs).map(|pair| pair > 0) {

@@ -1,6 +1,6 @@
 //! Who calls whom, drawn: callers at the left of those that they call, an arrow the thicker the more calls, red where some fail.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use lattice_proto::admin::{CallPicture, Picture};
 use maud::{Markup, html};
@@ -12,6 +12,9 @@ const MOST: usize = 60;
 
 /// How many actors one behind the other are told apart.
 const LAYERS: usize = 8;
+
+/// How many stand one above the other.
+const ROWS: usize = 10;
 
 const WIDTH: usize = 150;
 const HEIGHT: usize = 40;
@@ -98,20 +101,18 @@ fn places<'a>(calls: &[&'a CallPicture]) -> BTreeMap<&'a str, (usize, usize)> {
             }
         }
     }
-    // Columns without anybody are left out.
-    let used: BTreeSet<usize> = columns.values().copied().collect();
-    let dense: BTreeMap<usize, usize> =
-        used.into_iter().enumerate().map(|(at, column)| (column, at)).collect();
-    let mut rows: BTreeMap<usize, usize> = BTreeMap::new();
-    columns
-        .into_iter()
-        .map(|(name, column)| {
-            let column = dense.get(&column).copied().unwrap_or(0);
-            let row = rows.entry(column).or_insert(0);
-            *row += 1;
-            (name, (column, *row - 1))
-        })
-        .collect()
+    let mut members: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    for (name, column) in columns {
+        members.entry(column).or_default().push(name);
+    }
+    // Those that have no room one above the other stand in as many columns as it takes.
+    let (mut places, mut first) = (BTreeMap::new(), 0);
+    for names in members.into_values() {
+        let place = |at: usize| (first + at / ROWS, at % ROWS);
+        places.extend(names.iter().enumerate().map(|(at, name)| (*name, place(at))));
+        first += names.len().div_ceil(ROWS);
+    }
+    places
 }
 
 /// A curve from the right of one to the left of the other; around the outside where that goes back.

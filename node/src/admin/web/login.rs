@@ -27,7 +27,7 @@ const NAME: &str = "lattice-token";
 const LONGEST: usize = 512;
 
 /// What whoever shows a token that does more is told.
-const TOO_MUCH: &str = "that token may change things, which is more than a browser should keep; make one that reads: \
+const TOO_MUCH: &str = "that token may do more than read, which is more than a browser should keep; make one that reads: \
                         lattice token new --role read";
 
 /// How long a browser keeps the cookie, in seconds: a working day.

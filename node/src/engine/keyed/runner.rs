@@ -1,6 +1,7 @@
 //! Runs the turns of one guest, one at a time, in the order in which they may begin.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 use wasmtime::component::Accessor;
 
-use super::super::guest::Guest;
+use super::super::guest::{Guest, Home};
 use super::super::instance::{self, LONG};
 use super::super::prepare::{Desk, Prepared, is_for_guest, prepare};
 use super::room::Room;
@@ -24,6 +25,7 @@ pub(super) struct Runner<'a> {
     function: TurnFunction,
     limits: Limits,
     actor: ActorId,
+    home: Arc<Home>,
     serving: Serving<'a>,
     /// Of a timer that is due and messages that wait, each has its turn.
     timer_first: bool,
@@ -59,10 +61,13 @@ impl<'a> Runner<'a> {
         limits: Limits,
         serving: Serving<'a>,
     ) -> Self {
-        let actor = accessor.with(|mut access| access.data_mut().actor.clone());
+        let (actor, home) = accessor.with(|mut access| {
+            let guest = access.data_mut();
+            (guest.actor.clone(), guest.home.clone())
+        });
         let sleeps = *serving.sleeps.get_or_insert_with(|| Instant::now() + serving.idle);
         let alarm = Box::pin(tokio::time::sleep_until(sleeps.into()));
-        Self { accessor, function, limits, actor, serving, timer_first: false, alarm }
+        Self { accessor, function, limits, actor, home, serving, timer_first: false, alarm }
     }
 
     /// Runs turns until the mailbox is closed and empty, or the guest is to be replaced. An error is a trap.
@@ -190,7 +195,7 @@ impl<'a> Runner<'a> {
     /// Waits until a turn may begin; none when it cannot any more, and was answered.
     async fn begin(&mut self, turn: Turn) -> Result<Option<Turn>, Stop> {
         match self.may_begin(turn.context.deadline).await {
-            Ok(true) => Ok(instance::begin(turn, self.serving.cold)),
+            Ok(true) => Ok(instance::begin(turn, self.serving.cold, &self.home)),
             // The key is another owner's, and what else is there goes the same way.
             Ok(false) => {
                 self.serving.mailbox.close();

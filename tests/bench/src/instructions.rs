@@ -1,0 +1,216 @@
+//! How many instructions a local call takes with telemetry switched off, and how many of them are telemetry's all the same. They
+//! are counted, by Valgrind's callgrind: what is looked for is smaller than what times differ by.
+//!
+//! What the compiler has put into other functions is told by the lines that it came from, so that the release is read with its line
+//! tables. What telemetry calls in its turn, such as the clock, is telemetry's.
+
+use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use lattice_tests::Lattice;
+use serde_json::json;
+
+use crate::figure::{Bound, Figure};
+use crate::local::{PATIENCE, Payload, manifest, storm};
+
+/// Calls in the two runs whose difference is taken: what goes on besides is in both.
+const FEW: u32 = 200;
+const MANY: u32 = 1_200;
+
+const BYTES: u32 = 128;
+
+/// Guest memories that a node reserves: Valgrind has not enough address space for the usual number.
+const POOL: &str = "pool = 8\n";
+
+pub async fn measure() -> Result<Vec<Figure>> {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        eprintln!(
+            "   !! INSTRUCTIONS ARE NOT COUNTED: no valgrind is on PATH (Debian: `apt-get install valgrind`)"
+        );
+        return Ok(Vec::new());
+    }
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("lattice.toml");
+    std::fs::write(&config, POOL)?;
+    let builder = Lattice::builder(1).env("OTEL_SDK_DISABLED", "true");
+    let mut lattice = builder.arg("--config").arg(config.to_str().context("a path")?).start().await;
+    lattice.apply(&manifest("", "", 1)).await;
+    // It has compiled what it runs, which takes minutes under Valgrind.
+    run(&lattice, FEW).await?;
+    let dumps = folder.path().join("dumps");
+    std::fs::create_dir_all(&dumps)?;
+    let counted = wrapper(folder.path(), &dumps)?;
+    lattice.nodes[0].terminate().await;
+    lattice.nodes[0].restart_as(counted).await;
+    lattice.wait_for_spread(0, "callee", &[1], PATIENCE).await;
+    run(&lattice, FEW).await?;
+    let pid = lattice.nodes[0].pid();
+    control(pid, &["--instr=on"])?;
+    // Code that is seen for the first time is translated first.
+    run(&lattice, FEW).await?;
+    control(pid, &["--dump"])?;
+    run(&lattice, FEW).await?;
+    control(pid, &["--dump"])?;
+    run(&lattice, MANY).await?;
+    control(pid, &["--dump"])?;
+    lattice.nodes[0].kill();
+
+    let (few, many) = (Counted::read(&dumps.join("out.2"))?, Counted::read(&dumps.join("out.3"))?);
+    let of_a_call = |part: fn(&Counted) -> u64| {
+        #[allow(clippy::cast_precision_loss, reason = "some millions")]
+        let more = part(&many).saturating_sub(part(&few)) as f64;
+        more / f64::from(MANY - FEW)
+    };
+    let (all, traces, metrics) = (
+        of_a_call(|counted| counted.all),
+        of_a_call(|counted| counted.traces),
+        of_a_call(|counted| counted.metrics),
+    );
+    ensure!(
+        traces > 0.0 && metrics > 0.0,
+        "nothing of telemetry was found: are there line tables in the release?"
+    );
+    let figure = |name: &str, floor_is, without: f64, bound| Figure {
+        lattice: vec![all],
+        floor: vec![all - without],
+        ..Figure::new(name, "instructions", floor_is, bound)
+    };
+    Ok(vec![
+        figure(
+            "local call, telemetry off",
+            "the same without calls of tracing",
+            traces,
+            Some(Bound::AtMost(1.01)),
+        ),
+        figure("local call, telemetry off", "the same without metrics", metrics, None),
+    ])
+}
+
+async fn run(lattice: &Lattice, calls: u32) -> Result<()> {
+    let arguments = storm("callee", calls, 1, BYTES, Payload::Bytes);
+    let replies = lattice.call_within(0, "caller", "storm", arguments, PATIENCE).await;
+    ensure!(replies.map_err(|fault| anyhow::anyhow!("{fault}"))? == json!(calls), "calls were lost");
+    Ok(())
+}
+
+/// A program that is the node under Valgrind.
+fn wrapper(folder: &Path, dumps: &Path) -> Result<PathBuf> {
+    let program = folder.join("counted");
+    let node = lattice_tests::lattice::node_program();
+    let text = format!(
+        "#!/bin/sh\nexec valgrind --tool=callgrind --instr-atstart=no --callgrind-out-file='{}/out' '{}' \"$@\"\n",
+        dumps.display(),
+        node.display()
+    );
+    std::fs::write(&program, text)?;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    Ok(program)
+}
+
+fn control(pid: u32, words: &[&str]) -> Result<()> {
+    let said = Command::new("callgrind_control").args(words).arg(pid.to_string()).output()?;
+    if !said.status.success() {
+        bail!("callgrind_control: {}", String::from_utf8_lossy(&said.stderr));
+    }
+    Ok(())
+}
+
+/// Instructions in one dump.
+#[derive(Debug, Default)]
+struct Counted {
+    all: u64,
+    traces: u64,
+    metrics: u64,
+}
+
+/// Whose a line is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Whose {
+    #[default]
+    Others,
+    Traces,
+    Metrics,
+}
+
+impl Counted {
+    fn read(dump: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(dump).with_context(|| format!("cannot read {}", dump.display()))?;
+        Ok(Self::parse(&text))
+    }
+
+    /// Reads callgrind's format: names are given a number when they first come, costs follow the file and function that they are
+    /// of, and what a call costs follows the call.
+    fn parse(text: &str) -> Self {
+        let (mut counted, mut names) = (Self::default(), HashMap::<String, Whose>::new());
+        let (mut file, mut callee, mut function, mut is_call) = (Whose::Others, None, Whose::Others, false);
+        let mut whose = |name: &str| match name.split_once(' ') {
+            Some((number, name)) => {
+                names.insert(number.to_owned(), owner(name));
+                owner(name)
+            }
+            None => names.get(name).copied().unwrap_or_default(),
+        };
+        for line in text.lines() {
+            if let Some((key, name)) = line.split_once('=') {
+                match key {
+                    "fl" => (file, function) = (whose(name), whose(name)),
+                    "fi" | "fe" => file = whose(name),
+                    "cfi" | "cfl" => callee = Some(whose(name)),
+                    "calls" => is_call = true,
+                    _ => {}
+                }
+                continue;
+            }
+            let mut words = line.split_ascii_whitespace();
+            let is_cost = line.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '*'));
+            let Some(cost) = words.nth(1).filter(|_| is_cost).and_then(|cost| cost.parse::<u64>().ok())
+            else {
+                continue;
+            };
+            if !std::mem::take(&mut is_call) {
+                counted.all += cost;
+                counted.add(file, cost);
+            } else if callee.take().unwrap_or(function) == Whose::Others {
+                // What it calls of its own is counted where that is.
+                counted.add(file, cost);
+            }
+        }
+        counted
+    }
+
+    fn add(&mut self, whose: Whose, cost: u64) {
+        match whose {
+            Whose::Others => {}
+            Whose::Traces => self.traces += cost,
+            Whose::Metrics => self.metrics += cost,
+        }
+    }
+}
+
+fn owner(file: &str) -> Whose {
+    if !file.contains("/telemetry/") {
+        Whose::Others
+    } else if file.contains("/metrics") {
+        Whose::Metrics
+    } else {
+        Whose::Traces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_are_told_by_the_lines_that_they_come_from() {
+        let dump = "events: Ir\nfl=(1) /node/src/router.rs\nfn=(1) call\n10 100\nfi=(2) /node/src/telemetry/span.rs\n+3 7\n\
+                    cfi=(3) /std/time.rs\ncfn=(2) now\ncalls=1 5\n* 20\ncfi=(2)\ncfn=(3) open\ncalls=1 5\n* 1000\nfe=(1)\n-2 1\n\n\
+                    fl=(3)\nfn=(2)\n5 20\n\nfl=(2)\nfn=(3)\n8 1000\n\nfl=(4) /node/src/telemetry/metrics/actor.rs\nfn=(4)\n1 9\n";
+        let counted = Counted::parse(dump);
+        assert_eq!((counted.all, counted.traces, counted.metrics), (1_137, 1_027, 9));
+    }
+}
