@@ -79,6 +79,11 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         };
         // It ends by itself; nobody breaks it off.
         let _ = read(&request, global, keep).await?;
+        if rows.is_empty() && !request.actor.is_empty() {
+            global.output.note(
+                "nothing is there: an actor writes with `grants = { log = true }` in its manifest, by default from info on (`env.LATTICE_LOG`)",
+            );
+        }
         return global.output.print(&rows, |rows| rows.iter().map(line).collect::<Vec<_>>().join("\n"));
     }
     if args.tail == Some(0) {

@@ -48,6 +48,7 @@ pub(super) struct Service {
     readers: Arc<Semaphore>,
     log_readers: Arc<Semaphore>,
     tappers: Arc<Semaphore>,
+    taps_begun: taps::Rate,
     picture_watchers: Arc<Semaphore>,
     /// Calls that come in here.
     edges: Arc<Edges>,
@@ -63,6 +64,7 @@ impl Service {
             readers: Arc::new(Semaphore::new(events::READERS_AT_ONCE)),
             log_readers: Arc::new(Semaphore::new(logs::READERS_AT_ONCE)),
             tappers: Arc::new(Semaphore::new(taps::READERS_AT_ONCE)),
+            taps_begun: taps::Rate::default(),
             picture_watchers: Arc::new(Semaphore::new(pictures::WATCHERS_AT_ONCE)),
             edges: metrics::edges(None),
             watchers: Arc::new(Semaphore::new(WATCHERS_AT_ONCE)),
@@ -505,6 +507,7 @@ impl admin_server::Admin for Service {
         let selection = taps::select(&request).map_err(|error| self.invalid(error))?;
         let overloaded = |_| error::from_fault(&Fault::Overloaded("the node".to_owned()));
         let place = self.tappers.clone().try_acquire_owned().map_err(overloaded)?;
+        self.taps_begun.admit()?;
         let audit = taps::Audit::new(self.parts.events.clone(), &selection, holder);
         let reading = self.parts.taps.watch(selection).await.map_err(|error| taps::refuse(&error))?;
         Ok(Response::new(taps::stream(reading, audit.begin()?, place, self.parts.stop.clone())))

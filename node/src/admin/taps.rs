@@ -1,6 +1,8 @@
 //! Messages of an actor as the API shows them, and who was shown them.
 
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::Stream;
 use lattice_proto::admin::{TapRequest, TappedBody, TappedMessage};
@@ -16,6 +18,10 @@ use crate::tap::{Error, Reading, Selection, Told};
 
 /// Those who may watch messages through one node at once. Each asks all nodes again and again.
 pub(super) const READERS_AT_ONCE: usize = 16;
+
+/// Watches that may begin through one node in a minute. Two events tell of each, and nobody is to push out what others have told.
+const BEGUN: u32 = 30;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Messages in a second from each node, unless somebody says how many; and the most that may be said.
 const PER_SECOND: u32 = 10;
@@ -57,6 +63,29 @@ pub(super) fn refuse(error: &Error) -> Status {
     }
 }
 
+/// How many watches have begun in the present minute.
+#[derive(Debug, Default)]
+pub(super) struct Rate(Mutex<Option<(Instant, u32)>>);
+
+impl Rate {
+    /// Counts one more.
+    ///
+    /// # Errors
+    /// When there were too many.
+    pub(super) fn admit(&self) -> Result<(), Status> {
+        let mut rate = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, begun) =
+            rate.filter(|(since, _)| since.elapsed() < MINUTE).unwrap_or((Instant::now(), 0));
+        if begun >= BEGUN {
+            let text =
+                format!("{BEGUN} watches have begun on this node within a minute; try again in a minute");
+            return Err(error::unavailable(text));
+        }
+        *rate = Some((since, begun + 1));
+        Ok(())
+    }
+}
+
 /// Who watches what. An event tells when it begins and, with how much was shown, when it ends.
 pub(super) struct Audit {
     events: Events,
@@ -91,7 +120,7 @@ impl Audit {
     /// Where it cannot be told: then nothing is shown.
     pub(super) fn begin(self) -> Result<Begun, Status> {
         let Self { events, actor, who, what, .. } = &self;
-        if !events.tapped(actor, who, true, &format!("{who} watches {what}")) {
+        if !events.tapped(actor, &format!("{who} watches {what}")) {
             return Err(error::unavailable("too much happens on this node to tell who watches; try again"));
         }
         Ok(Begun(self))
@@ -101,7 +130,7 @@ impl Audit {
 impl Drop for Begun {
     fn drop(&mut self) {
         let Audit { events, actor, who, what, shown } = &self.0;
-        events.tapped(actor, who, false, &format!("{who} watches {what} no more, after {shown} of them"));
+        events.tapped(actor, &format!("{who} watches {what} no more, after {shown} were sent"));
     }
 }
 
@@ -163,6 +192,14 @@ fn body(body: Body) -> TappedBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn so_many_begin_in_a_minute_and_no_more() {
+        let rate = Rate::default();
+        assert_eq!((0..100).filter(|_| rate.admit().is_ok()).count(), 30);
+        *rate.0.lock().unwrap() = Some((Instant::now().checked_sub(MINUTE).unwrap(), BEGUN));
+        assert!(rate.admit().is_ok());
+    }
 
     #[test]
     fn what_cannot_be_watched_is_told() {

@@ -153,7 +153,11 @@ async fn actor(State(web): State<Web>, Path(actor): Path<String>) -> Response {
     let Ok(_room) = web.room.try_acquire() else { return layout::busy(&web) };
     let page = Page::Actor(actor.clone());
     let picture = web.picture().await;
-    if picture.is_some_and(|picture| !picture.actors.iter().any(|there| there.actor == actor.as_str())) {
+    // While it cannot be told what is declared nobody knows.
+    let is_missing = |picture: &Picture| {
+        picture.problem.is_empty() && !picture.actors.iter().any(|there| there.actor == actor.as_str())
+    };
+    if picture.as_deref().is_some_and(is_missing) {
         return layout::problem(&web, StatusCode::NOT_FOUND, "No actor of that name is deployed.");
     }
     let contents = web.contents(&page).await;

@@ -70,13 +70,9 @@ impl Events {
         self.tell(self.event(Kind::StateOverwritten, &key.name, &format!("`{key}`: {what}")), None);
     }
 
-    /// Somebody watches the messages of an actor, or does not any more: told once in a minute for each of them, so that nobody pushes
-    /// out what was told before. False where it cannot be told now.
-    pub fn tapped(&self, actor: &ActorName, who: &str, begins: bool, what: &str) -> bool {
-        let event = self.event(Kind::ActorTapped, actor, what);
-        let minute = event.at_ms / 60_000;
-        let once = format!("{}.{begins}.{minute}", Digest::of(who.as_bytes()));
-        self.tell(event, Some(&once))
+    /// Somebody watches the messages of an actor, or does not any more. False where it cannot be told now.
+    pub fn tapped(&self, actor: &ActorName, what: &str) -> bool {
+        self.tell(self.event(Kind::ActorTapped, actor, what), None)
     }
 
     /// The lattice itself changed the number of replicas of an actor.

@@ -69,11 +69,12 @@ impl Fragment {
         }
         let is_first = span.id == self.first;
         let mut state = self.state();
-        state.keep |= span.error.is_some() && !span.rejected;
+        let has_trapped = || span.parts.as_ref().is_some_and(|parts| parts.has_trapped());
+        state.keep |= (span.error.is_some() && !span.rejected) || has_trapped();
         if let Some(kept) = state.verdict {
             drop(state);
             if kept {
-                recorder.keep(vec![*span], self.chosen);
+                recorder.keep(vec![*span], self.chosen, true);
             }
             return kept;
         }
@@ -94,7 +95,7 @@ impl Fragment {
                 first.attributes.push(KeyValue::new(attribute::LEFT_OUT, i64::from(left_out)));
             }
             let all = std::iter::once(first).chain(spans.into_iter().map(|span| *span));
-            recorder.keep(all.collect(), self.chosen);
+            recorder.keep(all.collect(), self.chosen, false);
         }
         kept
     }

@@ -152,31 +152,67 @@ impl Handling {
         if let Some(fault) = fault {
             live.fail(fault);
         }
-        let step =
-            |live: &Open, name, from: Instant, until: Instant| (Box::new(live.child(name, from)), until);
-        let (queue, until) = step(&live, "queue", self.created, self.begun.unwrap_or(now));
+        live.parts = Some(Box::new(Parts {
+            turn: self.turn,
+            created: self.created,
+            begun: self.begun,
+            answered: self.answered,
+            commits: self.commits,
+            cold: self.cold,
+            trap: self.trap.take(),
+        }));
+        live.end(now)
+    }
+}
+
+/// What the span of a turn is made of: spans of their own only where somebody gets to see them, which is hardly ever so.
+#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    turn: u64,
+    created: Instant,
+    begun: Option<Instant>,
+    answered: Option<Instant>,
+    commits: bool,
+    cold: Option<Cold>,
+    trap: Option<(String, String)>,
+}
+
+impl Parts {
+    /// Whether the guest trapped.
+    pub fn has_trapped(&self) -> bool {
+        self.trap.is_some()
+    }
+
+    /// As spans within that of the turn, which has ended.
+    pub fn spans(self, whole: &Open) -> Vec<Open> {
+        let now = whole.ended.unwrap_or(whole.began);
+        let step = |parent: &Open, name, from: Instant, until: Instant| Open {
+            ended: Some(until),
+            ..parent.child(name, from)
+        };
+        let queue = step(whole, "queue", self.created, self.begun.unwrap_or(now));
+        let mut spans = Vec::with_capacity(4);
         if let Some(Cold { what, from, until }) = self.cold {
-            let mut wake = queue.child("start", from);
+            let mut wake = step(&queue, "start", from, until);
             wake.attributes.push(KeyValue::new(attribute::START, what));
-            Box::new(wake).end(until);
+            spans.push(wake);
         }
-        queue.end(until);
+        spans.push(queue);
         if let Some(begun) = self.begun {
             let answered = self.answered.unwrap_or(now);
-            let (mut turn, until) = step(&live, "turn", begun, answered);
+            let mut turn = step(whole, "turn", begun, answered);
             turn.id = self.turn;
-            if let Some((reason, detail)) = self.trap.take() {
-                turn.events.push(trap(&turn, &reason, detail));
+            if let Some((reason, detail)) = self.trap {
+                turn.events.push(trap(&turn, answered, &reason, detail));
                 turn.attributes.push(KeyValue::new(attribute::ERROR_TYPE, "trap"));
                 turn.error = Some(reason);
             }
-            turn.end(until);
+            spans.push(turn);
             if self.commits {
-                let (commit, until) = step(&live, "commit", answered, now);
-                commit.end(until);
+                spans.push(step(whole, "commit", answered, now));
             }
         }
-        live.end(now)
+        spans
     }
 }
 
@@ -207,8 +243,8 @@ impl Drop for Handling {
 }
 
 /// As the conventions for exceptions say.
-fn trap(turn: &Open, reason: &str, detail: String) -> Event {
-    let at = turn.wall + turn.began.elapsed();
+fn trap(turn: &Open, when: Instant, reason: &str, detail: String) -> Event {
+    let at = turn.at(when);
     let attributes = vec![
         KeyValue::new(attribute::EXCEPTION_TYPE, "trap"),
         KeyValue::new(attribute::EXCEPTION_MESSAGE, reason.to_owned()),

@@ -55,7 +55,7 @@ struct Part {
 
 impl Recent {
     /// Takes in one part, or what came late of one that is still here.
-    pub(super) fn keep(&self, spans: &[SpanData]) {
+    pub(super) fn keep(&self, spans: &[SpanData], is_late: bool) {
         let Some(first) = spans.first() else { return };
         let trace = u128::from_be_bytes(first.span_context.trace_id().to_bytes());
         let mut encoded = Vec::with_capacity(spans.len());
@@ -71,8 +71,6 @@ impl Recent {
         let mut actors: Vec<Arc<str>> = spans.iter().filter_map(actor).collect();
         actors.sort();
         actors.dedup();
-        // One that ended after the first of its part: there is one span, and that one has a parent here.
-        let is_late = spans.len() == 1 && !is_first(first);
         let of = actor(first).unwrap_or_default();
         self.held().take_in(Part { trace, of, actors, spans: encoded, bytes }, is_late);
     }
@@ -148,11 +146,6 @@ fn actor(span: &SpanData) -> Option<Arc<str>> {
     Some(named.value.as_str().into())
 }
 
-/// Whether it came from elsewhere, or from nowhere.
-fn is_first(span: &SpanData) -> bool {
-    span.parent_span_is_remote || span.parent_span_id == opentelemetry::trace::SpanId::INVALID
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
@@ -190,9 +183,9 @@ mod tests {
     #[test]
     fn an_actor_that_fails_all_the_time_does_not_push_out_others() {
         let recent = Recent::default();
-        recent.keep(&[span(1, 1, 0, "rare", 0), span(1, 2, 1, "callee", 0)]);
+        recent.keep(&[span(1, 1, 0, "rare", 0), span(1, 2, 1, "callee", 0)], false);
         for trace in 2..2_000 {
-            recent.keep(&[span(trace, 1, 0, "often", 0)]);
+            recent.keep(&[span(trace, 1, 0, "often", 0)], false);
         }
         assert_eq!(recent.held().parts.len(), PARTS);
         let of = |actor: &str| recent.firsts(Some(&actor.parse().unwrap()), 1_000).len();
@@ -204,9 +197,9 @@ mod tests {
     #[test]
     fn so_many_bytes_are_kept_and_no_more() {
         let recent = Recent::default();
-        recent.keep(&[span(1, 1, 0, "small", 0)]);
+        recent.keep(&[span(1, 1, 0, "small", 0)], false);
         for trace in 2..=100 {
-            recent.keep(&[span(trace, 1, 0, "large", LARGEST - 1_000)]);
+            recent.keep(&[span(trace, 1, 0, "large", LARGEST - 1_000)], false);
         }
         let held = recent.held();
         assert!(held.bytes <= BYTES && held.parts.len() == 9, "{} in {}", held.bytes, held.parts.len());
@@ -216,17 +209,17 @@ mod tests {
         drop(held);
         // Of one that is too large the first spans are kept.
         let spans: Vec<_> = (1..100).map(|id| span(1_000, id, id - 1, "long", LARGEST / 10)).collect();
-        recent.keep(&spans);
+        recent.keep(&spans, false);
         assert_eq!(recent.trace(1_000).len(), 9);
     }
 
     #[test]
     fn what_comes_late_is_put_to_its_part_and_is_none_of_its_own() {
         let recent = Recent::default();
-        recent.keep(&[span(1, 1, 0, "a", 0)]);
-        recent.keep(&[span(2, 1, 0, "a", 0)]);
-        recent.keep(&[span(1, 5, 1, "b", 0)]);
-        recent.keep(&[span(3, 5, 1, "a", 0)]);
+        recent.keep(&[span(1, 1, 0, "a", 0)], false);
+        recent.keep(&[span(2, 1, 0, "a", 0)], false);
+        recent.keep(&[span(1, 5, 1, "b", 0)], true);
+        recent.keep(&[span(3, 5, 1, "a", 0)], true);
         assert_eq!((recent.trace(1).len(), recent.trace(3).len(), recent.held().parts.len()), (2, 0, 2));
         assert_eq!(recent.firsts(Some(&"b".parse().unwrap()), 10).len(), 1, "another actor is in it now");
     }

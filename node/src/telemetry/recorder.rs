@@ -102,17 +102,20 @@ impl Recorder {
     /// Hands on what was chosen. When the queue is full it is dropped and counted there.
     pub fn export(&self, span: Open) {
         if let Some(processor) = &self.processor {
-            processor.on_end(span.into_data(self.scope.clone()));
+            span.with_parts()
+                .into_iter()
+                .for_each(|span| processor.on_end(span.into_data(self.scope.clone())));
         }
     }
 
     /// Keeps a part of a trace, its first span before all others, or what came late of one that is kept. It is handed on as well
     /// where that was not done yet.
-    pub fn keep(&self, spans: Vec<Open>, is_exported: bool) {
-        let spans: Vec<SpanData> = spans.into_iter().map(|span| span.into_data(self.scope.clone())).collect();
+    pub fn keep(&self, spans: Vec<Open>, is_exported: bool, is_late: bool) {
+        let spans = spans.into_iter().flat_map(Open::with_parts);
+        let spans: Vec<SpanData> = spans.map(|span| span.into_data(self.scope.clone())).collect();
         // What other nodes keep is not counted there; here it is, as it takes room and time.
         if self.held.admits(self.started.elapsed().as_secs(), HELD) {
-            self.recent.keep(&spans);
+            self.recent.keep(&spans, is_late);
         }
         if let Some(processor) = self.processor.as_ref().filter(|_| !is_exported) {
             spans.into_iter().for_each(|span| processor.on_end(span));
@@ -165,7 +168,7 @@ impl Recorder {
             return Err(Scope { decided: true, ..parent.clone() });
         }
         Ok(Open {
-            trace_id,
+            trace_id: trace_id.to_be_bytes(),
             id,
             parent: context.map_or(0, |context| context.parent.span_id),
             parent_is_remote: is_remote,
@@ -182,6 +185,7 @@ impl Recorder {
             events: Vec::new(),
             links: Vec::new(),
             error: None,
+            parts: None,
             rejected: false,
             awaited: false,
         })

@@ -14,6 +14,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::attribute;
 use super::fragment::Fragment;
+use super::handling::Parts;
 use super::recorder::Recorder;
 
 /// Where spans hang: the context that travels with a message, and what this node has recorded of its trace so far.
@@ -60,7 +61,8 @@ pub(super) enum Name {
 /// A span that is being recorded.
 #[derive(Debug, Clone)]
 pub(super) struct Open {
-    pub trace_id: u128,
+    /// As bytes: with a wide number in it each span would have to be aligned to that, for which allocators take a longer way.
+    pub trace_id: [u8; 16],
     pub id: u64,
     /// 0 at the root.
     pub parent: u64,
@@ -78,6 +80,8 @@ pub(super) struct Open {
     pub events: Vec<Event>,
     pub links: Vec<Link>,
     pub error: Option<String>,
+    /// What it is made of, where it is that of a turn.
+    pub parts: Option<Box<Parts>>,
     /// Whether it failed by what the actor itself answered.
     pub rejected: bool,
     /// Whether somebody waits for what comes of it, who may give that up.
@@ -252,15 +256,22 @@ impl Open {
             events: Vec::new(),
             links: Vec::new(),
             error: None,
+            parts: None,
             rejected: false,
             awaited: false,
         }
     }
 
+    /// It, and then what it is made of.
+    pub fn with_parts(mut self) -> Vec<Open> {
+        let parts = self.parts.take().map(|parts| parts.spans(&self)).unwrap_or_default();
+        std::iter::once(self).chain(parts).collect()
+    }
+
     /// The scope of something that hangs under the span with this id.
     pub fn scope(&self, id: u64) -> Scope {
         let flags = u8::from(self.sampled);
-        let parent = TraceParent { trace_id: self.trace_id, span_id: id, flags };
+        let parent = TraceParent { trace_id: u128::from_be_bytes(self.trace_id), span_id: id, flags };
         let context = TraceContext { parent, state: self.state.clone() };
         Scope { context, fragment: self.fragment.clone(), decided: true }
     }
@@ -288,7 +299,7 @@ impl Open {
     }
 
     /// A moment as the wall clock told it when the span began: steps of the clock make no span negative.
-    fn at(&self, moment: Instant) -> SystemTime {
+    pub fn at(&self, moment: Instant) -> SystemTime {
         match moment.checked_duration_since(self.began) {
             Some(since) => self.wall + since,
             None => self.wall - self.began.duration_since(moment),
@@ -306,7 +317,7 @@ impl Open {
         links.links = self.links;
         SpanData {
             span_context: SpanContext::new(
-                TraceId::from_bytes(self.trace_id.to_be_bytes()),
+                TraceId::from_bytes(self.trace_id),
                 SpanId::from_bytes(self.id.to_be_bytes()),
                 // What gets here is to be exported, whatever was thought at first.
                 TraceFlags::SAMPLED,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lattice_proto::NodeName;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
-use opentelemetry_proto::tonic::trace::v1::{Span, status::StatusCode};
+use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 
 use super::Whole;
 
@@ -20,6 +20,8 @@ pub struct Row {
     pub node: NodeName,
     /// What it is called.
     pub name: String,
+    /// Which end of a call or a letter it is; empty for steps within.
+    pub kind: &'static str,
     /// When it began: nanoseconds after the earliest of them.
     pub after_ns: u64,
     /// How long it took.
@@ -71,6 +73,13 @@ fn row(depth: usize, node: &NodeName, span: &Span, first: u64) -> Row {
         depth,
         node: node.clone(),
         name: span.name.clone(),
+        kind: match span.kind() {
+            SpanKind::Server => "server",
+            SpanKind::Client => "client",
+            SpanKind::Producer => "producer",
+            SpanKind::Consumer => "consumer",
+            SpanKind::Internal | SpanKind::Unspecified => "",
+        },
         after_ns: span.start_time_unix_nano.saturating_sub(first),
         took_ns: span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano),
         failure: failure(span),

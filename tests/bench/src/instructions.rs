@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use lattice_tests::Lattice;
+use lattice_tests::{Lattice, wait_until};
 use serde_json::json;
 
 use crate::figure::{Bound, Figure};
@@ -45,7 +45,9 @@ pub async fn measure() -> Result<Vec<Figure>> {
     let counted = wrapper(folder.path(), &dumps)?;
     lattice.nodes[0].terminate().await;
     lattice.nodes[0].restart_as(counted).await;
-    lattice.wait_for_spread(0, "callee", &[1], PATIENCE).await;
+    // Until then calls are for the node that it was before.
+    wait_until("calls are answered", PATIENCE, async || run(&lattice, 1).await.is_ok(), |answered| *answered)
+        .await;
     run(&lattice, FEW).await?;
     let pid = lattice.nodes[0].pid();
     control(pid, &["--instr=on"])?;

@@ -55,21 +55,33 @@ async fn start(nodes: usize, records: Records<'_>) -> Lattice {
     lattice
 }
 
+/// Calls in one trace: a request that makes many, and all of whose spans have room among what is recorded of a trace.
+const EACH: u32 = 60;
+
+/// The time of one call, over so many requests; what asking for each costs is in it, and in the floor as well.
+async fn requests(lattice: &Lattice, count: u32) -> anyhow::Result<Duration> {
+    let mut sum = Duration::ZERO;
+    for _ in 0..count {
+        sum += run(lattice, 0, EACH, 1, BYTES, Payload::Bytes).await?;
+    }
+    Ok(sum / count)
+}
+
 fn figure(name: &str, unit: &'static str, bound: Bound) -> Figure {
     Figure::new(name, unit, "the same, telemetry switched off", Some(bound))
 }
 
 async fn local(receiver: &Receiver, pairs: usize) -> anyhow::Result<[Figure; 2]> {
-    const CALLS: u32 = 20_000;
+    const REQUESTS: u32 = 300;
     let nothing = start(1, Records::Nothing).await;
     let (fails, hundredth) =
         (start(1, Records::WhatFails).await, start(1, Records::OneOfAHundred(receiver)).await);
     let one = |name| figure(name, "us", Bound::AtMost(1.05));
     let mut figures = [one("local call, 1 % of traces"), one("local call, what fails is kept")];
     for counted in (0..=pairs).map(|pair| pair > 0) {
-        let floor = run(&nothing, 0, CALLS, 1, BYTES, Payload::Bytes).await?;
+        let floor = requests(&nothing, REQUESTS).await?;
         for (figure, lattice) in figures.iter_mut().zip([&hundredth, &fails]) {
-            let measured = run(lattice, 0, CALLS, 1, BYTES, Payload::Bytes).await?;
+            let measured = requests(lattice, REQUESTS).await?;
             if counted {
                 figure.floor.push(floor.as_secs_f64() * 1e6);
                 figure.lattice.push(measured.as_secs_f64() * 1e6);
@@ -80,22 +92,24 @@ async fn local(receiver: &Receiver, pairs: usize) -> anyhow::Result<[Figure; 2]>
 }
 
 async fn remote(receiver: &Receiver, pairs: usize) -> anyhow::Result<[Figure; 2]> {
+    const ALONE: u32 = 30;
+    const TOGETHER: u32 = 30_000;
     let (with, without) =
         (start(2, Records::OneOfAHundred(receiver)).await, start(2, Records::Nothing).await);
     let mut one = figure("remote call, 1 % of traces", "us", Bound::AtMost(1.05));
     let mut many = figure("remote calls, 256 at once, 1 % of traces", "calls/s", Bound::AtLeast(1.0 / 1.05));
     for counted in (0..=pairs).map(|pair| pair > 0) {
-        for (figure, calls, at_once) in [(&mut one, 2_000, 1), (&mut many, 30_000, 256)] {
-            let floor = run(&without, 0, calls, at_once, BYTES, Payload::Bytes).await?;
-            let measured = run(&with, 0, calls, at_once, BYTES, Payload::Bytes).await?;
-            let value = |time: Duration| match at_once {
-                1 => time.as_secs_f64() * 1e6,
-                _ => 1.0 / time.as_secs_f64(),
-            };
-            if counted {
-                figure.floor.push(value(floor));
-                figure.lattice.push(value(measured));
-            }
+        let (floor, measured) = (requests(&without, ALONE).await?, requests(&with, ALONE).await?);
+        if counted {
+            one.floor.push(floor.as_secs_f64() * 1e6);
+            one.lattice.push(measured.as_secs_f64() * 1e6);
+        }
+        // A request that makes so many calls is one trace at the caller, of which most has no room, and as many at the callee.
+        let floor = run(&without, 0, TOGETHER, 256, BYTES, Payload::Bytes).await?;
+        let measured = run(&with, 0, TOGETHER, 256, BYTES, Payload::Bytes).await?;
+        if counted {
+            many.floor.push(1.0 / floor.as_secs_f64());
+            many.lattice.push(1.0 / measured.as_secs_f64());
         }
     }
     Ok([one, many])

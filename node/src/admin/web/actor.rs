@@ -20,7 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// What is sent anew.
 pub(super) fn contents(picture: &Picture, name: &str, past: &[Sample]) -> Markup {
     let Some(actor) = picture.actors.iter().find(|actor| actor.actor == name) else {
-        return html! { h1 { (name) } p .note { "It is not deployed in this lattice." } };
+        let why =
+            if picture.problem.is_empty() { "It is not deployed in this lattice." } else { &picture.problem };
+        return html! { h1 { (name) } p .problem { (why) } };
     };
     let values = |part: fn(&Sample) -> Option<f64>| past.iter().map(part).collect::<Vec<_>>();
     let calls = |suits: &dyn Fn(&&CallPicture) -> bool| {
@@ -41,7 +43,7 @@ pub(super) fn contents(picture: &Picture, name: &str, past: &[Sample]) -> Markup
             div { dt { "Processors" } dd { (actor.cpus.map_or("–".to_owned(), |cpus| format!("{cpus:.2}"))) } }
             div { dt { "Traps" } dd .bad[actor.traps > 0] { (actor.traps) } }
         }
-        h2 { "The last half an hour" }
+        h2 { "The last half an hour " span .faint { "now at the right" } }
         div .charts {
             (chart::draw("Calls in a second", "calls", &values(|sample| sample.calls), |value| rate(Some(value))))
             (chart::draw("Failures in a second", "failures", &values(|sample| sample.failures), |value| rate(Some(value))))

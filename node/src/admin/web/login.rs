@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Form, Query, Request, State};
-use axum::http::header::{COOKIE, LOCATION, SET_COOKIE};
+use axum::http::header::{AUTHORIZATION, COOKIE, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -57,7 +57,8 @@ pub(super) async fn guard(
         return next.run(request).await;
     }
     let path = request.uri().path_and_query().map_or("", |path| path.as_str());
-    if !super::is_page(path) {
+    // Whoever sends a token is no browser that could be led to the form.
+    if !super::is_page(path) || request.headers().contains_key(AUTHORIZATION) {
         return (StatusCode::UNAUTHORIZED, "log in first, at /login\n").into_response();
     }
     let to: String = path.bytes().map(|byte| format!("%{byte:02X}")).collect();

@@ -106,7 +106,7 @@ fn table(actors: &[ActorPicture], all: bool) -> Markup {
             div .scroll tabindex="0" role="region" aria-labelledby="actors" {
                 table {
                     thead { tr {
-                        th { "Actor" } th .text { "App" } th { "Ready" } th { "Calls/s" } th { "Failures/s" } th { "p50" } th { "p99" }
+                        th { "Actor" } th .text { "App" } th { "Ready" } th { "Calls/s" } th { "Failures/s" } th { "Rejected/s" } th { "p50" } th { "p99" }
                         th { "Waiting" } th { "Memory" }
                     } }
                     tbody {
@@ -117,6 +117,7 @@ fn table(actors: &[ActorPicture], all: bool) -> Markup {
                                 td .wait[!actor.problems.is_empty()] { (ready(actor)) }
                                 td { (rate(actor.calls_per_second)) }
                                 td .bad[order(actor).0] { (rate(actor.failures_per_second)) }
+                                td { (rate(actor.calls_per_second.map(|_| rejected(actor)))) }
                                 td { (micros(actor.p50_us)) }
                                 td { (micros(actor.p99_us)) }
                                 td { (actor.waiting) }
@@ -131,6 +132,11 @@ fn table(actors: &[ActorPicture], all: bool) -> Markup {
             }
         }
     }
+}
+
+/// What it answers by a rejection, in a second: it is no failure, and more than usual is worth a look.
+fn rejected(actor: &ActorPicture) -> f64 {
+    actor.faults_per_second.get("rejected").copied().unwrap_or(0.0)
 }
 
 /// What of an actor is ready.

@@ -69,7 +69,7 @@ pub(super) async fn one(State(web): State<Web>, Path(id): Path<String>) -> Respo
 
 /// Reads the id of a trace, as it is written everywhere.
 pub(super) fn parse(id: &str) -> Option<u128> {
-    let is_id = id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     u128::from_str_radix(id, 16).ok().filter(|_| is_id)
 }
 
@@ -125,7 +125,7 @@ fn step(row: &Row, all_ns: u64) -> Markup {
     html! {
         details {
             summary {
-                span .name.{ "in" (row.depth.min(12)) } { (row.name) " " span .faint { (row.node) } }
+                span .name.{ "in" (row.depth.min(12)) } { (row.name) " " span .faint { (row.kind) " " (row.node) } }
                 span .took.bad[row.failure.is_some()] { (micros(Some(nanos(row.took_ns)))) }
                 svg viewBox={ "0 0 " (WIDTH) " 10" } preserveAspectRatio="none" aria-hidden="true" {
                     rect .bad[row.failure.is_some()] x=(x) y="1" width=(width) height="8" {}
@@ -158,9 +158,8 @@ mod tests {
     #[test]
     fn ids_are_read_as_they_are_written() {
         assert_eq!(parse("0000000000000000000000000000002a"), Some(42));
-        for wrong in
-            ["", "2a", "0000000000000000000000000000002A", "+000000000000000000000000000002a", "../events"]
-        {
+        assert_eq!(parse("0000000000000000000000000000002A"), Some(42));
+        for wrong in ["", "2a", "+000000000000000000000000000002a", "../events"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }
@@ -171,6 +170,7 @@ mod tests {
             depth: 1_000,
             node: "n".parse().unwrap(),
             name: "<script>".to_owned(),
+            kind: "server",
             after_ns,
             took_ns,
             failure: None,
