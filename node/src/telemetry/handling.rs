@@ -10,7 +10,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::{Event, SpanKind};
 
 use super::attribute;
-use super::metrics::{Meter, Took};
+use super::metrics::{Meter, Moments};
 use super::span::{Name, Open, Origin, Scope, Span, Subject, random};
 
 /// What a turn hangs under, and what it is.
@@ -147,7 +147,16 @@ impl Handling {
         }
         // Where nothing had to be committed it ends as the guest answers.
         let now = self.answered.filter(|_| !self.commits).unwrap_or_else(Instant::now);
-        self.measure(now, fault);
+        if let Some((meter, operation)) = &self.measured {
+            let moments = Moments {
+                came: self.created,
+                begun: self.begun,
+                answered: self.answered.filter(|_| self.commits),
+                ended: now,
+                late: self.late,
+            };
+            meter.ended(operation, moments, fault);
+        }
         let Some(mut live) = self.span.live.take() else { return false };
         if let Some(fault) = fault {
             live.fail(fault);
@@ -213,26 +222,6 @@ impl Parts {
             }
         }
         spans
-    }
-}
-
-impl Handling {
-    fn measure(&self, now: Instant, fault: Option<&Fault>) {
-        let Some((meter, operation)) = &self.measured else { return };
-        let Some(begun) = self.begun else {
-            // One that was refused came to nobody's mailbox, or to one that was full.
-            if self.late {
-                meter.waited(operation, now.saturating_duration_since(self.created));
-            }
-            return;
-        };
-        let committed = self.answered.filter(|_| self.commits);
-        let took = Took {
-            queued: begun.saturating_duration_since(self.created),
-            committed: committed.map(|answered| now.saturating_duration_since(answered)),
-            whole: now.saturating_duration_since(self.created),
-        };
-        meter.handled(operation, took, fault);
     }
 }
 

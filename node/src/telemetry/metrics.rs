@@ -24,7 +24,7 @@ use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, SdkMet
 
 use super::attribute;
 
-pub use actor::{Meter, Took, known, meter};
+pub use actor::{Meter, Moments, known, meter};
 pub use edges::{Edges, edges};
 pub use lattice::{Lattice, Leading, lattice};
 pub use node::{Observed, lag, observe};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use lattice_proto::{ActorName, Fault, Operation};
@@ -85,15 +85,19 @@ impl Measures {
     }
 }
 
-/// How long the parts of a turn took.
+/// What became of a turn, and when.
 #[derive(Debug, Clone, Copy)]
-pub struct Took {
-    /// From the mailbox to the guest.
-    pub queued: Duration,
-    /// From the guest's answer to what its caller got, where that had to be committed.
-    pub committed: Option<Duration>,
-    /// All of it.
-    pub whole: Duration,
+pub struct Moments {
+    /// It came to the mailbox.
+    pub came: Instant,
+    /// The guest was entered; none where it never was.
+    pub begun: Option<Instant>,
+    /// The guest answered, where that had to be committed.
+    pub answered: Option<Instant>,
+    /// Its caller got what came of it.
+    pub ended: Instant,
+    /// It was of no use any more when it left the mailbox.
+    pub late: bool,
 }
 
 impl Meter {
@@ -111,22 +115,26 @@ impl Meter {
         Self { actor, operations: RwLock::default(), other, lines, lines_dropped, used: Used::default() }
     }
 
-    /// A turn has ended.
-    pub fn handled(&self, operation: &Operation, took: Took, fault: Option<&Fault>) {
-        let write = |measures: &Measures| {
-            measures.handled.record(took.whole.as_secs_f64());
-            measures.queued.record(took.queued.as_secs_f64());
-            if let Some(committed) = took.committed {
-                measures.committed.record(committed.as_secs_f64());
+    /// A turn has ended. Kept apart, so that what metrics cost can be told from what tracing does.
+    #[inline(never)]
+    pub fn ended(&self, operation: &Operation, moments: Moments, fault: Option<&Fault>) {
+        let Moments { came, begun, answered, ended, late } = moments;
+        let Some(begun) = begun else {
+            // One that was refused came to nobody's mailbox, or to one that was full.
+            if late {
+                let known = self.operations.read().unwrap_or_else(PoisonError::into_inner);
+                let measures = known.get(operation).unwrap_or(&self.other);
+                measures.queued.record(ended.saturating_duration_since(came).as_secs_f64());
             }
+            return;
         };
-        self.with(operation, fault, write);
-    }
-
-    /// A message waited so long, and was of no use any more.
-    pub fn waited(&self, operation: &Operation, time: Duration) {
-        let known = self.operations.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(operation).unwrap_or(&self.other).queued.record(time.as_secs_f64());
+        self.with(operation, fault, |measures| {
+            measures.handled.record(ended.saturating_duration_since(came).as_secs_f64());
+            measures.queued.record(begun.saturating_duration_since(came).as_secs_f64());
+            if let Some(answered) = answered {
+                measures.committed.record(ended.saturating_duration_since(answered).as_secs_f64());
+            }
+        });
     }
 
     /// A guest wrote a line.
@@ -139,7 +147,8 @@ impl Meter {
         self.lines_dropped.add(count);
     }
 
-    /// An attempt at another node was answered.
+    /// An attempt at another node was answered. Kept apart as [`Self::ended`] is.
+    #[inline(never)]
     pub fn called(&self, operation: &Operation, took: Duration, fault: Option<&Fault>) {
         self.with(operation, fault, |measures| measures.called.record(took.as_secs_f64()));
     }
