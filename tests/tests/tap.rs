@@ -112,21 +112,20 @@ async fn what_is_to_be_hidden_never_leaves_the_node_that_has_it() {
     let watched = TapRequest { hide, ..request("misfit") };
     let mut messages = watch(&lattice, 0, watched, ("echo", json!({ "text": "warm" }))).await;
 
-    let inner = json!({ "token": "SECRET-1", "n": 1 }).to_string();
-    let text =
-        json!({ "password": "SECRET-2", "Email": ["SECRET-3"], "note": inner, "sku": "tea" }).to_string();
+    let inner = json!({ "token": "HUSH-1", "n": 1 }).to_string();
+    let text = json!({ "password": "HUSH-2", "Email": ["HUSH-3"], "note": inner, "sku": "tea" }).to_string();
     let (_, trace) = lattice.call_traced(1, "misfit", "echo", json!({ "text": text })).await;
     let shown = next(&mut messages, |message| message.trace_id == trace).await;
     let seen: Value = serde_json::from_str(json_of(&shown)["text"].as_str().unwrap()).unwrap();
     assert_eq!((&seen["sku"], &seen["password"], &seen["Email"]), (&json!("tea"), &json!("…"), &json!("…")));
     assert_eq!(seen["note"], json!({ "token": "…", "n": 1 }).to_string());
-    assert!(!format!("{shown:?}").contains("SECRET"), "{shown:?}");
+    assert!(!format!("{shown:?}").contains("HUSH"), "{shown:?}");
     // What was sent before that has come by now.
     client.flush().await.unwrap();
     let mut passed = 0;
     // Without the turns that Tokio gives to others after so many messages.
     while let Some(Some(message)) = tokio::task::unconstrained(wire.next()).now_or_never() {
-        assert!(!String::from_utf8_lossy(&message.payload).contains("SECRET"), "{message:?}");
+        assert!(!String::from_utf8_lossy(&message.payload).contains("HUSH"), "{message:?}");
         passed += usize::from(String::from_utf8_lossy(&message.payload).contains("tea"));
     }
     assert!(passed > 0, "what node-1 saw passes there");
