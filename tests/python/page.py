@@ -11,7 +11,6 @@ import pathlib
 import shutil
 import sys
 import tempfile
-import time
 
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
@@ -203,7 +202,9 @@ def small(browser):
     browser.wait("the picture", lambda: browser.find("#graph-storefront"))
     browser.click("pause", "#pause")
     browser.script(updates + ".observe(document.getElementById('live'), { childList: true });")
-    time.sleep(3)
+    # The node goes on sending, and nothing of that is shown.
+    browser.script("window.sent = 0; source.addEventListener('message', () => { window.sent += 1; });")
+    browser.wait("it is sent more", lambda: browser.script("return window.sent") >= 3)
     assert browser.script("return window.updates") == 0
     browser.click("go on", "#pause")
     browser.wait("it goes on", lambda: browser.script("return window.updates") >= 1)

@@ -195,3 +195,39 @@ async fn more_than_was_asked_for_is_left_out_and_costs_nobody_a_call() {
     );
     assert_eq!(row["payload"]["content_type"], "application/json", "{row}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_reminders_and_timers_are_shown_by_what_they_tell() {
+    let lattice = Lattice::start(1).await;
+    lattice.apply(&manifests::ledger_with("grants = { call = [\"ledger\"] }")).await;
+    let mut messages = lattice.admin(0).tap(request("ledger")).await.unwrap().into_inner();
+    let all =
+        async |operation: &str, arguments: Value| lattice.call(0, "ledger/a", operation, arguments).await;
+    // The node watches once it was asked, which nothing else tells than that it shows something.
+    let warm = async {
+        loop {
+            all("all", json!(null)).await.unwrap();
+            if tokio::time::timeout(Duration::from_millis(100), messages.message()).await.is_ok() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LATEST, warm).await.expect("the node watches");
+
+    all("spread", json!({ "number": 7, "to": ["ledger/b"] })).await.unwrap();
+    let letter = next(&mut messages, |message| message.cause == "letter").await;
+    assert_eq!(
+        (letter.key.as_str(), letter.operation.as_str(), letter.caller.as_str()),
+        ("b", "append", "ledger")
+    );
+    assert!(letter.payload.unwrap().json.contains('7'));
+
+    all("later", json!({ "id": "r", "number": 8, "ms": 100, "every": false })).await.unwrap();
+    let reminder = next(&mut messages, |message| message.cause == "reminder").await;
+    assert_eq!((reminder.key.as_str(), reminder.operation.as_str()), ("a", "ring"));
+    assert!(reminder.payload.unwrap().json.contains('8'));
+
+    all("tick", json!({ "id": "t", "ms": 50, "every": false })).await.unwrap();
+    let timer = next(&mut messages, |message| message.cause == "timer").await;
+    assert_eq!((timer.key.as_str(), timer.operation.as_str()), ("a", "touch"));
+}
