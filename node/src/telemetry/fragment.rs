@@ -69,8 +69,8 @@ impl Fragment {
         }
         let is_first = span.id == self.first;
         let mut state = self.state();
-        let has_trapped = || span.parts.as_ref().is_some_and(|parts| parts.has_trapped());
-        state.keep |= (span.error.is_some() && !span.rejected) || has_trapped();
+        // A turn whose guest trapped ends in a fault, too.
+        state.keep |= span.error.is_some() && !span.rejected;
         if let Some(kept) = state.verdict {
             drop(state);
             if kept {

@@ -27,14 +27,7 @@ pub enum Turned {
 #[derive(Debug)]
 pub struct Handling {
     span: Span,
-    /// The id of the guest's part, under which its calls hang.
-    turn: u64,
-    created: Instant,
-    begun: Option<Instant>,
-    answered: Option<Instant>,
-    commits: bool,
-    cold: Option<Cold>,
-    trap: Option<(String, String)>,
+    parts: Parts,
     /// Where it is measured; none of a turn that never comes to a replica.
     measured: Option<(Arc<Meter>, Operation)>,
     ended: bool,
@@ -79,13 +72,15 @@ impl Handling {
         }
         Self {
             span,
-            turn,
-            created,
-            begun: None,
-            answered: None,
-            commits: false,
-            cold: None,
-            trap: None,
+            parts: Parts {
+                turn,
+                created,
+                begun: None,
+                answered: None,
+                commits: false,
+                cold: None,
+                trap: None,
+            },
             measured: None,
             ended: false,
             late: false,
@@ -101,14 +96,14 @@ impl Handling {
     /// What the guest's calls hang under.
     pub fn scope(&self) -> Option<Scope> {
         match &self.span.live {
-            Some(live) => Some(live.scope(self.turn)),
+            Some(live) => Some(live.scope(self.parts.turn)),
             None => self.span.scope(),
         }
     }
 
     /// The guest is entered.
     pub fn begins(&mut self, now: Instant) {
-        self.begun = Some(now);
+        self.parts.begun = Some(now);
     }
 
     /// It was of no use any more when it left the mailbox.
@@ -118,25 +113,25 @@ impl Handling {
 
     /// The guest has answered.
     pub fn answers(&mut self, now: Instant) {
-        self.answered = Some(now);
+        self.parts.answered = Some(now);
     }
 
     /// What it said waits for a commit.
     pub fn commits(&mut self) {
-        self.commits = true;
+        self.parts.commits = true;
     }
 
     /// It had to wait for something to be made; of no account if that was before it came.
     pub fn waited_for(&mut self, cold: Cold) {
-        if cold.until > self.created {
-            self.cold = Some(Cold { from: cold.from.max(self.created), ..cold });
+        if cold.until > self.parts.created {
+            self.parts.cold = Some(Cold { from: cold.from.max(self.parts.created), ..cold });
         }
     }
 
     /// The guest trapped in it: why, and with which frames.
     pub fn trapped(&mut self, reason: &str, detail: &str) {
         if self.span.is_recorded() {
-            self.trap = Some((reason.to_owned(), detail.to_owned()));
+            self.parts.trap = Some((reason.to_owned(), detail.to_owned()));
         }
     }
 
@@ -146,12 +141,12 @@ impl Handling {
             return false;
         }
         // Where nothing had to be committed it ends as the guest answers.
-        let now = self.answered.filter(|_| !self.commits).unwrap_or_else(Instant::now);
+        let now = self.parts.answered.filter(|_| !self.parts.commits).unwrap_or_else(Instant::now);
         if let Some((meter, operation)) = &self.measured {
             let moments = Moments {
-                came: self.created,
-                begun: self.begun,
-                answered: self.answered.filter(|_| self.commits),
+                came: self.parts.created,
+                begun: self.parts.begun,
+                answered: self.parts.answered.filter(|_| self.parts.commits),
                 ended: now,
                 late: self.late,
             };
@@ -161,15 +156,8 @@ impl Handling {
         if let Some(fault) = fault {
             live.fail(fault);
         }
-        live.parts = Some(Box::new(Parts {
-            turn: self.turn,
-            created: self.created,
-            begun: self.begun,
-            answered: self.answered,
-            commits: self.commits,
-            cold: self.cold,
-            trap: self.trap.take(),
-        }));
+        let trap = self.parts.trap.take();
+        live.parts = Some(Box::new(Parts { trap, ..self.parts }));
         live.end(now)
     }
 }
@@ -177,6 +165,7 @@ impl Handling {
 /// What the span of a turn is made of: spans of their own only where somebody gets to see them, which is hardly ever so.
 #[derive(Debug, Clone)]
 pub(super) struct Parts {
+    /// The id of the guest's part, under which its calls hang.
     turn: u64,
     created: Instant,
     begun: Option<Instant>,
@@ -187,11 +176,6 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Whether the guest trapped.
-    pub fn has_trapped(&self) -> bool {
-        self.trap.is_some()
-    }
-
     /// As spans within that of the turn, which has ended.
     pub fn spans(self, whole: &Open) -> Vec<Open> {
         let now = whole.ended.unwrap_or(whole.began);
