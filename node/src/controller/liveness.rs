@@ -6,6 +6,8 @@
 //! 2. A node of which nobody listens to either connection, twice in a row, is lost at once, unless it renewed meanwhile. Where
 //!    several are at the same time, something between may be broken: then they must have been silent for longer as well.
 //! 3. A node that renews nothing and answers nothing leaves the rotation; it is lost when its lease ends.
+//! 4. Records and leases come over two watches, so the record of a new start may be seen before its lease: that it has none
+//!    says nothing about it for one lease time.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -43,6 +45,8 @@ struct Watched {
     incarnation: Incarnation,
     /// Whether its lease is there.
     leased: bool,
+    /// Until when it says nothing that there is none.
+    awaited: Instant,
     renewed: Instant,
     asked: Option<Instant>,
     verdict: Option<Verdict>,
@@ -50,6 +54,21 @@ struct Watched {
     found: Option<Instant>,
     /// Whether its lease was among those of the last reading of all.
     listed: bool,
+}
+
+impl Watched {
+    fn new(incarnation: &Incarnation, now: Instant) -> Self {
+        Self {
+            incarnation: incarnation.clone(),
+            leased: false,
+            awaited: now,
+            renewed: now,
+            asked: None,
+            verdict: None,
+            found: None,
+            listed: false,
+        }
+    }
 }
 
 /// What is known of every node's life.
@@ -90,22 +109,10 @@ impl Liveness {
                 || !before.leased
                 || before.verdict.is_some_and(|v| v != Verdict::Alive)
         });
-        let watched = self.nodes.entry(lease.name.clone()).or_insert_with(|| Watched {
-            incarnation: lease.incarnation.clone(),
-            leased: true,
-            renewed: now,
-            asked: None,
-            verdict: None,
-            found: None,
-            listed: true,
-        });
-        watched.listed = true;
-        watched.incarnation = lease.incarnation.clone();
-        watched.leased = true;
-        watched.renewed = now;
-        watched.asked = None;
         // Whoever renews lives, whatever a ping said before.
-        watched.verdict = None;
+        let found = before.and_then(|before| before.found);
+        let lives = Watched { leased: true, listed: true, found, ..Watched::new(&lease.incarnation, now) };
+        self.nodes.insert(lease.name.clone(), lives);
     }
 
     /// All leases are about to be read once more.
@@ -123,15 +130,19 @@ impl Liveness {
         }
     }
 
+    /// A node has a record of which nobody said anything yet: it is a new start, whose lease is about to be seen.
+    pub(super) fn newcomer(&mut self, name: &NodeName, incarnation: &Incarnation, now: Instant) {
+        if self.nodes.get(name).is_none_or(|watched| watched.incarnation != *incarnation) {
+            let awaited = now + LEASE;
+            self.nodes.insert(name.clone(), Watched { awaited, ..Watched::new(incarnation, now) });
+        }
+    }
+
     /// A node has a record, and no lease of it was seen: it is asked like a silent one.
     pub(super) fn expect(&mut self, name: &NodeName, incarnation: &Incarnation, now: Instant) {
         if !self.nodes.contains_key(name) && now < self.grace_until {
             let renewed = now.checked_sub(SILENT * 2).unwrap_or(now);
-            let (incarnation, asked, verdict, found) = (incarnation.clone(), None, None, None);
-            self.nodes.insert(
-                name.clone(),
-                Watched { incarnation, leased: false, renewed, asked, verdict, found, listed: false },
-            );
+            self.nodes.insert(name.clone(), Watched { renewed, ..Watched::new(incarnation, now) });
         }
     }
 
@@ -198,7 +209,7 @@ impl Liveness {
             let quiet = now.duration_since(watched.renewed) > SILENT;
             let due = watched.asked.is_none_or(|asked| now.duration_since(asked) > ASK_AGAIN);
             // Without a lease it is only worth asking while the end of a lease says nothing.
-            let open = watched.leased || now < self.grace_until;
+            let open = watched.leased || now < self.grace_until.max(watched.awaited);
             open && quiet && due && watched.verdict != Some(Verdict::Gone)
         });
         silent
@@ -211,9 +222,10 @@ impl Liveness {
 
     /// Whether answers may differ from those at the last time that this was asked.
     pub(super) fn take_changed(&mut self, now: Instant) -> bool {
-        // Within the grace time any answer may change by time alone, and so may one that waits for a longer silence.
+        // Within the grace time any answer may change by time alone, and so may one that waits for a lease or a longer silence.
         let gone = |watched: &Watched| watched.verdict == Some(Verdict::Gone);
-        let open = |watched: &Watched| gone(watched) && now.duration_since(watched.renewed) <= SILENT;
+        let silent = |watched: &Watched| gone(watched) && now.duration_since(watched.renewed) <= SILENT;
+        let open = |watched: &Watched| silent(watched) || (!watched.leased && now < watched.awaited);
         let waits = now < self.grace_until || self.nodes.values().any(open);
         std::mem::replace(&mut self.changed, waits)
     }
@@ -247,7 +259,7 @@ impl Liveness {
             Some(Verdict::Gone) if self.is_alone(watched) || now.duration_since(watched.renewed) > SILENT => {
                 Some(NodeState::Gone)
             }
-            _ if !watched.leased && now >= self.grace_until => Some(NodeState::Gone),
+            _ if !watched.leased && now >= self.grace_until.max(watched.awaited) => Some(NodeState::Gone),
             Some(Verdict::Silent) => Some(NodeState::Suspect),
             _ => Some(NodeState::Ready),
         }
@@ -350,6 +362,27 @@ mod tests {
         liveness.begin_listing();
         liveness.end_listing();
         assert_eq!(liveness.state(&name, &id, now + LEASE), Some(NodeState::Gone));
+    }
+
+    #[test]
+    fn a_record_that_is_seen_before_its_lease_says_nothing_for_one_lease_time() {
+        let (now, ids) = (Instant::now(), [Incarnation::generate(), Incarnation::generate()]);
+        let name = "a".parse().unwrap();
+        let mut liveness = Liveness::new(now, LEASE);
+        // Whether the start before is known by its lease or not at all.
+        for (n, id) in ids.iter().enumerate() {
+            let began = now + LEASE * 2 * u32::try_from(n).unwrap();
+            liveness.newcomer(&name, id, began);
+            liveness.newcomer(&name, id, began + LEASE / 2);
+            assert_eq!(liveness.state(&name, id, began + LEASE / 2), Some(NodeState::Ready));
+            assert!(liveness.take_changed(began + LEASE / 2), "it is looked at again");
+            assert_eq!(liveness.state(&name, id, began + LEASE), Some(NodeState::Gone), "it never came");
+            liveness.renewed(&lease("a", id), began + LEASE);
+            assert_eq!(liveness.state(&name, id, began + LEASE * 2), Some(NodeState::Ready));
+        }
+        liveness.newcomer(&name, &ids[1], now + LEASE * 4);
+        liveness.ended(&name);
+        assert_eq!(liveness.state(&name, &ids[1], now + LEASE * 4), Some(NodeState::Gone), "no newcomer");
     }
 
     #[test]

@@ -34,8 +34,10 @@ impl Office<'_> {
             let (record, order) = self.with_order(record);
             let told = self.status(&record.name).filter(|status| status.incarnation == record.incarnation);
             let told = told.map(|status| status.state);
-            if told != Some(NodeState::Gone) {
-                self.liveness.expect(&record.name, &record.incarnation, now);
+            match told {
+                None => self.liveness.newcomer(&record.name, &record.incarnation, now),
+                Some(NodeState::Gone) => {}
+                Some(_) => self.liveness.expect(&record.name, &record.incarnation, now),
             }
             let state = match self.liveness.state(&record.name, &record.incarnation, now) {
                 Some(NodeState::Ready) if record.draining || order.draining => NodeState::Draining,
