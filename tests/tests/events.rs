@@ -296,6 +296,9 @@ async fn whoever_follows_goes_on_when_nats_is_back() {
     wait_until("control is back", LATEST, uncordon, Result::is_ok).await;
     hear_of("node-uncordoned", "node-0").await;
 
+    // A node has two connections, and each of them comes back when it does.
+    let read = async || lattice.read_events(0, WatchEventsRequest::default()).await;
+    wait_until("events are read again", LATEST, read, Result::is_ok).await;
     let all = lattice.events(0).await;
     assert_eq!(heard[..], all[..heard.len()]);
 }
