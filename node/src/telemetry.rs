@@ -20,6 +20,7 @@
 
 pub mod attribute;
 mod counter;
+mod facts;
 mod fragment;
 mod handling;
 pub mod metrics;
