@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lattice_proto::record::{
     self, App, Assignment, Catalog, Node, NodeOrder, NodeState, NodeStatus, Origin, Route,
@@ -274,6 +274,7 @@ impl Observer {
             spec: decode(&entry)?,
             routes: self.bus.routes.watch(">"),
             known: Mirror::new(|entry| record::decode(entry.value.as_deref()?).ok()),
+            true_since: None,
         }))
     }
 }
@@ -286,6 +287,8 @@ pub struct Following {
     spec: App,
     routes: Watch,
     known: Mirror<Route>,
+    /// When it was seen first that it came true.
+    true_since: Option<Instant>,
 }
 
 /// How often the catalog is looked at, to notice that a declaration was superseded.
@@ -361,7 +364,13 @@ impl Following {
         // The leader remembers what came true, so that it can be gone back to; a declaration is done with that and not
         // before. It remembers neither trials nor deletions, nor what is no longer the latest.
         let remembered = superseded.is_none() && !self.spec.actors.is_empty() && !self.spec.is_on_trial();
-        Ok(Progress { actors, reached: came_true || (now && !remembered), superseded })
+        // Routes come over a watch, which may be a moment behind the catalog. What is told last should be what came true, not
+        // what was on its way to that; but for longer than one look it is not waited for, since replicas may be lost again.
+        let told = came_true && {
+            let since = *self.true_since.get_or_insert_with(Instant::now);
+            now || superseded.is_some() || since.elapsed() >= LOOK
+        };
+        Ok(Progress { actors, reached: told || (now && !remembered), superseded })
     }
 
     /// What the revisions after this one say of it.
