@@ -20,7 +20,6 @@
 
 pub mod attribute;
 mod counter;
-mod facts;
 mod fragment;
 mod handling;
 pub mod metrics;

@@ -10,7 +10,7 @@ use lattice_proto::{ActorId, Fault, MessageId, Operation};
 use super::keyed::check_key;
 use super::{Ask, Router};
 use crate::replica::{Cause, Message, Pending, Respond};
-use crate::telemetry::{Span, Turned};
+use crate::telemetry::{Span, Turned, attribute};
 
 /// Stands for the operation of a reminder until its record is looked at.
 fn reminder() -> Operation {
@@ -128,7 +128,9 @@ impl Router {
     /// Why nobody handled it.
     pub async fn deliver_to_any(&self, letter: &Letter) -> Result<(), Fault> {
         let mut span = Span::process(letter.trace.clone(), &letter.target, &letter.operation);
-        span.carries(&letter.id);
+        if span.is_recorded() {
+            span.note(attribute::MESSAGING_ID, letter.id.shared());
+        }
         let ask = Ask {
             id: Some(letter.id.clone()),
             target: letter.target.clone(),

@@ -15,7 +15,7 @@ use super::keyed::check_key;
 use super::table::Known;
 use super::{Ask, Router};
 use crate::replica::{LocalActor, draw};
-use crate::telemetry::Span;
+use crate::telemetry::{Span, attribute};
 
 /// Attempts that may follow the first. Enough to get past a full replica, a lost node and a stale route in one call.
 pub(super) const RETRIES: u32 = 8;
@@ -163,14 +163,16 @@ impl Router {
             };
             let mut step = span.step("attempt");
             if step.is_recorded() {
+                step.note(attribute::ATTEMPT, i64::from(search.attempt));
                 let (target, choice) = match &found {
-                    Found::Here(_) => (None, Choice::Here),
+                    Found::Here(_) => ("local".to_owned(), Choice::Here),
                     Found::There(known, index) => {
-                        let choice = if ask.target.key.is_some() { Choice::Owner } else { search.choice };
-                        (Some(known.targets[*index].peer.incarnation()), choice)
+                        let target = known.targets[*index].peer.incarnation().to_string();
+                        (target, if ask.target.key.is_some() { Choice::Owner } else { search.choice })
                     }
                 };
-                step.tries(search.attempt, target, choice.as_str());
+                step.note(attribute::TARGET, target);
+                step.note(attribute::CHOICE, choice.as_str());
             }
             let attempt =
                 Attempt { id, number: search.attempt, side: search.side.unwrap_or_default(), span: &step };

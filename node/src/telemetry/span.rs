@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use lattice_proto::envelope::{TraceContext, TraceParent};
-use lattice_proto::{ActorId, Fault, Incarnation, MessageId, Operation, Ran};
-use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use lattice_proto::{ActorId, Fault, Operation, Ran};
+use opentelemetry::trace::{
+    Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
+};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::attribute;
-use super::facts::{Extra, Facts};
 use super::fragment::Fragment;
 use super::handling::Parts;
 use super::recorder::Recorder;
@@ -71,14 +72,18 @@ pub(super) struct Open {
     pub fragment: Option<Arc<Fragment>>,
     pub kind: SpanKind,
     pub name: Name,
-    pub subject: Option<Subject>,
+    pub subject: Option<Arc<Subject>>,
     pub began: Instant,
     pub wall: SystemTime,
     pub ended: Option<Instant>,
-    pub facts: Facts,
-    pub extra: Option<Box<Extra>>,
+    pub attributes: Vec<KeyValue>,
+    pub events: Vec<Event>,
+    pub links: Vec<Link>,
+    pub error: Option<String>,
     /// What it is made of, where it is that of a turn.
     pub parts: Option<Box<Parts>>,
+    /// Whether it failed by what the actor itself answered.
+    pub rejected: bool,
     /// Whether somebody waits for what comes of it, who may give that up.
     pub awaited: bool,
 }
@@ -156,12 +161,11 @@ impl Span {
                 (sent.filter(|sent| sent.parent.sampled()).map(Scope::from), link)
             }
         };
-        match recorder.open(parent.as_ref(), kind, name, Some(subject())) {
+        let subject = Arc::new(subject());
+        match recorder.open(parent.as_ref(), kind, name, Some(subject)) {
             Ok(mut live) => {
-                if let Some(link) = link {
-                    live.extra().links.push(link);
-                }
-                Self { live: Some(live), parent: None }
+                live.links.extend(link);
+                Self { live: Some(Box::new(live)), parent: None }
             }
             Err(passed_on) => Self { live: None, parent: Some(passed_on) },
         }
@@ -169,7 +173,7 @@ impl Span {
 
     /// A step within this one.
     pub fn step(&self, name: &'static str) -> Self {
-        let live = self.live.as_deref().and_then(|live| live.step(name));
+        let live = self.live.as_deref().and_then(|live| live.step(name)).map(Box::new);
         let parent = if live.is_none() { self.scope() } else { None };
         Self { live, parent }
     }
@@ -187,17 +191,10 @@ impl Span {
         self.live.is_some()
     }
 
-    /// Says what is on its way.
-    pub fn carries(&mut self, message: &MessageId) {
+    /// Says something of it.
+    pub fn note(&mut self, key: &'static str, value: impl Into<opentelemetry::Value>) {
         if let Some(live) = &mut self.live {
-            live.facts = Facts::Message(message.clone());
-        }
-    }
-
-    /// Says where one try goes, this node if nowhere else, and why.
-    pub fn tries(&mut self, number: u32, target: Option<&Incarnation>, choice: &'static str) {
-        if let Some(live) = &mut self.live {
-            live.facts = Facts::Attempt { number, target: target.cloned(), choice };
+            live.attributes.push(KeyValue::new(key, value));
         }
     }
 
@@ -230,16 +227,13 @@ impl Drop for Span {
 
 impl Open {
     /// A step within it, which begins now; none where there is no room for it, and nobody chose the trace.
-    fn step(&self, name: &'static str) -> Option<Box<Open>> {
+    fn step(&self, name: &'static str) -> Option<Open> {
         let has_room = self.fragment.as_ref().is_none_or(|fragment| fragment.admits());
         if !has_room && !self.sampled {
             return None;
         }
-        let mut child = Box::new(self.child(name, Instant::now()));
-        if !has_room {
-            child.fragment = None;
-        }
-        Some(child)
+        let child = self.child(name, Instant::now());
+        Some(if has_room { child } else { Open { fragment: None, ..child } })
     }
 
     /// A step within it, which began then.
@@ -258,9 +252,12 @@ impl Open {
             began,
             wall: self.at(began),
             ended: None,
-            facts: Facts::None,
-            extra: None,
+            attributes: Vec::new(),
+            events: Vec::new(),
+            links: Vec::new(),
+            error: None,
             parts: None,
+            rejected: false,
             awaited: false,
         }
     }
@@ -280,21 +277,10 @@ impl Open {
     }
 
     pub fn fail(&mut self, fault: &Fault) {
-        let extra = self.extra();
-        extra.attributes.push(KeyValue::new(attribute::ERROR_TYPE, fault.kind()));
-        extra.attributes.push(KeyValue::new(attribute::RAN, fault.ran().as_str()));
-        extra.error = Some(fault.to_string());
-        extra.rejected = matches!(fault, Fault::Rejected(_));
-    }
-
-    /// Whether it failed other than by what the actor itself answered.
-    pub fn is_failed(&self) -> bool {
-        self.extra.as_deref().is_some_and(|extra| extra.error.is_some() && !extra.rejected)
-    }
-
-    /// Room for what few spans have.
-    pub fn extra(&mut self) -> &mut Extra {
-        self.extra.get_or_insert_default()
+        self.attributes.push(KeyValue::new(attribute::ERROR_TYPE, fault.kind()));
+        self.attributes.push(KeyValue::new(attribute::RAN, fault.ran().as_str()));
+        self.error = Some(fault.to_string());
+        self.rejected = matches!(fault, Fault::Rejected(_));
     }
 
     /// Tells of it, and whether what this node has recorded of the trace is kept.
@@ -321,15 +307,14 @@ impl Open {
     }
 
     /// As the exporter takes it.
-    pub fn into_data(mut self, instrumentation_scope: InstrumentationScope) -> SpanData {
+    pub fn into_data(self, instrumentation_scope: InstrumentationScope) -> SpanData {
         let state = self.state.as_deref().and_then(|state| state.parse::<TraceState>().ok());
         let (mut events, mut links) = (SpanEvents::default(), SpanLinks::default());
         let name = self.called();
         let end_time = self.ended.map_or(self.wall, |ended| self.at(ended));
-        let extra = self.extra.take().map(|extra| *extra).unwrap_or_default();
-        let attributes = self.described(extra.attributes);
-        events.events = extra.events;
-        links.links = extra.links;
+        let attributes = self.described();
+        events.events = self.events;
+        links.links = self.links;
         SpanData {
             span_context: SpanContext::new(
                 TraceId::from_bytes(self.trace_id),
@@ -349,13 +334,13 @@ impl Open {
             dropped_attributes_count: 0,
             events,
             links,
-            status: extra.error.map_or(Status::Unset, Status::error),
+            status: self.error.map_or(Status::Unset, Status::error),
             instrumentation_scope,
         }
     }
 
     fn called(&self) -> Cow<'static, str> {
-        let subject = self.subject.as_ref();
+        let subject = self.subject.as_deref();
         let actor = || subject.map_or("?", |subject| subject.actor.name.as_str());
         match &self.name {
             Name::Step(name) => (*name).into(),
@@ -370,10 +355,10 @@ impl Open {
     }
 
     /// What is said of it, with what follows from its subject.
-    fn described(&mut self, more: Vec<KeyValue>) -> Vec<KeyValue> {
-        let mut all = Vec::with_capacity(more.len() + 10);
-        let is_letter = matches!(self.name, Name::Send | Name::Process);
-        if let Some(Subject { actor, operation }) = &self.subject {
+    fn described(&self) -> Vec<KeyValue> {
+        let mut all = Vec::with_capacity(self.attributes.len() + 6);
+        if let Some(subject) = &self.subject {
+            let Subject { actor, operation } = &**subject;
             let (name, operation) = (actor.name.shared(), operation.shared());
             all.push(KeyValue::new(attribute::ACTOR, name.clone()));
             all.push(KeyValue::new(attribute::RPC_METHOD, operation));
@@ -393,8 +378,7 @@ impl Open {
                 all.push(KeyValue::new(attribute::KEY, key.clone()));
             }
         }
-        std::mem::replace(&mut self.facts, Facts::None).describe(is_letter, &mut all);
-        all.extend(more);
+        all.extend(self.attributes.iter().cloned());
         all
     }
 }
