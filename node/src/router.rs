@@ -44,7 +44,7 @@ use crate::clock::ServerClock;
 use crate::keyed::Owners;
 use crate::membership::ToLeader;
 use crate::replica::Local;
-use crate::telemetry::{Counters, Scope, Span, attribute, metrics};
+use crate::telemetry::{Counters, Scope, Span, metrics};
 
 pub use inbox::{ENVELOPE_ROOM, Inboxes, Told};
 pub use ingress::Ingress;
@@ -208,12 +208,10 @@ impl Router {
             shared.counters.calls();
             let id = ask.id.clone().unwrap_or_else(|| router.message_id());
             let mut span = Span::call(ask.trace.clone(), &ask.target, &ask.operation);
-            if span.is_recorded() {
-                span.note(attribute::MESSAGE, id.shared());
-            }
+            span.carries(&id);
             // Held until the end: the payload is kept for further attempts.
             let outcome = match router.room(&ask.target, ask.payload.len()) {
-                Ok(_room) => router.attempts(&ask, &id, &span).await,
+                Ok(_room) => router.attempts(&ask, &id, &mut span).await,
                 Err(fault) => Err(fault),
             };
             span.has_come();

@@ -18,8 +18,10 @@
 //! ([`recent`]). Where telemetry is switched off a [`Span`] holds nothing, costs nothing, and still passes its caller's context
 //! on; measures are taken in any case, for the node's own page.
 
+mod attempt;
 pub mod attribute;
 mod counter;
+mod facts;
 mod fragment;
 mod handling;
 pub mod metrics;

@@ -28,7 +28,7 @@ use super::{Letters, Tenure, agenda};
 use crate::bus::Posted;
 use crate::engine::{Done, Ended};
 use crate::replica::{Answer, Cause, Outgoing, TurnContext, Waiting};
-use crate::telemetry::{Span, attribute};
+use crate::telemetry::Span;
 
 /// How long letters that were posted stay in the record, if nothing else is committed.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -244,9 +244,7 @@ impl Committer {
         last.number += 1;
         let id = last.origin.letter(last.number);
         let mut span = Span::send(context.trace.clone(), &target, &operation);
-        if span.is_recorded() {
-            span.note(attribute::MESSAGING_ID, id.shared());
-        }
+        span.carries(&id);
         Letter {
             id,
             target,

@@ -12,7 +12,7 @@ use super::table::Known;
 use super::{Ask, Router};
 use crate::clock::boottime;
 use crate::replica::{Cause, LocalActor, Message, Pending, Refusal, Respond, Turn};
-use crate::telemetry::{Handling, Span, Turned, metrics};
+use crate::telemetry::{Handling, Scope, Turned, metrics};
 
 /// One attempt of a call.
 pub(super) struct Attempt<'a> {
@@ -22,8 +22,8 @@ pub(super) struct Attempt<'a> {
     pub number: u32,
     /// Which versions it is for.
     pub side: Side,
-    /// The span of this attempt.
-    pub span: &'a Span,
+    /// What hangs under it.
+    pub trace: Option<Scope>,
 }
 
 /// How one attempt ended.
@@ -60,7 +60,7 @@ impl Router {
                 ask.chain.clone(),
                 ask.deadline,
                 message,
-                Turned::Call(attempt.span.scope()),
+                Turned::Call(attempt.trace.clone()),
                 Respond::Waiter(sender),
             )
             .and_then(|turn| {
@@ -174,7 +174,7 @@ impl Router {
             remaining,
             retry_budget: RETRIES.saturating_sub(attempt.number.saturating_sub(1)),
             chain: ask.chain.clone(),
-            trace: attempt.span.scope().map(|scope| scope.context),
+            trace: attempt.trace.as_ref().map(|scope| scope.context.clone()),
             attempt: attempt.number,
             caller: ask.caller.as_deref().and_then(|caller| caller.parse().ok()),
             side: attempt.side,
@@ -186,8 +186,8 @@ impl Router {
         let sent = Instant::now();
         let answer = match target.peer.call(entry, &ask.target, ask.deadline, &target.load).await {
             Ok((answer, kept)) => {
-                if kept {
-                    attempt.span.keep();
+                if let Some(scope) = attempt.trace.as_ref().filter(|_| kept) {
+                    scope.keep();
                 }
                 answer
             }

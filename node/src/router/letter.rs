@@ -10,7 +10,7 @@ use lattice_proto::{ActorId, Fault, MessageId, Operation};
 use super::keyed::check_key;
 use super::{Ask, Router};
 use crate::replica::{Cause, Message, Pending, Respond};
-use crate::telemetry::{Span, Turned, attribute};
+use crate::telemetry::{Span, Turned};
 
 /// Stands for the operation of a reminder until its record is looked at.
 fn reminder() -> Operation {
@@ -128,9 +128,7 @@ impl Router {
     /// Why nobody handled it.
     pub async fn deliver_to_any(&self, letter: &Letter) -> Result<(), Fault> {
         let mut span = Span::process(letter.trace.clone(), &letter.target, &letter.operation);
-        if span.is_recorded() {
-            span.note(attribute::MESSAGING_ID, letter.id.shared());
-        }
+        span.carries(&letter.id);
         let ask = Ask {
             id: Some(letter.id.clone()),
             target: letter.target.clone(),

@@ -15,7 +15,7 @@ use super::keyed::check_key;
 use super::table::Known;
 use super::{Ask, Router};
 use crate::replica::{LocalActor, draw};
-use crate::telemetry::{Span, attribute};
+use crate::telemetry::Span;
 
 /// Attempts that may follow the first. Enough to get past a full replica, a lost node and a stale route in one call.
 pub(super) const RETRIES: u32 = 8;
@@ -123,7 +123,7 @@ pub(super) enum Found {
 
 impl Router {
     /// Tries until there is an answer, or nothing left to try.
-    pub(super) async fn attempts(&self, ask: &Ask, id: &MessageId, span: &Span) -> Result<Bytes, Fault> {
+    pub(super) async fn attempts(&self, ask: &Ask, id: &MessageId, span: &mut Span) -> Result<Bytes, Fault> {
         if ask.chain.len() >= MAX_CHAIN {
             return Err(Fault::Deadlock(format!("{} (after {MAX_CHAIN} calls in one chain)", ask.target)));
         }
@@ -146,7 +146,7 @@ impl Router {
         &self,
         ask: &Ask,
         id: &MessageId,
-        span: &Span,
+        span: &mut Span,
         search: &mut Search,
     ) -> Result<Bytes, Fault> {
         loop {
@@ -161,21 +161,16 @@ impl Router {
                 // Seldom, and large: it should not weigh on every call.
                 (None, None) => Box::pin(self.find(ask, span, search)).await?,
             };
-            let mut step = span.step("attempt");
-            if step.is_recorded() {
-                step.note(attribute::ATTEMPT, i64::from(search.attempt));
-                let (target, choice) = match &found {
-                    Found::Here(_) => ("local".to_owned(), Choice::Here),
-                    Found::There(known, index) => {
-                        let target = known.targets[*index].peer.incarnation().to_string();
-                        (target, if ask.target.key.is_some() { Choice::Owner } else { search.choice })
-                    }
-                };
-                step.note(attribute::TARGET, target);
-                step.note(attribute::CHOICE, choice.as_str());
-            }
+            let (target, choice) = match &found {
+                Found::Here(_) => (None, Choice::Here),
+                Found::There(known, index) => {
+                    let choice = if ask.target.key.is_some() { Choice::Owner } else { search.choice };
+                    (Some(known.targets[*index].peer.incarnation()), choice)
+                }
+            };
+            let trace = span.tries(search.attempt, target, choice.as_str());
             let attempt =
-                Attempt { id, number: search.attempt, side: search.side.unwrap_or_default(), span: &step };
+                Attempt { id, number: search.attempt, side: search.side.unwrap_or_default(), trace };
             let tried = match found {
                 Found::Here(local) => self.attempt_here(&local, ask, &attempt).await,
                 Found::There(known, index) => {
@@ -185,13 +180,11 @@ impl Router {
             };
             match tried {
                 Tried::Done(outcome) => {
-                    if let Err(fault) = &outcome {
-                        step.fail(fault);
-                    }
+                    span.tried(outcome.as_ref().err());
                     return outcome;
                 }
                 Tried::Refused(fault) => {
-                    step.fail(&fault);
+                    span.tried(Some(&fault));
                     search.moved |= matches!(fault, Fault::NotHere { .. });
                     search.gone |= matches!(fault, Fault::NoReplica(_));
                     search.refused(fault);

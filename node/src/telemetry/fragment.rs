@@ -12,6 +12,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use opentelemetry::KeyValue;
 
@@ -30,6 +31,8 @@ pub(super) struct Fragment {
     first: u64,
     /// Whether the trace was chosen.
     chosen: bool,
+    /// When it began, by both clocks.
+    began: (Instant, SystemTime),
     begun: AtomicU32,
     /// Held for a look into it only; a trace is mostly the business of one thread at a time.
     state: Mutex<State>,
@@ -47,8 +50,15 @@ struct State {
 }
 
 impl Fragment {
-    pub fn new(first: u64, chosen: bool) -> Self {
-        Self { first, chosen, begun: AtomicU32::new(1), state: Mutex::default() }
+    pub fn new(first: u64, chosen: bool, began: Instant) -> Self {
+        let began = (began, SystemTime::now());
+        Self { first, chosen, began, begun: AtomicU32::new(1), state: Mutex::default() }
+    }
+
+    /// A moment since it began, as the wall clock told it then.
+    pub fn at(&self, moment: Instant) -> SystemTime {
+        let (began, wall) = self.began;
+        wall + moment.saturating_duration_since(began)
     }
 
     /// Another node keeps its part, which hangs under this one.
@@ -70,7 +80,7 @@ impl Fragment {
         let is_first = span.id == self.first;
         let mut state = self.state();
         // A turn whose guest trapped ends in a fault, too.
-        state.keep |= span.error.is_some() && !span.rejected;
+        state.keep |= span.is_failed();
         if let Some(kept) = state.verdict {
             drop(state);
             if kept {
@@ -92,7 +102,7 @@ impl Fragment {
         if kept {
             let mut first = *span;
             if left_out > 0 {
-                first.attributes.push(KeyValue::new(attribute::LEFT_OUT, i64::from(left_out)));
+                first.extra().attributes.push(KeyValue::new(attribute::LEFT_OUT, i64::from(left_out)));
             }
             let all = std::iter::once(first).chain(spans.into_iter().map(|span| *span));
             recorder.keep(all.collect(), self.chosen, false);
@@ -111,7 +121,7 @@ mod tests {
 
     #[test]
     fn so_many_spans_begin_in_one_and_no_more() {
-        let fragment = Fragment::new(1, false);
+        let fragment = Fragment::new(1, false, Instant::now());
         let admitted = (0..1_000).filter(|_| fragment.admits()).count();
         assert_eq!(admitted, 255, "beside the first");
     }

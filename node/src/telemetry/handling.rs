@@ -10,6 +10,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::{Event, SpanKind};
 
 use super::attribute;
+use super::facts::Facts;
 use super::metrics::{Meter, Moments};
 use super::span::{Name, Open, Origin, Scope, Span, Subject, random};
 
@@ -62,14 +63,13 @@ impl Handling {
                 (Span::open(Origin::Scope(None), SpanKind::Consumer, Name::Process, subject), Some(cause))
             }
         };
-        let (mut turn, created) = (0, Instant::now());
-        if let Some(live) = &mut span.live {
-            turn = random();
-            let key = if cause.is_some() { attribute::MESSAGING_ID } else { attribute::MESSAGE };
-            live.attributes.push(KeyValue::new(key, id.shared()));
-            live.attributes.push(KeyValue::new(attribute::ATTEMPT, i64::from(attempt)));
-            live.attributes.extend(cause.map(|cause| KeyValue::new(attribute::CAUSE, cause)));
-        }
+        let (turn, created) = match &mut span.live {
+            Some(live) => {
+                live.facts = Facts::Turn { message: id.clone(), attempt, version: None, cause };
+                (random(), live.began)
+            }
+            None => (0, Instant::now()),
+        };
         Self {
             span,
             parts: Parts {
@@ -89,7 +89,11 @@ impl Handling {
 
     /// Whose turn it is, and where it is measured.
     pub fn is_of(&mut self, version: u64, meter: Arc<Meter>, operation: Operation) {
-        self.span.note(attribute::VERSION, i64::try_from(version).unwrap_or(i64::MAX));
+        if let Some(live) = &mut self.span.live
+            && let Facts::Turn { version: of, .. } = &mut live.facts
+        {
+            *of = Some(version);
+        }
         self.measured = Some((meter, operation));
     }
 
@@ -131,7 +135,7 @@ impl Handling {
     /// The guest trapped in it: why, and with which frames.
     pub fn trapped(&mut self, reason: &str, detail: &str) {
         if self.span.is_recorded() {
-            self.parts.trap = Some((reason.to_owned(), detail.to_owned()));
+            self.parts.trap = Some(Box::new((reason.to_owned(), detail.to_owned())));
         }
     }
 
@@ -172,7 +176,7 @@ pub(super) struct Parts {
     answered: Option<Instant>,
     commits: bool,
     cold: Option<Cold>,
-    trap: Option<(String, String)>,
+    trap: Option<Box<(String, String)>>,
 }
 
 impl Parts {
@@ -187,7 +191,7 @@ impl Parts {
         let mut spans = Vec::with_capacity(4);
         if let Some(Cold { what, from, until }) = self.cold {
             let mut wake = step(&queue, "start", from, until);
-            wake.attributes.push(KeyValue::new(attribute::START, what));
+            wake.extra().attributes.push(KeyValue::new(attribute::START, what));
             spans.push(wake);
         }
         spans.push(queue);
@@ -195,10 +199,12 @@ impl Parts {
             let answered = self.answered.unwrap_or(now);
             let mut turn = step(whole, "turn", begun, answered);
             turn.id = self.turn;
-            if let Some((reason, detail)) = self.trap {
-                turn.events.push(trap(&turn, answered, &reason, detail));
-                turn.attributes.push(KeyValue::new(attribute::ERROR_TYPE, "trap"));
-                turn.error = Some(reason);
+            if let Some((reason, detail)) = self.trap.map(|trap| *trap) {
+                let event = trap(&turn, answered, &reason, detail);
+                let extra = turn.extra();
+                extra.events.push(event);
+                extra.attributes.push(KeyValue::new(attribute::ERROR_TYPE, "trap"));
+                extra.error = Some(reason);
             }
             spans.push(turn);
             if self.commits {

@@ -20,7 +20,10 @@ use std::sync::LazyLock;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter as Source};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, SdkMeterProvider, Stream};
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{
+    Aggregation, Instrument, InstrumentKind, PeriodicReader, SdkMeterProvider, Stream, Temporality,
+};
 
 use super::attribute;
 
@@ -28,6 +31,7 @@ pub use actor::{Meter, Moments, known, meter};
 pub use edges::{Edges, edges};
 pub use lattice::{Lattice, Leading, lattice};
 pub use node::{Observed, lag, observe};
+use page::Readers;
 pub use page::{CONTENT_TYPE, Page};
 pub use pool::Pooled;
 pub use survey::survey;
@@ -161,9 +165,14 @@ pub(super) fn provider(
     exporter: Option<opentelemetry_otlp::MetricExporter>,
 ) -> (SdkMeterProvider, Page) {
     let page = Page::default();
+    let pushes_changes =
+        exporter.as_ref().is_some_and(|exporter| exporter.temporality() != Temporality::Cumulative);
+    let mut pushed = exporter.map(|exporter| PeriodicReader::builder(exporter).build());
+    // Whoever wants changes only must be the only one who takes them.
+    let apart = pushed.take_if(|_| pushes_changes);
     let mut provider = SdkMeterProvider::builder()
         .with_resource(resource)
-        .with_reader(page.clone())
+        .with_reader(Readers { page: page.clone(), pushed })
         .with_view(|instrument: &Instrument| {
             let stream = Stream::builder().with_cardinality_limit(ROWS);
             let stream = match instrument.kind() {
@@ -178,8 +187,8 @@ pub(super) fn provider(
             };
             stream.build().ok()
         });
-    if let Some(exporter) = exporter {
-        provider = provider.with_periodic_exporter(exporter);
+    if let Some(apart) = apart {
+        provider = provider.with_reader(apart);
     }
     (provider.build(), page)
 }

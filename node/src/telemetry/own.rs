@@ -55,7 +55,7 @@ impl Own {
             Ok(open) => {
                 state.made += 1;
                 let number = u64::from(state.made);
-                state.open.insert(number, Box::new(open));
+                state.open.insert(number, open);
                 number
             }
             Err(_) => 0,
@@ -65,7 +65,7 @@ impl Own {
     /// Says something of one.
     pub fn note(&self, span: u64, key: &str, value: Value) {
         self.change(span, key.len().min(NAME) + size(&value), |open| {
-            open.attributes.push(pair(key, value));
+            open.extra().attributes.push(pair(key, value));
         });
     }
 
@@ -74,15 +74,17 @@ impl Own {
         let entry = |(key, value): &(String, Value)| ENTRY + key.len().min(NAME) + size(value);
         let text: usize = attributes.iter().map(entry).sum();
         self.change(span, name.len().min(NAME) + text, |open| {
-            let at = open.wall + open.began.elapsed();
+            let at = open.at(Instant::now());
             let attributes = attributes.into_iter().map(|(key, value)| pair(&key, value)).collect();
-            open.events.push(Event::new(plain(cut(name, NAME)), at, attributes, 0));
+            open.extra().events.push(Event::new(plain(cut(name, NAME)), at, attributes, 0));
         });
     }
 
     /// One failed.
     pub fn fail(&self, span: u64, reason: &str) {
-        self.change(span, reason.len().min(VALUE), |open| open.error = Some(plain(cut(reason, VALUE))));
+        self.change(span, reason.len().min(VALUE), |open| {
+            open.extra().error = Some(plain(cut(reason, VALUE)));
+        });
     }
 
     /// One ends.

@@ -14,6 +14,7 @@ use opentelemetry_sdk::trace::{
     BatchSpanProcessor, Sampler, SamplingDecision, ShouldSample, SpanData, SpanProcessor,
 };
 
+use super::facts::Facts;
 use super::fragment::Fragment;
 use super::recent::Recent;
 use super::span::{Name, Open, Scope, Subject, random, remote};
@@ -128,8 +129,8 @@ impl Recorder {
         parent: Option<&Scope>,
         kind: SpanKind,
         name: Name,
-        subject: Option<Arc<Subject>>,
-    ) -> Result<Open, Scope> {
+        subject: Option<Subject>,
+    ) -> Result<Box<Open>, Scope> {
         let id = random();
         let context = parent.map(|parent| &parent.context);
         let (trace_id, sampled, fragment, is_remote) = match parent {
@@ -145,6 +146,7 @@ impl Recorder {
                 (trace_id, self.chooses(trace_id, None), None, false)
             }
         };
+        let began = Instant::now();
         // Another process exports it, and this one does not: what hangs under a span of this one would hang under nothing.
         let passes = sampled && self.processor.is_none();
         let fragment = match fragment {
@@ -154,7 +156,7 @@ impl Recorder {
             Some(_) => None,
             // Of one that was decided here there was no room before.
             None if self.slow.is_some() && (is_remote || parent.is_none()) => {
-                Some(Arc::new(Fragment::new(id, sampled)))
+                Some(Arc::new(Fragment::new(id, sampled, began)))
             }
             None => None,
         };
@@ -167,7 +169,9 @@ impl Recorder {
             };
             return Err(Scope { decided: true, ..parent.clone() });
         }
-        Ok(Open {
+        // Asked once in a trace, so that what it is made of fits together also where the clock is set meanwhile.
+        let wall = fragment.as_ref().map_or_else(SystemTime::now, |fragment| fragment.at(began));
+        Ok(Box::new(Open {
             trace_id: trace_id.to_be_bytes(),
             id,
             parent: context.map_or(0, |context| context.parent.span_id),
@@ -178,17 +182,15 @@ impl Recorder {
             kind,
             name,
             subject,
-            began: Instant::now(),
-            wall: SystemTime::now(),
+            began,
+            wall,
             ended: None,
-            attributes: Vec::new(),
-            events: Vec::new(),
-            links: Vec::new(),
-            error: None,
+            facts: Facts::None,
+            extra: None,
             parts: None,
-            rejected: false,
+            attempts: Vec::new(),
             awaited: false,
-        })
+        }))
     }
 
     fn chooses(&self, trace_id: u128, parent: Option<&TraceParent>) -> bool {
@@ -212,7 +214,7 @@ impl Recorder {
 
     /// Whether one more that begins with this span may be kept in this second.
     pub fn may_keep(&self, first: &Open) -> bool {
-        let actor = first.subject.as_deref().map_or("", |subject| subject.actor.name.as_str());
+        let actor = first.subject.as_ref().map_or("", |subject| subject.actor.name.as_str());
         let share = actor.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         self.kept[share % SHARES].admits(self.started.elapsed().as_secs(), KEPT)
     }
@@ -239,7 +241,7 @@ mod tests {
         }
     }
 
-    fn open(recorder: &Recorder, parent: Option<&Scope>) -> Result<Open, Scope> {
+    fn open(recorder: &Recorder, parent: Option<&Scope>) -> Result<Box<Open>, Scope> {
         recorder.open(parent, SpanKind::Server, Name::Step("x"), None)
     }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use lattice_proto::envelope::{TraceContext, TraceParent};
-use lattice_proto::{ActorId, Fault, Operation, Ran};
-use opentelemetry::trace::{
-    Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
-};
+use lattice_proto::{ActorId, Fault, Incarnation, MessageId, Operation, Ran};
+use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
+use super::attempt::Attempt;
 use super::attribute;
+use super::facts::{Extra, Facts};
 use super::fragment::Fragment;
 use super::handling::Parts;
 use super::recorder::Recorder;
@@ -31,6 +31,15 @@ pub struct Scope {
 impl From<TraceContext> for Scope {
     fn from(context: TraceContext) -> Self {
         Self { context, fragment: None, decided: false }
+    }
+}
+
+impl Scope {
+    /// Another node keeps its part of this trace, so this one does as well.
+    pub fn keep(&self) {
+        if let Some(fragment) = &self.fragment {
+            fragment.keep();
+        }
     }
 }
 
@@ -72,18 +81,16 @@ pub(super) struct Open {
     pub fragment: Option<Arc<Fragment>>,
     pub kind: SpanKind,
     pub name: Name,
-    pub subject: Option<Arc<Subject>>,
+    pub subject: Option<Subject>,
     pub began: Instant,
     pub wall: SystemTime,
     pub ended: Option<Instant>,
-    pub attributes: Vec<KeyValue>,
-    pub events: Vec<Event>,
-    pub links: Vec<Link>,
-    pub error: Option<String>,
+    pub facts: Facts,
+    pub extra: Option<Box<Extra>>,
     /// What it is made of, where it is that of a turn.
     pub parts: Option<Box<Parts>>,
-    /// Whether it failed by what the actor itself answered.
-    pub rejected: bool,
+    /// The same, of that of a call.
+    pub attempts: Vec<Attempt>,
     /// Whether somebody waits for what comes of it, who may give that up.
     pub awaited: bool,
 }
@@ -161,11 +168,12 @@ impl Span {
                 (sent.filter(|sent| sent.parent.sampled()).map(Scope::from), link)
             }
         };
-        let subject = Arc::new(subject());
-        match recorder.open(parent.as_ref(), kind, name, Some(subject)) {
+        match recorder.open(parent.as_ref(), kind, name, Some(subject())) {
             Ok(mut live) => {
-                live.links.extend(link);
-                Self { live: Some(Box::new(live)), parent: None }
+                if let Some(link) = link {
+                    live.extra().links.push(link);
+                }
+                Self { live: Some(live), parent: None }
             }
             Err(passed_on) => Self { live: None, parent: Some(passed_on) },
         }
@@ -173,7 +181,7 @@ impl Span {
 
     /// A step within this one.
     pub fn step(&self, name: &'static str) -> Self {
-        let live = self.live.as_deref().and_then(|live| live.step(name)).map(Box::new);
+        let live = self.live.as_deref().and_then(|live| live.step(name));
         let parent = if live.is_none() { self.scope() } else { None };
         Self { live, parent }
     }
@@ -191,10 +199,33 @@ impl Span {
         self.live.is_some()
     }
 
-    /// Says something of it.
-    pub fn note(&mut self, key: &'static str, value: impl Into<opentelemetry::Value>) {
+    /// Says what is on its way.
+    pub fn carries(&mut self, message: &MessageId) {
         if let Some(live) = &mut self.live {
-            live.attributes.push(KeyValue::new(key, value));
+            live.facts = Facts::Message(message.clone());
+        }
+    }
+
+    /// A try begins: where it goes, to this node if nowhere else, and why. Gives what hangs under it.
+    pub fn tries(
+        &mut self,
+        number: u32,
+        target: Option<&Incarnation>,
+        choice: &'static str,
+    ) -> Option<Scope> {
+        let Some(live) = &mut self.live else { return self.parent.clone() };
+        let attempt = Attempt::new(number, target.cloned(), choice);
+        let scope = live.scope(attempt.id);
+        // Hardly ever there is a second one.
+        live.attempts.reserve_exact(1);
+        live.attempts.push(attempt);
+        Some(scope)
+    }
+
+    /// It is over.
+    pub fn tried(&mut self, fault: Option<&Fault>) {
+        if let Some(attempt) = self.live.as_mut().and_then(|live| live.attempts.last_mut()) {
+            attempt.end(fault);
         }
     }
 
@@ -202,13 +233,6 @@ impl Span {
     pub fn fail(&mut self, fault: &Fault) {
         if let Some(live) = &mut self.live {
             live.fail(fault);
-        }
-    }
-
-    /// Another node keeps its part of this trace, so this one does as well.
-    pub fn keep(&self) {
-        if let Some(fragment) = self.live.as_ref().and_then(|live| live.fragment.as_ref()) {
-            fragment.keep();
         }
     }
 }
@@ -227,13 +251,16 @@ impl Drop for Span {
 
 impl Open {
     /// A step within it, which begins now; none where there is no room for it, and nobody chose the trace.
-    fn step(&self, name: &'static str) -> Option<Open> {
+    fn step(&self, name: &'static str) -> Option<Box<Open>> {
         let has_room = self.fragment.as_ref().is_none_or(|fragment| fragment.admits());
         if !has_room && !self.sampled {
             return None;
         }
-        let child = self.child(name, Instant::now());
-        Some(if has_room { child } else { Open { fragment: None, ..child } })
+        let mut child = Box::new(self.child(name, Instant::now()));
+        if !has_room {
+            child.fragment = None;
+        }
+        Some(child)
     }
 
     /// A step within it, which began then.
@@ -252,12 +279,10 @@ impl Open {
             began,
             wall: self.at(began),
             ended: None,
-            attributes: Vec::new(),
-            events: Vec::new(),
-            links: Vec::new(),
-            error: None,
+            facts: Facts::None,
+            extra: None,
             parts: None,
-            rejected: false,
+            attempts: Vec::new(),
             awaited: false,
         }
     }
@@ -265,7 +290,9 @@ impl Open {
     /// It, and then what it is made of.
     pub fn with_parts(mut self) -> Vec<Open> {
         let parts = self.parts.take().map(|parts| parts.spans(&self)).unwrap_or_default();
-        std::iter::once(self).chain(parts).collect()
+        let attempts = std::mem::take(&mut self.attempts);
+        let attempts: Vec<_> = attempts.into_iter().map(|attempt| attempt.into_span(&self)).collect();
+        std::iter::once(self).chain(parts).chain(attempts).collect()
     }
 
     /// The scope of something that hangs under the span with this id.
@@ -277,10 +304,22 @@ impl Open {
     }
 
     pub fn fail(&mut self, fault: &Fault) {
-        self.attributes.push(KeyValue::new(attribute::ERROR_TYPE, fault.kind()));
-        self.attributes.push(KeyValue::new(attribute::RAN, fault.ran().as_str()));
-        self.error = Some(fault.to_string());
-        self.rejected = matches!(fault, Fault::Rejected(_));
+        let extra = self.extra();
+        extra.attributes.push(KeyValue::new(attribute::ERROR_TYPE, fault.kind()));
+        extra.attributes.push(KeyValue::new(attribute::RAN, fault.ran().as_str()));
+        extra.error = Some(fault.to_string());
+        extra.rejected = matches!(fault, Fault::Rejected(_));
+    }
+
+    /// Whether it failed other than by what the actor itself answered.
+    pub fn is_failed(&self) -> bool {
+        let is_failed = self.extra.as_deref().is_some_and(|extra| extra.error.is_some() && !extra.rejected);
+        is_failed || self.attempts.iter().any(Attempt::is_failed)
+    }
+
+    /// Room for what few spans have.
+    pub fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
     }
 
     /// Tells of it, and whether what this node has recorded of the trace is kept.
@@ -307,14 +346,15 @@ impl Open {
     }
 
     /// As the exporter takes it.
-    pub fn into_data(self, instrumentation_scope: InstrumentationScope) -> SpanData {
+    pub fn into_data(mut self, instrumentation_scope: InstrumentationScope) -> SpanData {
         let state = self.state.as_deref().and_then(|state| state.parse::<TraceState>().ok());
         let (mut events, mut links) = (SpanEvents::default(), SpanLinks::default());
         let name = self.called();
         let end_time = self.ended.map_or(self.wall, |ended| self.at(ended));
-        let attributes = self.described();
-        events.events = self.events;
-        links.links = self.links;
+        let extra = self.extra.take().map(|extra| *extra).unwrap_or_default();
+        let attributes = self.described(extra.attributes);
+        events.events = extra.events;
+        links.links = extra.links;
         SpanData {
             span_context: SpanContext::new(
                 TraceId::from_bytes(self.trace_id),
@@ -334,13 +374,13 @@ impl Open {
             dropped_attributes_count: 0,
             events,
             links,
-            status: self.error.map_or(Status::Unset, Status::error),
+            status: extra.error.map_or(Status::Unset, Status::error),
             instrumentation_scope,
         }
     }
 
     fn called(&self) -> Cow<'static, str> {
-        let subject = self.subject.as_deref();
+        let subject = self.subject.as_ref();
         let actor = || subject.map_or("?", |subject| subject.actor.name.as_str());
         match &self.name {
             Name::Step(name) => (*name).into(),
@@ -355,10 +395,10 @@ impl Open {
     }
 
     /// What is said of it, with what follows from its subject.
-    fn described(&self) -> Vec<KeyValue> {
-        let mut all = Vec::with_capacity(self.attributes.len() + 6);
-        if let Some(subject) = &self.subject {
-            let Subject { actor, operation } = &**subject;
+    fn described(&mut self, more: Vec<KeyValue>) -> Vec<KeyValue> {
+        let mut all = Vec::with_capacity(more.len() + 10);
+        let is_letter = matches!(self.name, Name::Send | Name::Process);
+        if let Some(Subject { actor, operation }) = &self.subject {
             let (name, operation) = (actor.name.shared(), operation.shared());
             all.push(KeyValue::new(attribute::ACTOR, name.clone()));
             all.push(KeyValue::new(attribute::RPC_METHOD, operation));
@@ -378,7 +418,8 @@ impl Open {
                 all.push(KeyValue::new(attribute::KEY, key.clone()));
             }
         }
-        all.extend(self.attributes.iter().cloned());
+        std::mem::replace(&mut self.facts, Facts::None).describe(is_letter, &mut all);
+        all.extend(more);
         all
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use const_hex::{decode_to_array, encode_to_slice};
+
 /// The longest `tracestate` that is passed on, as the standard asks for at least this much.
 const MAX_STATE: usize = 512;
 
@@ -35,7 +37,13 @@ impl TraceParent {
 
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+        // Each turn is given it as text, for which the formatter takes longer than all else that is recorded of it.
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let write = |bytes: &[u8], text: &mut [u8]| encode_to_slice(bytes, text).map_err(|_| fmt::Error);
+        write(&self.trace_id.to_be_bytes(), &mut text[3..35])?;
+        write(&self.span_id.to_be_bytes(), &mut text[36..52])?;
+        write(&[self.flags], &mut text[53..])?;
+        f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -54,10 +62,13 @@ impl FromStr for TraceParent {
         if !shaped || &text[..2] == "ff" {
             return Err(());
         }
+        fn number<const N: usize>(digits: &[u8]) -> Result<[u8; N], ()> {
+            decode_to_array(digits).map_err(|_| ())
+        }
         let parent = Self {
-            trace_id: u128::from_str_radix(&text[3..35], 16).map_err(|_| ())?,
-            span_id: u64::from_str_radix(&text[36..52], 16).map_err(|_| ())?,
-            flags: u8::from_str_radix(&text[53..], 16).map_err(|_| ())?,
+            trace_id: u128::from_be_bytes(number(&bytes[3..35])?),
+            span_id: u64::from_be_bytes(number(&bytes[36..52])?),
+            flags: u8::from_be_bytes(number(&bytes[53..])?),
         };
         if parent.trace_id == 0 || parent.span_id == 0 { Err(()) } else { Ok(parent) }
     }

@@ -17,8 +17,11 @@ use crate::figure::{Bound, Figure};
 use crate::local::{PATIENCE, Payload, manifest, storm};
 
 /// Calls in the two runs whose difference is taken: what goes on besides is in both.
-const FEW: u32 = 500;
-const MANY: u32 = 10_500;
+const FEW: u32 = 10 * EACH;
+const MANY: u32 = 150 * EACH;
+
+/// Calls in one trace, all of whose spans have room among what is recorded of one.
+const EACH: u32 = 60;
 
 const BYTES: u32 = 128;
 
@@ -32,10 +35,43 @@ pub async fn measure() -> Result<Vec<Figure>> {
         );
         return Ok(Vec::new());
     }
+    let off = count(Some(("OTEL_SDK_DISABLED", "true"))).await?;
+    let kept = count(None).await?;
+    let [all, traces, metrics] = [off.all, off.traces, off.metrics];
+    ensure!(
+        traces > 0.0 && metrics > 0.0,
+        "nothing of telemetry was found: are there line tables in the release?"
+    );
+    let figure = |name: &str, floor_is, without: f64, bound| Figure {
+        lattice: vec![all],
+        floor: vec![all - without],
+        ..Figure::new(name, "instructions", floor_is, bound)
+    };
+    Ok(vec![
+        figure(
+            "local call, telemetry off",
+            "the same without calls of tracing",
+            traces,
+            Some(Bound::AtMost(1.01)),
+        ),
+        figure("local call, telemetry off", "the same without metrics", metrics, None),
+        Figure {
+            lattice: vec![kept.all],
+            floor: vec![off.all],
+            ..Figure::new("local call, what fails is kept", "instructions", "the same, telemetry off", None)
+        },
+    ])
+}
+
+/// What a call takes on a node with this in its environment.
+async fn count(env: Option<(&str, &str)>) -> Result<Call> {
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("lattice.toml");
     std::fs::write(&config, POOL)?;
-    let builder = Lattice::builder(1).env("OTEL_SDK_DISABLED", "true");
+    let mut builder = Lattice::builder(1);
+    if let Some((name, value)) = env {
+        builder = builder.env(name, value);
+    }
     let mut lattice = builder.arg("--config").arg(config.to_str().context("a path")?).start().await;
     lattice.apply(&manifest("", "", 1)).await;
     // It has compiled what it runs, which takes minutes under Valgrind.
@@ -66,35 +102,27 @@ pub async fn measure() -> Result<Vec<Figure>> {
         let more = part(&many).saturating_sub(part(&few)) as f64;
         more / f64::from(MANY - FEW)
     };
-    let (all, traces, metrics) = (
-        of_a_call(|counted| counted.all),
-        of_a_call(|counted| counted.traces),
-        of_a_call(|counted| counted.metrics),
-    );
-    ensure!(
-        traces > 0.0 && metrics > 0.0,
-        "nothing of telemetry was found: are there line tables in the release?"
-    );
-    let figure = |name: &str, floor_is, without: f64, bound| Figure {
-        lattice: vec![all],
-        floor: vec![all - without],
-        ..Figure::new(name, "instructions", floor_is, bound)
-    };
-    Ok(vec![
-        figure(
-            "local call, telemetry off",
-            "the same without calls of tracing",
-            traces,
-            Some(Bound::AtMost(1.01)),
-        ),
-        figure("local call, telemetry off", "the same without metrics", metrics, None),
-    ])
+    Ok(Call {
+        all: of_a_call(|counted| counted.all),
+        traces: of_a_call(|counted| counted.traces),
+        metrics: of_a_call(|counted| counted.metrics),
+    })
+}
+
+/// Instructions of one call.
+struct Call {
+    all: f64,
+    traces: f64,
+    metrics: f64,
 }
 
 async fn run(lattice: &Lattice, calls: u32) -> Result<()> {
-    let arguments = storm("callee", calls, 1, BYTES, Payload::Bytes);
-    let replies = lattice.call_within(0, "caller", "storm", arguments, PATIENCE).await;
-    ensure!(replies.map_err(|fault| anyhow::anyhow!("{fault}"))? == json!(calls), "calls were lost");
+    for _ in 0..calls.div_ceil(EACH) {
+        let arguments = storm("callee", calls.min(EACH), 1, BYTES, Payload::Bytes);
+        let replies = lattice.call_within(0, "caller", "storm", arguments, PATIENCE).await;
+        let replies = replies.map_err(|fault| anyhow::anyhow!("{fault}"))?;
+        ensure!(replies == json!(calls.min(EACH)), "calls were lost");
+    }
     Ok(())
 }
 

@@ -9,12 +9,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use opentelemetry::{KeyValue, Value};
+use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::{
     AggregatedMetrics, ExponentialHistogramDataPoint, Metric, MetricData, ResourceMetrics,
 };
 use opentelemetry_sdk::metrics::reader::MetricReader;
-use opentelemetry_sdk::metrics::{InstrumentKind, ManualReader, Pipeline, Temporality};
+use opentelemetry_sdk::metrics::{InstrumentKind, ManualReader, PeriodicReader, Pipeline, Temporality};
 use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
@@ -25,25 +26,38 @@ const BOUNDS: std::ops::RangeInclusive<i32> = lattice_proto::survey::POWERS;
 #[derive(Debug, Clone, Default)]
 pub struct Page(Arc<ManualReader>);
 
-impl MetricReader for Page {
+/// The page, and whoever pushes the same measures elsewhere: as two readers of their own each would have whatever is measured
+/// measured once more.
+#[derive(Debug)]
+pub(super) struct Readers {
+    pub page: Page,
+    pub pushed: Option<PeriodicReader<MetricExporter>>,
+}
+
+impl MetricReader for Readers {
     fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
-        self.0.register_pipeline(pipeline);
+        if let Some(pushed) = &self.pushed {
+            pushed.register_pipeline(pipeline.clone());
+        }
+        self.page.0.register_pipeline(pipeline);
     }
 
     fn collect(&self, metrics: &mut ResourceMetrics) -> OTelSdkResult {
-        self.0.collect(metrics)
+        self.page.0.collect(metrics)
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        self.0.force_flush()
+        self.pushed.as_ref().map_or(Ok(()), PeriodicReader::force_flush)
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.0.shutdown_with_timeout(timeout)
+        let pushed = self.pushed.as_ref().map_or(Ok(()), |pushed| pushed.shutdown_with_timeout(timeout));
+        self.page.0.shutdown_with_timeout(timeout).and(pushed)
     }
 
-    fn temporality(&self, kind: InstrumentKind) -> Temporality {
-        self.0.temporality(kind)
+    fn temporality(&self, _: InstrumentKind) -> Temporality {
+        // As Prometheus has it.
+        Temporality::Cumulative
     }
 }
 
