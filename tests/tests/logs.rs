@@ -114,6 +114,8 @@ async fn lines_of_all_nodes_come_in_the_order_of_time() {
     assert!(own.iter().any(|line| line.text.contains("connected to NATS")), "{own:?}");
     let none = read(&lattice, 0, WatchLogsRequest { level: "error".into(), ..of("misfit") }).await.unwrap();
     assert_eq!(none, [], "nothing of that is an error");
+    let said = cli::lattice(&lattice.nodes[0].ready().admin, &["logs", "nobody/key"]).await;
+    assert!(said.code == 0 && said.stderr.contains("no actor `nobody`"), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

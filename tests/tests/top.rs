@@ -132,6 +132,14 @@ async fn programs_get_one_picture_with_rates_and_who_calls_whom() {
     assert_eq!((&storefront["ready"], &storefront["desired"]), (&json!(2), &json!(2)));
     assert!(storefront["p99_us"].as_f64().unwrap() > 10.0, "{storefront}");
     assert_eq!(storefront["nodes"].as_array().unwrap().len(), 2, "{storefront}");
+    let one = cli::lattice(&admin, &["-o", "json", "top", "pricing"]).await.json();
+    let names = |list: &str, field: &str| -> Vec<Value> {
+        one[list].as_array().unwrap().iter().map(|entry| entry[field].clone()).collect()
+    };
+    assert_eq!(names("actors", "actor"), [json!("pricing")], "{one}");
+    assert!(names("calls", "actor").iter().all(|actor| actor == "pricing"), "{one}");
+    let none = cli::lattice(&admin, &["-o", "json", "top", "nobody"]).await;
+    assert!(none.code == 1 && none.stderr.contains("no-such-actor"), "{none:?}");
     let said = cli::lattice(&admin, &["top"]).await;
     assert!(said.code == 2 && said.stderr.contains("terminal"), "{said:?}");
     // Nobody watches any more, and soon nobody is asked: there is a pause that is longer than that between two rounds.

@@ -67,6 +67,12 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     };
     // It ends by itself; nobody breaks it off.
     let _ = read(&mut request, global, keep).await?;
+    if rows.is_empty() && !request.subject.is_empty() {
+        let name = &request.subject;
+        global.output.note(&format!(
+            "nothing is kept of `{name}`; `lattice events` without a name tells of everything"
+        ));
+    }
     global.output.print(&rows, |rows| rows.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 

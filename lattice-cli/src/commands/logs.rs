@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::admin;
 use crate::cli::Global;
+use crate::commands::ps;
 use crate::duration;
 use crate::failure::Failure;
 use crate::moment::utc;
@@ -79,10 +80,8 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         };
         // It ends by itself; nobody breaks it off.
         let _ = read(&request, global, keep).await?;
-        if rows.is_empty() && !request.actor.is_empty() {
-            global.output.note(
-                "nothing is there: an actor writes with `grants = { log = true }` in its manifest, by default from info on (`env.LATTICE_LOG`)",
-            );
+        if rows.is_empty() && !request.actor.is_empty() && global.output == Format::Text {
+            global.output.note(&nothing(&request.actor, global).await?);
         }
         return global.output.print(&rows, |rows| rows.iter().map(line).collect::<Vec<_>>().join("\n"));
     }
@@ -122,6 +121,17 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
             (request.last, request.since_ms) = (0, since);
         }
     }
+}
+
+/// Why there is no line of an actor. One that is not deployed is no mistake: what it wrote may have been asked for.
+async fn nothing(wanted: &str, global: &Global) -> Result<String, Failure> {
+    let name = wanted.split('/').next().unwrap_or_default();
+    let is_there = ps::rows(global).await?.iter().any(|row| row.actor == name);
+    Ok(if is_there {
+        "nothing is there: an actor writes with `grants = { log = true }` in its manifest, by default from info on (`env.LATTICE_LOG`)".to_owned()
+    } else {
+        format!("nothing is there, and no actor `{name}` is deployed; `lattice ps` lists those that are")
+    })
 }
 
 /// What was shown.

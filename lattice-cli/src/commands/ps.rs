@@ -11,8 +11,8 @@ use crate::table::{self, Tone, cell, number};
 
 /// An actor as `-o json` shows it.
 #[derive(Serialize)]
-struct Row {
-    actor: String,
+pub(super) struct Row {
+    pub actor: String,
     app: String,
     kind: String,
     desired: u32,
@@ -31,6 +31,13 @@ struct Place {
 }
 
 pub async fn run(global: &Global) -> Result<(), Failure> {
+    let mut rows = rows(global).await?;
+    rows.sort_by(|a, b| (&a.app, &a.actor).cmp(&(&b.app, &b.actor)));
+    global.output.print(&rows, |rows| text(rows))
+}
+
+/// All actors, in no order.
+pub(super) async fn rows(global: &Global) -> Result<Vec<Row>, Failure> {
     let mut client = admin::connect(global).await?;
     let (mut rows, mut page_token) = (Vec::<Row>::new(), String::new());
     loop {
@@ -39,11 +46,9 @@ pub async fn run(global: &Global) -> Result<(), Failure> {
         rows.extend(page.actors.into_iter().map(Row::from));
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            break;
+            return Ok(rows);
         }
     }
-    rows.sort_by(|a, b| (&a.app, &a.actor).cmp(&(&b.app, &b.actor)));
-    global.output.print(&rows, |rows| text(rows))
 }
 
 impl From<Actor> for Row {

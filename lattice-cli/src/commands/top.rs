@@ -9,10 +9,10 @@ mod text;
 
 use std::io::IsTerminal;
 
-use lattice_proto::Ran;
 use lattice_proto::admin::{
     LogLine, NodeRequest, Picture, ScaleRequest, WatchLatticeRequest, WatchLogsRequest,
 };
+use lattice_proto::{Fault, Ran};
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -31,7 +31,7 @@ const QUEUE: usize = 1_024;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Begin with this actor
+    /// Begin with this actor; with `-o json`, only this one
     actor: Option<String>,
 }
 
@@ -52,7 +52,7 @@ enum Input {
 
 pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     if global.output == Format::Json {
-        return once(global).await;
+        return once(args.actor, global).await;
     }
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(Failure::usage(
@@ -99,8 +99,8 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     outcome
 }
 
-/// One picture, with rates, for programs.
-async fn once(global: &Global) -> Result<(), Failure> {
+/// One picture, with rates, for programs; of one actor what is its own, and the calls that it makes and gets.
+async fn once(actor: Option<String>, global: &Global) -> Result<(), Failure> {
     let mut client = admin::connect(global).await?;
     // The first one has no rates yet.
     let mut pictures = client.watch_lattice(WatchLatticeRequest { limit: 2 }).await?.into_inner();
@@ -108,7 +108,19 @@ async fn once(global: &Global) -> Result<(), Failure> {
     while let Some(picture) = pictures.message().await? {
         last = Some(picture);
     }
-    let picture = last.ok_or_else(|| Failure::new("unavailable", Ran::No, "the node sent no picture"))?;
+    let mut picture = last.ok_or_else(|| Failure::new("unavailable", Ran::No, "the node sent no picture"))?;
+    if let Some(wanted) = actor {
+        picture.actors.retain(|actor| actor.actor == wanted);
+        picture.calls.retain(|call| call.actor == wanted || call.caller == wanted);
+        if picture.actors.is_empty() {
+            let fault = Fault::NoSuchActor(wanted);
+            return Err(Failure::new(
+                fault.kind(),
+                Ran::No,
+                format!("{fault}; `lattice ps` lists those there are"),
+            ));
+        }
+    }
     global.output.print(&text::json(&picture), |_| String::new())
 }
 

@@ -49,8 +49,7 @@ fn node(view: &NodeView, known: Option<&Known>) -> NodePicture {
     let record = &view.record;
     let host = known.map(|known| known.survey.host).unwrap_or_default();
     let between = known.and_then(|known| known.between.as_ref());
-    let handled =
-        |between: &Between| between.actors.values().map(|happened| float(happened.handled)).sum::<f64>();
+    let handled = |between: &Between| sum(between.actors.values().map(|happened| float(happened.handled)));
     NodePicture {
         name: record.name.to_string(),
         state: view.state.as_str().to_owned(),
@@ -69,6 +68,11 @@ fn node(view: &NodeView, known: Option<&Known>) -> NodePicture {
         round_trip_us: between.and_then(|between| between.round_trip_us),
         lag_us: between.and_then(|between| between.lag_us),
     }
+}
+
+/// Of none it is 0: what the standard library makes of none is shown as `-0`.
+fn sum(rates: impl Iterator<Item = f64>) -> f64 {
+    rates.fold(0.0, |sum, rate| sum + rate)
 }
 
 fn actor(
@@ -125,7 +129,7 @@ fn actor(
     }
     picture.nodes.sort_by(|a, b| a.node.cmp(&b.node));
     if seen {
-        let failures = faults.iter().filter(|(kind, _)| *kind != REJECTED).map(|(_, rate)| rate).sum();
+        let failures = sum(faults.iter().filter(|(kind, _)| *kind != REJECTED).map(|(_, rate)| *rate));
         picture.calls_per_second = Some(calls);
         picture.cpus = Some(cpus);
         picture.failures_per_second = Some(failures);
