@@ -322,6 +322,8 @@ async fn the_command_line_lists_and_follows_through_a_restart_of_its_node() {
     assert_eq!(said.code, 2, "{said:?}");
     let said = lattice_tests::cli::lattice(&admin, &["events", "nobody"]).await;
     assert!(said.code == 0 && said.stderr.contains("nothing is kept of `nobody`"), "{said:?}");
+    let said = lattice_tests::cli::lattice(&admin, &["events", "greeter", "--kind", "node-lost"]).await;
+    assert!(said.code == 0 && said.stderr.contains("nothing such is kept of `greeter`"), "{said:?}");
 
     let mut command = tokio::process::Command::new(lattice_tests::lattice::node_program());
     command.args(["--admin", &admin, "-o", "json", "events", "--follow"]);

@@ -60,6 +60,7 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     if args.follow {
         return follow(request, global).await;
     }
+    let is_narrow = request.since_ms > 0 || request.after.is_some() || !request.kinds.is_empty();
     let mut rows = Vec::new();
     let keep = |row| {
         rows.push(row);
@@ -68,9 +69,9 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     // It ends by itself; nobody breaks it off.
     let _ = read(&mut request, global, keep).await?;
     if rows.is_empty() && !request.subject.is_empty() {
-        let name = &request.subject;
+        let (name, said) = (&request.subject, if is_narrow { "such is kept" } else { "is kept" });
         global.output.note(&format!(
-            "nothing is kept of `{name}`; `lattice events` without a name tells of everything"
+            "nothing {said} of `{name}`; `lattice events` without a name tells of everything"
         ));
     }
     global.output.print(&rows, |rows| rows.iter().map(line).collect::<Vec<_>>().join("\n"))

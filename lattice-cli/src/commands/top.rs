@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin;
 use crate::cli::Global;
+use crate::commands::ps;
 use crate::failure::Failure;
 use crate::output::Format;
 use state::{Action, State};
@@ -112,6 +113,15 @@ async fn once(actor: Option<String>, global: &Global) -> Result<(), Failure> {
     if let Some(wanted) = actor {
         picture.actors.retain(|actor| actor.actor == wanted);
         picture.calls.retain(|call| call.actor == wanted || call.caller == wanted);
+        // A picture may be some seconds old, or without what could not be read.
+        if picture.actors.is_empty() && !picture.problem.is_empty() {
+            return Err(Failure::new("unavailable", Ran::No, picture.problem));
+        }
+        if picture.actors.is_empty() && ps::rows(global).await?.iter().any(|row| row.actor == wanted) {
+            let message =
+                format!("`{wanted}` was deployed a moment ago and is not in the picture yet; try again");
+            return Err(Failure::new("unavailable", Ran::No, message));
+        }
         if picture.actors.is_empty() {
             let fault = Fault::NoSuchActor(wanted);
             return Err(Failure::new(

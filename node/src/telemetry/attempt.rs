@@ -3,10 +3,14 @@
 
 use std::time::Instant;
 
+use lattice_proto::fault::Rejection;
 use lattice_proto::{Fault, Incarnation};
 
 use super::facts::Facts;
 use super::span::{Open, random};
+
+/// Tries of one call that has no room in a fragment, since it was chosen and is exported in any case.
+pub(super) const MOST: usize = 16;
 
 /// One try.
 #[derive(Debug, Clone)]
@@ -30,7 +34,14 @@ impl Attempt {
     /// It is over.
     pub fn end(&mut self, fault: Option<&Fault>) {
         self.ended = Some(Instant::now());
-        self.fault = fault.cloned().map(Box::new);
+        // Nobody is shown the details of a rejection here, and they may be large.
+        self.fault = fault.map(|fault| match fault {
+            Fault::Rejected(Rejection { code, message, .. }) => {
+                let (code, message) = (code.clone(), message.clone());
+                Box::new(Fault::Rejected(Rejection { code, message, details: None }))
+            }
+            other => Box::new(other.clone()),
+        });
     }
 
     /// Whether it failed other than by what the actor itself answered.

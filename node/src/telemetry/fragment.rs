@@ -20,7 +20,7 @@ use super::attribute;
 use super::recorder::Recorder;
 use super::span::Open;
 
-/// Spans that begin in one trace on one node, less the parts of a turn, of which each turn has four. A trace of more is hardly
+/// Spans that begin in one trace on one node, less the parts of a turn, of which each turn has four, and the first attempt of a call. A trace of more is hardly
 /// read by anybody, and each takes some hundred bytes until it is known whether it is kept.
 const MOST: u32 = 256;
 

@@ -189,6 +189,7 @@ impl Recorder {
             extra: None,
             parts: None,
             attempts: Vec::new(),
+            tries: false,
             awaited: false,
         }))
     }
@@ -222,6 +223,8 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
+    use super::super::attempt::{self, Attempt};
+    use super::super::span::Span;
     use super::*;
 
     #[test]
@@ -283,6 +286,34 @@ mod tests {
         assert!(third.sampled && third.fragment.is_none());
         let fourth = open(&recorder, Some(&third.scope(third.id))).unwrap();
         assert!(fourth.sampled && fourth.fragment.is_none(), "it begins no other part");
+    }
+
+    #[test]
+    fn a_call_that_finds_nobody_keeps_so_many_attempts_and_no_more() {
+        let recorder = Recorder::keeping(Some(Duration::from_secs(1)));
+        let first = open(&recorder, None).unwrap();
+        let call = open(&recorder, Some(&first.scope(first.id))).unwrap();
+        let mut call = Span { live: Some(call), parent: None };
+        let refused = lattice_proto::Fault::NoReplica("x".to_owned());
+        for number in 1..1_000 {
+            let under = call.tries(number, None, "here").unwrap();
+            call.tried(Some(&refused));
+            assert_eq!(under.context.parent.trace_id, u128::from_be_bytes(first.trace_id));
+        }
+        let mut call = call.live.take().unwrap();
+        call.ended = Some(Instant::now());
+        assert_eq!(
+            call.attempts.len(),
+            255,
+            "the first, and those that there was room for beside the two spans"
+        );
+        assert!(call.attempts.iter().all(Attempt::is_failed) && call.is_failed());
+        // One that was chosen and has no room among what is kept.
+        let mut chosen =
+            Span { live: Some(Box::new(Open { fragment: None, sampled: true, ..*call })), parent: None };
+        chosen.live.as_mut().unwrap().attempts.clear();
+        (0..1_000).for_each(|number| drop(chosen.tries(number, None, "here")));
+        assert_eq!(chosen.live.take().unwrap().attempts.len(), attempt::MOST);
     }
 
     #[test]

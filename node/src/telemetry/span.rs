@@ -10,7 +10,7 @@ use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFla
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::attempt::Attempt;
+use super::attempt::{self, Attempt};
 use super::attribute;
 use super::facts::{Extra, Facts};
 use super::fragment::Fragment;
@@ -91,6 +91,8 @@ pub(super) struct Open {
     pub parts: Option<Box<Parts>>,
     /// The same, of that of a call.
     pub attempts: Vec<Attempt>,
+    /// Whether the last of them is the one that is under way.
+    pub tries: bool,
     /// Whether somebody waits for what comes of it, who may give that up.
     pub awaited: bool,
 }
@@ -101,7 +103,7 @@ pub struct Span {
     /// Boxed, since a message carries its span through every queue.
     pub(super) live: Option<Box<Open>>,
     /// What is passed on when there is no span.
-    parent: Option<Scope>,
+    pub(super) parent: Option<Scope>,
 }
 
 /// What a new span hangs under.
@@ -214,17 +216,14 @@ impl Span {
         choice: &'static str,
     ) -> Option<Scope> {
         let Some(live) = &mut self.live else { return self.parent.clone() };
-        let attempt = Attempt::new(number, target.cloned(), choice);
-        let scope = live.scope(attempt.id);
-        // Hardly ever there is a second one.
-        live.attempts.reserve_exact(1);
-        live.attempts.push(attempt);
-        Some(scope)
+        Some(live.tries(number, target, choice))
     }
 
     /// It is over.
     pub fn tried(&mut self, fault: Option<&Fault>) {
-        if let Some(attempt) = self.live.as_mut().and_then(|live| live.attempts.last_mut()) {
+        if let Some(live) = self.live.as_mut().filter(|live| live.tries)
+            && let Some(attempt) = live.attempts.last_mut()
+        {
             attempt.end(fault);
         }
     }
@@ -283,8 +282,30 @@ impl Open {
             extra: None,
             parts: None,
             attempts: Vec::new(),
+            tries: false,
             awaited: false,
         }
+    }
+
+    /// A try begins; gives what hangs under it. The first has room with its call. A call that finds nobody tries again until its
+    /// deadline, so those after it take room like spans of their own.
+    fn tries(&mut self, number: u32, target: Option<&Incarnation>, choice: &'static str) -> Scope {
+        self.tries = match &self.fragment {
+            _ if self.attempts.is_empty() => true,
+            Some(fragment) => fragment.admits(),
+            None => self.attempts.len() < attempt::MOST,
+        };
+        if !self.tries {
+            return self.scope(self.id);
+        }
+        let attempt = Attempt::new(number, target.cloned(), choice);
+        let scope = self.scope(attempt.id);
+        if self.attempts.is_empty() {
+            // Hardly ever there is a second one.
+            self.attempts.reserve_exact(1);
+        }
+        self.attempts.push(attempt);
+        scope
     }
 
     /// It, and then what it is made of.

@@ -1,5 +1,5 @@
-//! How many instructions a local call takes with telemetry switched off, and how many of them are telemetry's all the same. They
-//! are counted, by Valgrind's callgrind: what is looked for is smaller than what times differ by.
+//! How many instructions a local call takes with telemetry switched off, how many of them are telemetry's all the same, and how many
+//! more it takes where calls are recorded. They are counted, by Valgrind's callgrind: what is looked for is smaller than what times differ by.
 //!
 //! They are told by the functions that they are in, and where the compiler has put one into another by the lines that they came from:
 //! the release is read with its line tables. What telemetry calls in its turn, such as the clock, is telemetry's.
@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::figure::{Bound, Figure};
 use crate::local::{PATIENCE, Payload, manifest, storm};
 
-/// Calls in the two runs whose difference is taken: what goes on besides is in both.
+/// Calls in the two runs whose difference is taken: what goes on besides is in both, but for the requests that the calls are made in.
 const FEW: u32 = 10 * EACH;
 const MANY: u32 = 150 * EACH;
 
@@ -25,8 +25,9 @@ const EACH: u32 = 60;
 
 const BYTES: u32 = 128;
 
-/// Guest memories that a node reserves: Valgrind has not enough address space for the usual number.
-const POOL: &str = "pool = 8\n";
+/// Valgrind has not enough address space for the usual number of guest memories, and under it a request takes seconds that counts
+/// as fast otherwise.
+const SETTINGS: &str = "pool = 8\ntrace_slow = \"60s\"\n";
 
 pub async fn measure() -> Result<Vec<Figure>> {
     if Command::new("valgrind").arg("--version").output().is_err() {
@@ -67,7 +68,7 @@ pub async fn measure() -> Result<Vec<Figure>> {
 async fn count(env: Option<(&str, &str)>) -> Result<Call> {
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("lattice.toml");
-    std::fs::write(&config, POOL)?;
+    std::fs::write(&config, SETTINGS)?;
     let mut builder = Lattice::builder(1);
     if let Some((name, value)) = env {
         builder = builder.env(name, value);
