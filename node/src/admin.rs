@@ -2,11 +2,9 @@
 //! may ask.
 
 mod access;
-mod connections;
 mod drain;
 mod error;
 mod events;
-mod files;
 mod history;
 mod keys;
 mod letters;
@@ -17,7 +15,6 @@ mod page;
 mod pictures;
 mod service;
 mod taps;
-mod tls;
 mod tokens;
 mod web;
 
@@ -43,12 +40,16 @@ use crate::config;
 use crate::controller::{Declarations, NodeOrders, Observer};
 use crate::events::{Archive, Events};
 use crate::keyed::{Letters, Owners, Store};
+use crate::port;
 use crate::router::Router;
 use crate::survey::Surveyor;
 use crate::telemetry::{Counters, metrics};
 
 /// The largest gRPC message: the largest payload that a manifest may ask for, and some room.
 const MAX_MESSAGE: usize = 65 << 20;
+
+/// More than the operators of one node open.
+const CONNECTIONS: usize = 1_024;
 
 /// Why the admin API cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,7 @@ pub enum Error {
     Exposed(#[from] config::Error),
     /// A certificate or key is of no use.
     #[error(transparent)]
-    Tls(#[from] tls::Error),
+    Tls(#[from] port::Error),
     /// The tokens file is of no use.
     #[error(transparent)]
     Tokens(#[from] tokens::Error),
@@ -122,7 +123,7 @@ pub struct Parts {
 pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
-    identity: Option<tls::Identity>,
+    identity: Option<port::Identity>,
     tokens: Option<tokens::File>,
 }
 
@@ -139,7 +140,7 @@ impl Listener {
             admin.permits(*address)?;
         }
         let identity = match &admin.tls {
-            Some(files) => Some(tls::Identity::read(files).await?),
+            Some(files) => Some(port::Identity::read(files, CONNECTIONS).await?),
             None => None,
         };
         let tokens = match &admin.tokens {
@@ -221,8 +222,8 @@ impl Listener {
                 run(listener, app, stop).await;
             }
             None => {
-                let connections = connections::Connections::new(None);
-                run(connections::Listener { port: self.listener, connections }, app, stop).await;
+                let connections = port::Connections::new(None, CONNECTIONS);
+                run(port::Listener { port: self.listener, connections }, app, stop).await;
             }
         }
         Ok(())

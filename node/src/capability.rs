@@ -1,6 +1,7 @@
 //! Host functions, one file each. None is granted without the manifest: what a guest may import is decided at deploy,
 //! and what it may reach through `mesh` at every call.
 
+mod http;
 mod log;
 mod mesh;
 mod output;
@@ -10,6 +11,7 @@ use wasmtime::component::Linker;
 
 use crate::engine::Guest;
 
+pub(crate) use http::Outgoing;
 pub(crate) use output::GuestOutput;
 
 /// Adds everything that can be granted.
@@ -17,6 +19,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     // What `std` imports by itself is always there, and empty: no folders, the manifest's variables, no network.
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
+    http::link(linker)?;
     mesh::link(linker)?;
     log::link(linker)?;
     trace::link(linker)

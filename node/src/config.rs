@@ -1,6 +1,7 @@
 //! Everything that an operator can set, read once at the start: flags over environment over file over defaults.
 
 mod admin;
+mod http;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use crate::telemetry::Format;
 
 pub use admin::{Admin, AdminOptions, Tls};
+pub use http::{Http, HttpOptions};
 
 /// What `lattice start` was given. Whatever is not set falls back to the file, then to a default.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +34,8 @@ pub struct Options {
     pub listen: Option<String>,
     /// `--admin-…`
     pub admin: AdminOptions,
+    /// `--http…`
+    pub http: HttpOptions,
     /// `--label`, each `key=value`.
     pub labels: Vec<String>,
     /// `--data`
@@ -86,6 +90,8 @@ pub struct Config {
     pub listen: String,
     /// Who gets in there.
     pub admin: Admin,
+    /// The way in by HTTP, where there is one.
+    pub http: Option<Http>,
     /// What the operator says of this node.
     pub labels: BTreeMap<String, String>,
     /// Where it keeps its files.
@@ -121,6 +127,7 @@ struct File {
     nats_tls_ca: Option<PathBuf>,
     listen: Option<String>,
     admin: AdminOptions,
+    http: HttpOptions,
     labels: BTreeMap<String, String>,
     data: Option<PathBuf>,
     log_format: Option<String>,
@@ -164,7 +171,8 @@ impl Config {
             let Label { key, value } = label.parse().map_err(|reason| invalid("--label", reason))?;
             labels.insert(key, value);
         }
-        let log = match std::env::var("RUST_LOG") {
+        let http = options.http.over(file.http);
+        let mut log = match std::env::var("RUST_LOG") {
             Ok(log) if !log.is_empty() => log,
             _ => match options.verbosity {
                 0 => "warn,lattice_node=info,guest=info".to_owned(),
@@ -172,6 +180,9 @@ impl Config {
                 _ => "debug,lattice_node=trace,guest=trace".to_owned(),
             },
         };
+        if http.access_log {
+            log.push_str(",access=info");
+        }
         let data = match options.data.or(file.data) {
             Some(data) => data,
             None => default_data()?,
@@ -186,6 +197,7 @@ impl Config {
             nats_server: options.nats_server,
             listen: options.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:7700".to_owned()),
             admin: Admin::check(options.admin, file.admin)?,
+            http: http.check()?,
             labels,
             data,
             log,

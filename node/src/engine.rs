@@ -10,6 +10,7 @@ mod check;
 mod compile;
 mod effects;
 mod guest;
+mod http;
 mod inspect;
 mod instance;
 mod keyed;

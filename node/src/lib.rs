@@ -3,7 +3,7 @@
 //! In reading order: [`node`] wires everything together. What crosses the network goes through [`bus`]. [`membership`]
 //! is this node's place in the lattice, [`controller`] what it does when it leads (with the pure [`placement`]), and
 //! [`agent`] what it does as a member; what happens is told through [`events`]. A message goes through [`router`] into a [`replica`] or to one of its keys in [`keyed`], which run a guest of
-//! [`engine`], which calls out through `capability`. Operators come in through [`admin`]; what happens can be seen by [`telemetry`], [`logs`], [`traces`], [`tap`] and [`survey`].
+//! [`engine`], which calls out through `capability`. Operators come in through [`admin`], and HTTP clients through [`gateway`]; what happens can be seen by [`telemetry`], [`logs`], [`traces`], [`tap`] and [`survey`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect"))]
 
@@ -36,6 +36,8 @@ pub mod survey;
 pub mod tap;
 
 pub mod admin;
+pub mod gateway;
+pub mod port;
 pub mod telemetry;
 pub mod traces;
 
@@ -43,7 +45,7 @@ use std::path::PathBuf;
 
 use lattice_proto::{Incarnation, NodeName};
 
-pub use config::{AdminOptions, Options};
+pub use config::{AdminOptions, HttpOptions, Options};
 pub use node::run;
 
 /// Why a node could not start, or could not go on.
@@ -55,6 +57,9 @@ pub enum Error {
     /// The admin port cannot be had.
     #[error(transparent)]
     Admin(#[from] admin::Error),
+    /// The gateway's port cannot be had.
+    #[error(transparent)]
+    Gateway(#[from] gateway::Error),
     /// The data folder cannot be used.
     #[error("cannot use the data folder {folder}: {source}; choose another with --data")]
     Data {

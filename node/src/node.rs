@@ -11,7 +11,7 @@ use std::time::Duration;
 use lattice_proto::Incarnation;
 use lattice_proto::subject::Subjects;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::joining::join;
@@ -32,7 +32,7 @@ use crate::router::{Inboxes, Parts, Peers, Router, Table};
 use crate::survey::{self, Surveyor};
 use crate::tap::Taps;
 use crate::telemetry::{self, Counters, metrics};
-use crate::{Error, Options, admin, logs, shutdown, tap, traces};
+use crate::{Error, Options, admin, gateway, logs, shutdown, tap, traces};
 
 /// How long a node that knows what it ran last waits for NATS before it begins without: as long as one attempt to connect
 /// may take. A lattice that can be reached is joined in a fraction of that.
@@ -69,6 +69,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
 
     // The port comes first: a node that cannot have it should not have done anything yet.
     let listener = admin::Listener::bind(&config.listen, &config.admin).await?;
+    let gateway = match &config.http {
+        Some(http) => Some(gateway::Listener::bind(http).await?),
+        None => None,
+    };
     std::fs::create_dir_all(&config.data)
         .map_err(|source| Error::Data { folder: config.data.clone(), source })?;
     let _ours = lock(&config.data)?;
@@ -81,7 +85,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let own_server = child.as_ref().map(|child| child.url().to_owned());
     let told = signals.told();
     let told_to = (exporter.page.clone(), exporter.store.clone());
-    let mut serving = Box::pin(serve(&config, me, listener, engine, own_server, signals, told_to));
+    let mut serving = Box::pin(serve(&config, me, (listener, gateway), engine, own_server, signals, told_to));
     let outcome = match &mut child {
         Some(child) => tokio::select! {
             outcome = &mut serving => outcome,
@@ -105,7 +109,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
 async fn serve(
     config: &Config,
     me: Identity,
-    listener: admin::Listener,
+    (listener, gateway): (admin::Listener, Option<gateway::Listener>),
     engine: Engine,
     own_server: Option<String>,
     mut signals: shutdown::Signals,
@@ -134,7 +138,9 @@ async fn serve(
     lines.tell_time_by(clock.clone());
     let local = Local::default();
     let (events, tellings) = Events::new(me.name.clone(), clock.clone(), counters.clone());
-    let inventory = Inventory::new(membership::describe(&me, config.labels.clone(), listener.url()));
+    let http = gateway.as_ref().map(gateway::Listener::url);
+    let described = membership::describe(&me, config.labels.clone(), listener.url(), http.clone());
+    let inventory = Inventory::new(described);
     let (leader_seen, leader) = watch::channel::<Option<Leader>>(None);
     let to_leader = ToLeader::new(bus.calls.clone(), subjects.clone(), leader.clone());
     let (peers, lost) =
@@ -195,6 +201,10 @@ async fn serve(
         stop: stop.clone(),
     };
     let mut serving = tokio::spawn(listener.serve(parts, stop.clone()));
+    // Clients of the gateway, too: what runs here needs no NATS.
+    let outside = stop.child_token();
+    let mut gateway =
+        gateway.map(|gateway| tokio::spawn(gateway.serve(router.clone(), observer.clone(), outside.clone())));
 
     // The lattice. A node that knows what it ran last does not wait for it.
     let (heard, told) = mpsc::channel(256);
@@ -285,7 +295,8 @@ async fn serve(
 
     let line = |word: &str, nats: &str| {
         let (name, id, lattice) = (&me.name, &me.incarnation, &config.lattice);
-        format!("{word} name={name} id={id} lattice={lattice} admin={url} nats={nats}")
+        let http = http.as_ref().map(|url| format!(" http={url}")).unwrap_or_default();
+        format!("{word} name={name} id={id} lattice={lattice} admin={url}{http} nats={nats}")
     };
     if member.is_some() {
         joined.cancel();
@@ -309,6 +320,7 @@ async fn serve(
             // They run for as long as the node does: one that ends is a defect, and a deaf node must not stay.
             Some(_) = tasks.join_next() => break Err(Error::Task("a part of the node")),
             _ = &mut serving => break Err(Error::Task("the admin API")),
+            () = gone(&mut gateway) => break Err(Error::Task("the HTTP gateway")),
         }
     };
     if outcome.is_ok() {
@@ -319,10 +331,17 @@ async fn serve(
             }
             member.close_outside().await;
         }
+        outside.cancel();
         // Each step has a bound of its own: what cannot be taken over must not cost what can be answered.
         stop.cancel();
+        let all = async {
+            router.all_answered().await;
+            if let Some(gateway) = gateway.take_if(|gateway| !gateway.is_finished()) {
+                let _ = gateway.await;
+            }
+        };
         tokio::select! {
-            answered = tokio::time::timeout(DRAIN, router.all_answered()) => if answered.is_err() {
+            answered = tokio::time::timeout(DRAIN, all) => if answered.is_err() {
                 tracing::warn!("not everything was answered in time; stopping all the same");
             },
             () = signals.second() => {}
@@ -344,6 +363,14 @@ async fn serve(
 async fn ended(member: &mut Option<Member>) -> Error {
     match member {
         Some(member) => member.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until a task has ended that a node has which is told so.
+async fn gone(task: &mut Option<JoinHandle<()>>) {
+    match task {
+        Some(task) => drop(task.await),
         None => std::future::pending().await,
     }
 }

@@ -24,6 +24,7 @@ mod keyed;
 mod letter;
 mod peer;
 mod post;
+mod request;
 mod room;
 mod search;
 mod table;
@@ -48,6 +49,7 @@ use crate::telemetry::{Counters, Scope, Span, metrics};
 
 pub use inbox::{ENVELOPE_ROOM, Inboxes, Told};
 pub use ingress::Ingress;
+pub(crate) use ingress::status;
 pub use peer::{Peers, Suspicions};
 pub use table::Table;
 

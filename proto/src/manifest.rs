@@ -3,6 +3,7 @@
 //! [`Manifest::parse`] either understands every line or says exactly which one it does not: file, line, field and
 //! what is allowed there. A field of a later version is refused as such, never ignored.
 
+mod http;
 mod placement;
 mod replicas;
 mod source;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ActorName, AppName, Digest};
 
+pub use http::{Found, Host, HttpMethod, HttpRoute, HttpRoutes, PathPrefix};
 pub use placement::{EACH_NODE, Label, Placement};
 pub use replicas::{Each, Range, Replicas};
 pub use source::Error;
@@ -65,6 +67,9 @@ pub struct Settings {
     pub mailbox: u32,
     /// Who may call it besides actors and the admin API.
     pub ingress: BTreeSet<Ingress>,
+    /// Which requests of the HTTP gateway it answers, where it is a component for HTTP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<HttpRoute>,
     /// Where they run.
     #[serde(default)]
     pub placement: Placement,
@@ -128,6 +133,8 @@ impl Default for Keyed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ingress {
+    /// HTTP clients, by `POST /actors/<actor>/<operation>` with JSON or Protobuf to the gateway of any node.
+    Http,
     /// Plain NATS clients, at `lat.<lattice>.call.<actor>.<operation>`.
     Nats,
 }
@@ -171,6 +178,8 @@ pub mod bound {
     pub const LABELS: usize = 64;
     /// Messages at once in one replica.
     pub const CONCURRENCY: u32 = 10_000;
+    /// HTTP routes of one actor.
+    pub const ROUTES: usize = 256;
     /// Messages waiting before one replica.
     pub const MAILBOX: u32 = 1_000_000;
     /// Actors in one app.
@@ -189,6 +198,7 @@ impl Default for Settings {
             concurrency: 1,
             mailbox: 1024,
             ingress: BTreeSet::new(),
+            http: Vec::new(),
             placement: Placement::default(),
             update: Update::default(),
             limits: Limits::default(),

@@ -91,6 +91,9 @@ pub struct Node {
     pub version: String,
     /// Where its admin API answers.
     pub admin: String,
+    /// Where its HTTP gateway answers, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
     /// Set once it has begun to stop: nothing new is placed there.
     #[serde(default)]
     pub draining: bool,
@@ -241,6 +244,9 @@ pub struct Route {
     /// Whether plain NATS clients may call it.
     #[serde(default)]
     pub nats: bool,
+    /// Whether HTTP clients may.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub http: bool,
     /// Whether it is a keyed actor: each message goes to the owner of its key's shard.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keyed: bool,

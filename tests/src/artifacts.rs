@@ -45,9 +45,16 @@ fn folders() -> Vec<PathBuf> {
         return vec![folder.into()];
     }
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    ["examples/greeter", "examples/shop", "examples/bank", "tests/guests", "tests/guests/ledger"]
-        .map(|folder| workspace.join(folder))
-        .to_vec()
+    [
+        "examples/greeter",
+        "examples/shop",
+        "examples/bank",
+        "tests/guests",
+        "tests/guests/ledger",
+        "tests/guests/web",
+    ]
+    .map(|folder| workspace.join(folder))
+    .to_vec()
 }
 
 /// Stores one artifact and returns its digest.

@@ -40,7 +40,7 @@ pub async fn get_as(admin: &str, path: &str, token: Option<&str>) -> Page {
 
 /// The same with these headers.
 pub async fn get_with(admin: &str, path: &str, headers: &[(&str, &str)]) -> Page {
-    whole(ask(admin, "GET", path, headers, "").await).await
+    ask(admin, "GET", path, headers, "").await
 }
 
 /// Sends a form, as a browser does.
@@ -50,7 +50,7 @@ pub async fn post(admin: &str, path: &str, form: &str) -> Page {
 
 /// Posts this with these headers.
 pub async fn post_with(admin: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Page {
-    whole(ask(admin, "POST", path, headers, body).await).await
+    ask(admin, "POST", path, headers, body).await
 }
 
 /// What a page that is open is sent.
@@ -62,7 +62,7 @@ pub struct Events {
 impl Events {
     /// Opens a stream; the answer where it is refused.
     pub async fn open(admin: &str, path: &str) -> Result<Self, Page> {
-        let opened = ask(admin, "GET", path, &[("accept", "text/event-stream")], "").await;
+        let opened = open(admin, "GET", path, &[("accept", "text/event-stream")], "").await;
         if opened.answer.status() != 200 {
             return Err(whole(opened).await);
         }
@@ -96,7 +96,12 @@ struct Opened {
     _connection: AbortOnDropHandle<hyper::Result<()>>,
 }
 
-async fn ask(admin: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Opened {
+/// Asks by this method, with these headers.
+pub async fn ask(at: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Page {
+    whole(open(at, method, path, headers, body).await).await
+}
+
+async fn open(admin: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Opened {
     let address = admin.trim_start_matches("http://");
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();

@@ -36,6 +36,8 @@ pub struct Extras {
     pub tmux: Option<PathBuf>,
     /// A Python that drives a browser.
     pub selenium: Option<PathBuf>,
+    /// A folder of components that others have published.
+    pub components: Option<PathBuf>,
 }
 
 impl Kit {
@@ -46,11 +48,12 @@ impl Kit {
             ("NATS_SERVER_BIN", self.nats.clone().into()),
             ("LATTICE_ARTIFACTS", self.artifacts.clone().into()),
         ];
-        let Extras { python, collector, prometheus, tmux, selenium } = &self.extras;
+        let Extras { python, collector, prometheus, tmux, selenium, components } = &self.extras;
         variables.extend(python.clone().map(|path| ("LATTICE_PYTHON", path.into())));
         variables.extend(collector.clone().map(|path| ("LATTICE_COLLECTOR", path.into())));
         variables.extend(prometheus.clone().map(|path| ("LATTICE_PROMETHEUS", path.into())));
         variables.extend(selenium.clone().map(|path| ("LATTICE_SELENIUM", path.into())));
+        variables.extend(components.clone().map(|path| ("LATTICE_COMPONENTS", path.into())));
         variables.extend(tmux.clone().map(|path| ("LATTICE_TMUX", path.into())));
         variables
     }
@@ -94,6 +97,7 @@ pub fn extras() -> Extras {
         collector: had("AN OPENTELEMETRY COLLECTOR", lattice_setup::collector(&say)),
         prometheus: had("PROMETHEUS", lattice_setup::prometheus(&say)),
         selenium: had("A BROWSER", lattice_setup::selenium(&say)),
+        components: had("COMPONENTS OF OTHERS", lattice_setup::published_components(&say)),
         tmux: had("A TERMINAL", lattice_setup::tmux(&say)),
     }
 }
@@ -116,7 +120,8 @@ pub fn programs(profile: Profile) -> Result<PathBuf> {
 pub fn actors(wasm: &WasmToolchain) -> Result<PathBuf> {
     let examples = examples()?;
     let built = lattice_setup::build_actors(&examples, wasm, &say)?;
-    let guests = ["tests/guests", "tests/guests/ledger"].map(|folder| workspace::root().join(folder));
+    let guests = ["tests/guests", "tests/guests/ledger", "tests/guests/web"]
+        .map(|folder| workspace::root().join(folder));
     let guests = lattice_setup::build_components(&guests, wasm, &say)?;
     let folder = workspace::target()?.join("artifacts");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;

@@ -28,6 +28,9 @@ pub use debian::tmux;
 mod prometheus;
 pub use prometheus::prometheus;
 
+mod published;
+pub use published::published_components;
+
 mod python;
 pub use python::{collector, python_clients, selenium};
 

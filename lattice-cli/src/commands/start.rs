@@ -44,6 +44,18 @@ pub struct Args {
     /// Listen beyond loopback without TLS, or without asking who comes
     #[arg(long)]
     admin_insecure: bool,
+    /// Where the HTTP gateway listens, such as 0.0.0.0:7780; without, there is none
+    #[arg(long, value_name = "HOST:PORT")]
+    http: Option<String>,
+    /// The certificate that the HTTP gateway shows, in PEM; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    http_tls_cert: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE")]
+    http_tls_key: Option<PathBuf>,
+    /// Write a line for each request to the HTTP gateway
+    #[arg(long)]
+    http_access_log: bool,
     /// A label for placement; may be given several times
     #[arg(long = "label", value_name = "K=V", value_parser = label)]
     labels: Vec<String>,
@@ -73,6 +85,12 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
             client_ca: args.admin_client_ca,
             tokens: args.admin_tokens,
             insecure: args.admin_insecure,
+        },
+        http: lattice_node::HttpOptions {
+            listen: args.http,
+            tls_cert: args.http_tls_cert,
+            tls_key: args.http_tls_key,
+            access_log: args.http_access_log,
         },
         labels: args.labels,
         data: args.data,

@@ -148,7 +148,7 @@ impl admin_server::Admin for Service {
             memory_bytes: view.record.memory_bytes,
             version: view.record.version,
             admin: view.record.admin,
-            http: String::new(),
+            http: view.record.http.unwrap_or_default(),
         });
         Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
     }

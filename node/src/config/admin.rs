@@ -37,6 +37,10 @@ pub struct Admin {
 /// The files that TLS is made of, all in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
+    /// What shows the certificate, as operators know it.
+    pub of: &'static str,
+    /// The settings that name the three files, in this order.
+    pub settings: [&'static str; 3],
     /// The node's certificate, and those between it and its authority.
     pub cert: PathBuf,
     /// Its private key.
@@ -52,7 +56,10 @@ impl Admin {
         let key = flags.tls_key.or(file.tls_key);
         let client_ca = flags.client_ca.or(file.client_ca);
         let tls = match (cert, key) {
-            (Some(cert), Some(key)) => Some(Tls { cert, key, client_ca }),
+            (Some(cert), Some(key)) => {
+                let settings = ["--admin-tls-cert", "--admin-tls-key", "--admin-client-ca"];
+                Some(Tls { of: "the admin API", settings, cert, key, client_ca })
+            }
             (Some(_), None) => return Err(invalid("--admin-tls-cert", "give its --admin-tls-key as well")),
             (None, Some(_)) => return Err(invalid("--admin-tls-key", "give its --admin-tls-cert as well")),
             (None, None) if client_ca.is_some() => {

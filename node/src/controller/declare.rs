@@ -11,7 +11,7 @@ pub(super) mod revision;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lattice_proto::manifest::{self, Artifact, Manifest};
+use lattice_proto::manifest::{self, Artifact, HttpRoutes, Manifest, Settings};
 use lattice_proto::record::{Actor, App, Head, Origin};
 use lattice_proto::subject::{Control, Subjects};
 use lattice_proto::{ActorName, AppName, Digest};
@@ -59,6 +59,49 @@ pub struct Terms {
     pub if_revision: Option<u64>,
     /// Says what would change, and changes nothing.
     pub dry_run: bool,
+}
+
+/// Whether what an artifact is built for is what its manifest lets it serve.
+fn serves_as_it_says(name: &ActorName, settings: &Settings, is_http: bool) -> Result<(), Error> {
+    let problem = match is_http {
+        true if settings.http.is_empty() => {
+            "was built for HTTP, and its manifest routes no requests to it; say `http = {}` for all of them, or \
+             `http = { host = \"…\", path = \"/…\" }`"
+        }
+        true if !settings.ingress.is_empty() => "was built for HTTP and takes no messages; remove `ingress`",
+        false if !settings.http.is_empty() => {
+            "was not built for HTTP; remove `http`, or say `ingress = [\"http\"]` to let HTTP clients call it at `/actors`"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Invalid(format!("the artifact of `{name}` {problem}")))
+}
+
+/// Makes sure that no actor is to answer what another one answers. What the app itself had before stays its own, and what others have
+/// in common is not for this app to mend.
+fn routes_are_free<'a>(
+    actors: &BTreeMap<ActorName, Actor>,
+    before: Option<&App>,
+    others: impl Iterator<Item = &'a App>,
+) -> Result<(), Error> {
+    let mut routes = HttpRoutes::default();
+    for (name, actor) in others.flat_map(|app| &app.actors) {
+        for route in &actor.settings.http {
+            let _ = routes.add(name, route);
+        }
+    }
+    for (name, actor) in actors {
+        let had = before.and_then(|app| app.actors.get(name)).map(|actor| actor.settings.http.as_slice());
+        for route in actor.settings.http.iter().filter(|route| !had.unwrap_or_default().contains(route)) {
+            routes.add(name, route).map_err(|other| {
+                Error::Invalid(format!(
+                    "`{other}` answers requests at `{route}` already, and `{name}` is to; give one of them another host, path or \
+                     methods"
+                ))
+            })?;
+        }
+    }
+    Ok(())
 }
 
 impl Declarations {
@@ -196,6 +239,7 @@ impl Declarations {
                     keyed.state
                 )));
             }
+            serves_as_it_says(name, &actor.settings, compiled.is_http())?;
             let operations = &compiled.metadata().operations;
             let idempotent = operations
                 .iter()
@@ -248,6 +292,8 @@ impl Declarations {
                     return Err(Error::NameTaken { actor: actor.clone(), app: owner.app.clone() });
                 }
             }
+            let others = snapshot.apps.values().filter(|app| app.app != *name);
+            routes_are_free(&actors, before, others)?;
             let mut changes = diff::between(before, &actors, deleted);
             if origin == Origin::Promote {
                 changes.push("~ the new versions get all calls".to_owned());

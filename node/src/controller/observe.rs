@@ -221,6 +221,19 @@ impl Observer {
         Ok(actors)
     }
 
+    /// All apps as they are declared.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn apps(&self) -> Result<Vec<App>, Error> {
+        self.control().await?.apps(&self.subjects)
+    }
+
+    /// What is declared, as it changes.
+    pub(crate) fn watch_catalog(&self) -> Watch {
+        self.bus.decisions.watch(&self.subjects.control(&Control::Catalog))
+    }
+
     /// All that is declared and decided.
     pub(super) async fn control(&self) -> Result<Listing, Error> {
         let _turn = self.turn().await?;

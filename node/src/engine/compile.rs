@@ -5,9 +5,10 @@ use std::sync::Arc;
 use lattice_proto::Digest;
 use lattice_proto::metadata::Metadata;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+use wasmtime_wasi_http::handler::ProxyPre;
 
 use super::inspect::{self, Shape};
-use super::{Engine, Guest, Refused, abi, check};
+use super::{Engine, Guest, Refused, abi, check, http};
 
 /// An artifact, compiled and linked. Cheap to clone.
 #[derive(Clone)]
@@ -31,6 +32,8 @@ pub(super) enum Entry {
     Handle(ComponentExportIndex),
     /// Once for a key, and then for each message.
     Keyed { activate: ComponentExportIndex, turn: ComponentExportIndex },
+    /// For each request.
+    Http(ProxyPre<Guest>),
 }
 
 impl Engine {
@@ -59,20 +62,28 @@ impl Engine {
         };
         let shape = inspect::check(self, &component)?;
         let check = check::find(self, &component)?;
+        let pre = shared.linker.instantiate_pre(&component).map_err(|error| Refused::Import {
+            import: "an import".to_owned(),
+            reason: format!("does not fit what Lattice provides: {error:#}"),
+        })?;
         let interface = shape.interface();
         let function = |name: &str| {
             let parent = component.get_export_index(None, interface);
             let function = parent.and_then(|parent| component.get_export_index(Some(&parent), name));
             function.ok_or_else(|| Refused::NoHandler { found: format!("`{interface}` without `{name}`") })
         };
-        let entry = match shape.is_keyed() {
-            false => Entry::Handle(function(abi::HANDLE)?),
-            true => Entry::Keyed { activate: function(abi::ACTIVATE)?, turn: function(abi::TURN)? },
+        let entry = match &shape {
+            Shape::Async | Shape::Blocking => Entry::Handle(function(abi::HANDLE)?),
+            Shape::Keyed | Shape::BlockingKeyed => {
+                Entry::Keyed { activate: function(abi::ACTIVATE)?, turn: function(abi::TURN)? }
+            }
+            Shape::Http(export) => {
+                let entry = http::entry(pre.clone(), export);
+                Entry::Http(
+                    entry.map_err(|error| Refused::NoHandler { found: format!("`{export}`: {error:#}") })?,
+                )
+            }
         };
-        let pre = shared.linker.instantiate_pre(&component).map_err(|error| Refused::Import {
-            import: "an import".to_owned(),
-            reason: format!("does not fit what Lattice provides: {error:#}"),
-        })?;
         let inner = Inner { engine: self.clone(), pre, entry, shape, check, metadata };
         Ok(Compiled { inner: Arc::new(inner) })
     }
@@ -82,6 +93,11 @@ impl Compiled {
     /// What the artifact says of itself.
     pub fn metadata(&self) -> &Metadata {
         &self.inner.metadata
+    }
+
+    /// Whether it was built for HTTP, and takes no messages.
+    pub fn is_http(&self) -> bool {
+        matches!(self.inner.shape, Shape::Http(_))
     }
 
     /// Whether it is a keyed actor.

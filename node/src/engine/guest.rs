@@ -12,9 +12,10 @@ use lattice_proto::manifest::Settings;
 use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::TICK;
-use crate::capability;
+use crate::capability::{self, Outgoing};
 use crate::events::Events;
 use crate::logs::{self, Speaker, Speaking};
 use crate::replica::{Tally, TurnContext};
@@ -65,16 +66,38 @@ impl Home {
     }
 }
 
+/// Why a guest stood still.
+#[derive(Debug, Default)]
+pub(super) struct Pauses {
+    /// It was asked to give way.
+    asked: AtomicBool,
+    /// It waited for something else.
+    waited: AtomicBool,
+}
+
+impl Pauses {
+    /// The guest stands still.
+    pub(super) fn pauses(&self) {
+        if !self.asked.swap(false, Ordering::Relaxed) {
+            self.waited.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The data of one store.
 pub(crate) struct Guest {
     pub(crate) home: Arc<Home>,
     /// Who it is: the actor, and for a keyed one also the key.
     pub(crate) actor: ActorId,
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outgoing: Outgoing,
     table: ResourceTable,
     pub(super) limiter: Limiter,
     /// The turns that run in this store, by the task that runs them.
     turns: HashMap<GuestTaskId, Arc<TurnContext>>,
+    /// The only one that ever runs in it, where that is so.
+    alone: Option<Arc<TurnContext>>,
     /// Ticks of the epoch in which the guest was found computing, since it last gave way.
     ticks: u32,
     born: Instant,
@@ -82,6 +105,8 @@ pub(crate) struct Guest {
     resumed: Arc<AtomicU64>,
     /// Calls to other actors that it has not got the answers of yet.
     pub(crate) calls: Arc<Semaphore>,
+    /// Whether it gives way as it was asked to, and whether it has waited for something meanwhile.
+    pub(super) pauses: Arc<Pauses>,
     /// Its way to the log.
     pub(crate) speaker: Speaker,
     /// The turn that it is in, for what it prints.
@@ -106,6 +131,8 @@ impl Guest {
         let memory = usize::try_from(home.settings.limits.memory.0).unwrap_or(usize::MAX);
         Self {
             wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            outgoing: Outgoing,
             table,
             limiter: Limiter {
                 memory,
@@ -116,6 +143,7 @@ impl Guest {
                 starved: false,
             },
             turns: HashMap::new(),
+            alone: None,
             ticks: 0,
             born: Instant::now(),
             resumed: Arc::default(),
@@ -123,6 +151,7 @@ impl Guest {
             speaker,
             speaking,
             long: Arc::default(),
+            pauses: Arc::default(),
             actor,
             home,
         }
@@ -133,6 +162,16 @@ impl Guest {
         self.resumed.store(self.since_birth(), Ordering::Relaxed);
         self.turns.insert(task, turn);
         self.speaks();
+    }
+
+    /// The store is for this turn and no other.
+    pub(super) fn enter_alone(&mut self, turn: Arc<TurnContext>) {
+        self.ticks = 0;
+        self.resumed.store(self.since_birth(), Ordering::Relaxed);
+        if self.speaker.is_heard() {
+            self.speaking.set(turn.trace.as_ref().map(|scope| scope.context.parent));
+        }
+        self.alone = Some(turn);
     }
 
     /// What it prints belongs to a turn only while that is the only one.
@@ -165,6 +204,9 @@ impl Guest {
 
 /// Which turn a host function was called from. None for what a guest does outside of any turn, while it starts.
 pub(crate) fn current_turn(mut store: StoreContextMut<'_, Guest>) -> Option<Arc<TurnContext>> {
+    if let Some(alone) = &store.data().alone {
+        return Some(alone.clone());
+    }
     // The last of the stack is the task that the node itself started. A task may go on after it has answered; it belongs
     // to no turn then, and must not be taken for the next one.
     let task = store.async_call_stack().ok()?.last()?;
@@ -181,10 +223,13 @@ fn millis_since(born: Instant) -> u64 {
 /// machine is. What a guest does outside of any turn counts as well: nobody waits for it.
 pub(super) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
     let guest = store.data_mut();
+    if guest.pauses.waited.swap(false, Ordering::Relaxed) {
+        guest.ticks = 0;
+    }
     // A guest that comes here long after it was let in again has waited for something meanwhile, and not computed: then
     // it would have been here before.
     // Outside of any turn there is no deadline that would end it, so nothing is forgiven there.
-    let idle = guest.turns.is_empty();
+    let idle = guest.turns.is_empty() && guest.alone.is_none();
     let computing =
         idle || guest.since_birth().saturating_sub(guest.resumed.load(Ordering::Relaxed)) < WAITED;
     guest.ticks = if computing { guest.ticks.saturating_add(1) } else { 0 };
@@ -196,6 +241,7 @@ pub(super) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Resul
         )));
     }
     let (born, resumed) = (guest.born, guest.resumed.clone());
+    guest.pauses.asked.store(true, Ordering::Relaxed);
     // How long others keep the processor is not the guest's doing, so it is let in again when this future ends.
     let give_way = async move {
         tokio::task::yield_now().await;
@@ -207,6 +253,12 @@ pub(super) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Resul
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
     }
 }
 

@@ -5,7 +5,7 @@ use lattice_proto::metadata::{self, Metadata};
 use wasmparser::{Parser, Payload};
 use wasmtime::component::Component;
 
-use super::{Engine, abi};
+use super::{Engine, abi, http};
 
 /// The largest artifact, in bytes. The largest of the toolchains that we know makes 18 MB.
 pub const MAX_ARTIFACT: u64 = 64 << 20;
@@ -24,7 +24,8 @@ pub enum Refused {
     Module,
     /// The exports are not those of an actor.
     #[error(
-        "it exports no actor: expected `{}`, `{}`, `{}` or `{}`, found {found}",
+        "it exports no actor: expected `{}`, `{}`, `{}` or `{}`, or for HTTP `wasi:http/incoming-handler@0.2` or \
+         `wasi:http/handler@0.3`, found {found}",
         abi::HANDLER,
         abi::BLOCKING_HANDLER,
         abi::KEYED_HANDLER,
@@ -67,7 +68,7 @@ pub enum Refused {
 }
 
 /// How a guest handles a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Shape {
     /// World `actor`: many at once, if the manifest allows it.
     Async,
@@ -77,6 +78,8 @@ pub(super) enum Shape {
     Keyed,
     /// World `blocking-keyed-actor`.
     BlockingKeyed,
+    /// What the standard says of HTTP; the export by which it is entered.
+    Http(String),
 }
 
 impl Shape {
@@ -84,16 +87,17 @@ impl Shape {
     const ALL: [Self; 4] = [Self::Async, Self::Blocking, Self::Keyed, Self::BlockingKeyed];
 
     /// The interface that it exports.
-    pub(super) fn interface(self) -> &'static str {
+    pub(super) fn interface(&self) -> &str {
         match self {
             Shape::Async => abi::HANDLER,
             Shape::Blocking => abi::BLOCKING_HANDLER,
             Shape::Keyed => abi::KEYED_HANDLER,
             Shape::BlockingKeyed => abi::BLOCKING_KEYED_HANDLER,
+            Shape::Http(export) => export,
         }
     }
 
-    pub(super) fn is_keyed(self) -> bool {
+    pub(super) fn is_keyed(&self) -> bool {
         matches!(self, Shape::Keyed | Shape::BlockingKeyed)
     }
 }
@@ -132,7 +136,8 @@ pub(super) fn check(engine: &Engine, component: &Component) -> Result<Shape, Ref
     let exports: Vec<String> = kind.exports(&shared.engine).map(|(name, _)| name.to_owned()).collect();
     let mut shapes =
         Shape::ALL.into_iter().filter(|shape| exports.iter().any(|name| name == shape.interface()));
-    let Some(shape) = shapes.next() else {
+    let http = || exports.iter().find(|name| http::is_handler(name)).cloned().map(Shape::Http);
+    let Some(shape) = shapes.next().or_else(http) else {
         let found = match exports.is_empty() {
             true => "nothing".to_owned(),
             false => exports.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
@@ -148,8 +153,15 @@ pub(super) fn check(engine: &Engine, component: &Component) -> Result<Shape, Ref
             let reason = "this version of Lattice cannot grant; remove the import".to_owned();
             return Err(Refused::Import { import: name.to_owned(), reason });
         }
-        let granted =
-            ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:filesystem/", "wasi:sockets/"];
+        let granted = [
+            "wasi:cli/",
+            "wasi:io/",
+            "wasi:clocks/",
+            "wasi:random/",
+            "wasi:filesystem/",
+            "wasi:sockets/",
+            "wasi:http/",
+        ];
         if name.starts_with("wasi:") && !granted.iter().any(|prefix| name.starts_with(prefix)) {
             let reason = "the manifest does not grant, nor can it in this version of Lattice".to_owned();
             return Err(Refused::Import { import: name.to_owned(), reason });

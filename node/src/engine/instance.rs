@@ -15,14 +15,17 @@ use lattice_proto::{ActorId, Fault, Ran};
 use tokio::sync::mpsc;
 use wasmtime::component::{Accessor, TypedFunc};
 use wasmtime::{AsContextMut, Store};
+use wasmtime_wasi_http::handler::Proxy;
 
 use super::compile::Entry;
 use super::guest::{self, Guest};
+use super::http::HttpInstance;
 use super::inspect::Shape;
+use super::prepare::no_http;
 use super::settle::settle;
 use super::used::metered;
 use super::{Compiled, Failure, Home, abi, check};
-use crate::replica::{Answer, InFlight, Message, Turn, TurnContext};
+use crate::replica::{Answer, Cause, InFlight, Message, Turn, TurnContext};
 use crate::telemetry::Cold;
 
 /// Component-model handles that one guest may hold; each costs the node memory.
@@ -57,8 +60,16 @@ pub enum Exit {
     },
 }
 
+/// What is ready to serve.
+pub enum Instance {
+    /// One guest, for one message after the other or for many at once.
+    Actor(ActorInstance),
+    /// A guest for each request.
+    Http(HttpInstance),
+}
+
 /// A guest that is ready to serve.
-pub struct Instance {
+pub struct ActorInstance {
     store: Store<Guest>,
     handle: Handle,
     concurrency: usize,
@@ -72,8 +83,14 @@ impl Compiled {
     /// One sentence, when memory runs out, the guest traps while it starts, or its own check does not say that it is ready.
     pub async fn instantiate(&self, home: &Arc<Home>) -> Result<Instance, String> {
         let inner = &self.inner;
-        let Entry::Handle(handle) = inner.entry else {
-            return Err("it is a keyed actor, and its manifest does not say so".to_owned());
+        let handle = match inner.entry {
+            Entry::Handle(handle) => handle,
+            Entry::Http(_) => {
+                return HttpInstance::make(self, home).await.map(Instance::Http).map_err(Unmade::into_reason);
+            }
+            Entry::Keyed { .. } => {
+                return Err("it is a keyed actor, and its manifest does not say so".to_owned());
+            }
         };
         let made = self.make(home, home.actor.clone()).await;
         let (mut store, instance) = made.map_err(Unmade::into_reason)?;
@@ -84,10 +101,10 @@ impl Compiled {
         let concurrency = match inner.shape {
             Shape::Async => home.settings.concurrency as usize,
             // A guest without async cannot hold two messages at once.
-            Shape::Blocking | Shape::Keyed | Shape::BlockingKeyed => 1,
+            _ => 1,
         };
         let payload_limit = usize::try_from(home.settings.limits.payload.0).unwrap_or(usize::MAX);
-        Ok(Instance { store, handle, concurrency, payload_limit })
+        Ok(Instance::Actor(ActorInstance { store, handle, concurrency, payload_limit }))
     }
 
     /// Makes one guest that stands for this actor, and asks its own check where it has one.
@@ -97,30 +114,62 @@ impl Compiled {
         actor: ActorId,
     ) -> Result<(Store<Guest>, wasmtime::component::Instance), Unmade> {
         let inner = &self.inner;
-        let mut store = Store::new(&inner.engine.shared.engine, Guest::new(home.clone(), actor));
-        store.limiter(|guest| &mut guest.limiter);
-        store.set_epoch_deadline(1);
-        store.set_max_component_handles(MAX_HANDLES);
-        store.epoch_deadline_callback(guest::on_epoch);
-        let made = tokio::time::timeout(START, inner.pre.instantiate_async(&mut store)).await;
-        let instance = match made {
-            Ok(instance) => instance.map_err(|error| unmade(&error, &store))?,
-            Err(_) => {
-                return Err(Unmade::Broken(format!("it did not start within {} seconds", START.as_secs())));
-            }
-        };
+        let mut store = self.store(home, actor);
+        let instance = in_time(inner.pre.instantiate_async(&mut store)).await?;
+        let instance = instance.map_err(|error| unmade(&error, &store))?;
         if let Some(index) = inner.check {
             let ready = check::ask(&mut store, &instance, index).await;
             ready.map_err(|reason| Unmade::because(reason, &store))?;
         }
         Ok((store, instance))
     }
+
+    /// Makes one guest for one request; whether it is ready was asked of another.
+    pub(super) async fn make_http(&self, home: &Arc<Home>) -> Result<(Store<Guest>, Proxy), Unmade> {
+        let Entry::Http(entry) = &self.inner.entry else {
+            return Err(Unmade::Broken("it was not built for HTTP".to_owned()));
+        };
+        let mut store = self.store(home, home.actor.clone());
+        let proxy = in_time(entry.instantiate_async(&mut store)).await?;
+        let proxy = proxy.map_err(|error| unmade(&error, &store))?;
+        Ok((store, proxy))
+    }
+
+    fn store(&self, home: &Arc<Home>, actor: ActorId) -> Store<Guest> {
+        let mut store = Store::new(&self.inner.engine.shared.engine, Guest::new(home.clone(), actor));
+        store.limiter(|guest| &mut guest.limiter);
+        store.set_epoch_deadline(1);
+        store.set_max_component_handles(MAX_HANDLES);
+        store.epoch_deadline_callback(guest::on_epoch);
+        store
+    }
+}
+
+async fn in_time<T>(made: impl Future<Output = T>) -> Result<T, Unmade> {
+    let late = |_| Unmade::Broken(format!("it did not start within {} seconds", START.as_secs()));
+    tokio::time::timeout(START, made).await.map_err(late)
 }
 
 impl Instance {
     /// Serves until it ends. Whatever is still in the mailbox then stays there. `cold` is how long it took to be made, where
     /// messages may have waited for that.
     pub async fn serve(
+        self,
+        mailbox: &mut mpsc::Receiver<Turn>,
+        in_flight: &Arc<InFlight>,
+        cold: Option<Cold>,
+    ) -> Exit {
+        match self {
+            Instance::Actor(actor) => actor.serve(mailbox, in_flight, cold).await,
+            Instance::Http(http) => http.serve(mailbox, in_flight, cold).await,
+        }
+    }
+}
+
+impl ActorInstance {
+    /// Serves until it ends. Whatever is still in the mailbox then stays there. `cold` is how long it took to be made, where
+    /// messages may have waited for that.
+    async fn serve(
         mut self,
         mailbox: &mut mpsc::Receiver<Turn>,
         in_flight: &InFlight,
@@ -248,7 +297,11 @@ async fn run(
 ) -> wasmtime::Result<()> {
     let Turn { context, message, waiting } = turn;
     // Nothing is kept here by which a letter could be known again.
-    let Message { operation, payload, content_type, caller, attempt, cause: _ } = message;
+    let Message { operation, payload, content_type, caller, attempt, cause } = message;
+    if matches!(cause, Cause::Http(_)) {
+        waiting.answer(Err(no_http()));
+        return Ok(());
+    }
     let remaining = context.deadline.saturating_duration_since(Instant::now());
     let message = abi::Message {
         id: context.id.shared(),
@@ -295,7 +348,7 @@ pub(super) enum Unmade {
 }
 
 impl Unmade {
-    fn into_reason(self) -> String {
+    pub(super) fn into_reason(self) -> String {
         let (Unmade::NoRoom(reason) | Unmade::Broken(reason)) = self;
         reason
     }

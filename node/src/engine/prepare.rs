@@ -51,6 +51,10 @@ pub(super) async fn prepare(mut turn: Turn, desk: Desk<'_>) -> Prepared {
     let known = desk.known;
     let due = match &turn.message.cause {
         Cause::Call | Cause::Timer(_) => return Prepared::Run(turn),
+        Cause::Http(_) => {
+            turn.waiting.answer(Err(no_http()));
+            return Prepared::Answered;
+        }
         Cause::Letter(_) | Cause::GiveUp(..) | Cause::Overwrite(_) => None,
         Cause::Reminder(due) | Cause::Show(due) | Cause::Skip(due) => Some(due.clone()),
     };
@@ -135,6 +139,11 @@ impl Desk<'_> {
         let state = (!overwrite.delete).then(|| turn.message.payload.clone());
         Prepared::Overwritten(without_guest(turn, state.clone()), state)
     }
+}
+
+/// What a request is told that came to an actor that was not built for HTTP.
+pub(super) fn no_http() -> Fault {
+    Fault::NoSuchOperation("an HTTP request (it was not built for HTTP)".to_owned())
 }
 
 /// A turn that takes effect without the guest.

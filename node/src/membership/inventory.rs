@@ -103,7 +103,12 @@ impl Inventory {
 }
 
 /// What a node is, before it runs anything.
-pub fn describe(me: &super::Identity, labels: BTreeMap<String, String>, admin: String) -> Node {
+pub fn describe(
+    me: &super::Identity,
+    labels: BTreeMap<String, String>,
+    admin: String,
+    http: Option<String>,
+) -> Node {
     let name: NodeName = me.name.clone();
     let cpus =
         std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX));
@@ -116,6 +121,7 @@ pub fn describe(me: &super::Identity, labels: BTreeMap<String, String>, admin: S
         memory_bytes: system.totalram * u64::from(system.mem_unit),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         admin,
+        http,
         draining: false,
         actors: BTreeMap::new(),
         activations: 0,

@@ -32,6 +32,17 @@ impl InFlight {
         slot
     }
 
+    /// A turn begins that is looked after elsewhere; it is counted here only.
+    pub fn begins(&self) {
+        self.entered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Such a turn has ended: by an answer, or with its instance.
+    pub fn ends(&self, answered: bool) {
+        let count = if answered { &self.answered } else { &self.failed };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The guest has answered.
     pub fn answer(&self, slot: u64, answer: Answer) {
         if let Some(waiting) = self.take(slot) {

@@ -12,6 +12,7 @@ use lattice_proto::{ActorId, Fault, MessageId, Operation, Ran};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::Exchange;
 use crate::keyed::Tenure;
 use crate::tap::{Tapped, Taps};
 use crate::telemetry::{Cold, Handling, Own, Scope};
@@ -154,6 +155,8 @@ pub struct Message {
 pub enum Cause {
     /// Somebody waits for the answer.
     Call,
+    /// The same, by HTTP: what is asked and answered goes another way.
+    Http(Arc<Exchange>),
     /// A letter, known by this.
     Letter(Stamp),
     /// A reminder of the actor's own is due.
@@ -416,6 +419,26 @@ impl Pending {
             }
             Err(_) => Err(Fault::Deadline(self.context.abandon())),
         }
+    }
+}
+
+impl Pending {
+    /// Waits for what comes before the answer, at most until the deadline. From then on the turn needs nobody who waits for it.
+    ///
+    /// # Errors
+    /// The answer, where that comes first.
+    pub async fn head<T>(mut self, mut head: oneshot::Receiver<T>) -> Result<T, Fault> {
+        let nothing = || Fault::Unknown("the replica was stopped".to_owned());
+        let first = async {
+            tokio::select! {
+                biased;
+                Ok(head) = &mut head => Ok(head),
+                answer = &mut self.reply => Err(answer.ok().and_then(Result::err).unwrap_or_else(nothing)),
+            }
+        };
+        let first = tokio::time::timeout_at(self.context.deadline.into(), first).await;
+        self.done = true;
+        first.unwrap_or_else(|_| Err(Fault::Deadline(self.context.abandon())))
     }
 }
 

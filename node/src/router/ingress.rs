@@ -21,7 +21,7 @@ use lattice_proto::{ActorName, Fault};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Ask, Router};
+use super::{Ask, ENVELOPE_ROOM, Router};
 use crate::bus::{Arrived, Error, Subscription};
 use crate::telemetry::{Span, metrics};
 
@@ -136,30 +136,49 @@ async fn handle(router: &Router, message: Arrived) -> Result<Bytes, Fault> {
 
 /// Calls an actor that takes calls from here.
 async fn call(router: &Router, ask: Ask) -> Result<Bytes, Fault> {
-    let opted_in =
-        opted_in(router, &ask.target.name, ask.deadline).await.and_then(|opted_in| match opted_in {
-            true => Ok(()),
-            false => Err(Fault::Denied(format!(
-                "`{}` takes no calls from plain NATS clients; its manifest needs ingress = [\"nats\"]",
-                ask.target.name
-            ))),
-        });
-    if let Err(fault) = opted_in {
+    if let Err(fault) = router.opted_in(&ask.target.name, Way::Nats, ask.deadline).await {
         router.failed(&ask, &fault);
         return Err(fault);
     }
     router.call(ask).await
 }
 
-async fn opted_in(router: &Router, actor: &ActorName, deadline: Instant) -> Result<bool, Fault> {
-    if let Some(local) = router.shared.local.get(actor) {
-        return Ok(local.home.settings.ingress.contains(&Way::Nats));
+impl Router {
+    /// Makes sure that an actor takes calls that come this way.
+    ///
+    /// # Errors
+    /// That it does not, or that it is not known in time.
+    pub(crate) async fn opted_in(&self, actor: &ActorName, way: Way, deadline: Instant) -> Result<(), Fault> {
+        let opted_in = match self.shared.local.get(actor) {
+            Some(local) => local.home.settings.ingress.contains(&way),
+            None => match tokio::time::timeout_at(deadline.into(), self.shared.table.get(actor)).await {
+                Ok(Ok(Some(known))) => match way {
+                    Way::Http => known.route.http,
+                    Way::Nats => known.route.nats,
+                },
+                Ok(Ok(None)) => return Err(Fault::NoSuchActor(actor.to_string())),
+                Ok(Err(reason)) => return Err(Fault::NoReplica(reason)),
+                Err(_) => return Err(Fault::Deadline(lattice_proto::Ran::No)),
+            },
+        };
+        let (clients, word) = match way {
+            Way::Http => ("HTTP", "http"),
+            Way::Nats => ("plain NATS", "nats"),
+        };
+        let denied = || {
+            format!(
+                "`{actor}` takes no calls from {clients} clients; its manifest needs ingress = [\"{word}\"]"
+            )
+        };
+        opted_in.then_some(()).ok_or_else(|| Fault::Denied(denied()))
     }
-    match tokio::time::timeout_at(deadline.into(), router.shared.table.get(actor)).await {
-        Ok(Ok(Some(known))) => Ok(known.route.nats),
-        Ok(Ok(None)) => Err(Fault::NoSuchActor(actor.to_string())),
-        Ok(Err(reason)) => Err(Fault::NoReplica(reason)),
-        Err(_) => Err(Fault::Deadline(lattice_proto::Ran::No)),
+
+    /// The largest payload that an actor may be sent from here, in bytes, as far as is known.
+    pub(crate) fn payload_limit(&self, actor: &ActorName) -> usize {
+        match self.shared.local.get(actor) {
+            Some(local) => usize::try_from(local.home.settings.limits.payload.0).unwrap_or(usize::MAX),
+            None => self.shared.bus.max_payload().saturating_sub(ENVELOPE_ROOM),
+        }
     }
 }
 
@@ -190,7 +209,7 @@ async fn answer(router: &Router, reply: crate::bus::ReplyTo, outcome: Result<Byt
 }
 
 /// The HTTP status that says most nearly the same.
-fn status(fault: &Fault) -> u16 {
+pub(crate) fn status(fault: &Fault) -> u16 {
     match fault {
         Fault::NoSuchActor(_) | Fault::NoSuchOperation(_) => 404,
         Fault::NoReplica(_) | Fault::NotHere { .. } => 503,

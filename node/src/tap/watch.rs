@@ -88,6 +88,7 @@ impl Taps {
     fn look(&self, context: &TurnContext, message: &Message, version: u64) -> Option<Box<Tapped>> {
         let cause = match &message.cause {
             Cause::Call => "call",
+            Cause::Http(_) => "http",
             Cause::Letter(_) => "letter",
             Cause::Reminder(_) => "reminder",
             Cause::Timer(_) => "timer",

@@ -14,6 +14,12 @@ pub const MESSAGING_DESTINATION: &str = "messaging.destination.name";
 pub const MESSAGING_OPERATION: &str = "messaging.operation.type";
 /// The letter.
 pub const MESSAGING_ID: &str = "messaging.message.id";
+/// The method of an HTTP request.
+pub const HTTP_METHOD: &str = "http.request.method";
+/// Its path, without the query.
+pub const URL_PATH: &str = "url.path";
+/// The status of the answer.
+pub const HTTP_STATUS: &str = "http.response.status_code";
 /// The kind of fault that ended it.
 pub const ERROR_TYPE: &str = "error.type";
 /// What trapped.

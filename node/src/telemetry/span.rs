@@ -208,6 +208,13 @@ impl Span {
         }
     }
 
+    /// Says something that few spans say.
+    pub fn note(&mut self, key: &'static str, value: impl Into<opentelemetry::Value>) {
+        if let Some(live) = &mut self.live {
+            live.extra().attributes.push(KeyValue::new(key, value));
+        }
+    }
+
     /// A try begins: where it goes, to this node if nowhere else, and why. Gives what hangs under it.
     pub fn tries(
         &mut self,

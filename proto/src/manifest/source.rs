@@ -1,5 +1,6 @@
 //! The manifest as it is written: TOML with the place of every value kept, so that errors can name it.
 
+mod http;
 mod keyed;
 mod placement;
 mod replicas;
@@ -55,6 +56,7 @@ struct SourceActor {
     concurrency: Option<Spanned<i64>>,
     mailbox: Option<Spanned<i64>>,
     ingress: Option<Vec<Spanned<String>>>,
+    http: Option<Spanned<toml::Value>>,
     placement: Option<placement::Source>,
     update: Option<update::Source>,
     limits: Option<SourceLimits>,
@@ -201,6 +203,9 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
         Some(value) => at.number(&field(name), value, 1, highest),
         None => Ok(default),
     };
+    let http = source.http.as_ref().map_or(Ok(Vec::new()), |http| http::parse(at, &field("http"), http))?;
+    // Requests have instances of their own, and many of them only wait.
+    let concurrency = if http.is_empty() { defaults.concurrency } else { http::CONCURRENCY };
     let settings = Settings {
         kind,
         replicas: match (kind, &source.replicas) {
@@ -209,7 +214,7 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
             (Kind::Replicated, Some(value)) => replicas::parse(at, &field("replicas"), value)?,
             (Kind::Replicated, None) => defaults.replicas,
         },
-        concurrency: count("concurrency", &source.concurrency, defaults.concurrency, bound::CONCURRENCY)?,
+        concurrency: count("concurrency", &source.concurrency, concurrency, bound::CONCURRENCY)?,
         mailbox: count("mailbox", &source.mailbox, defaults.mailbox, bound::MAILBOX)?,
         ingress: source
             .ingress
@@ -217,6 +222,7 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
             .flatten()
             .map(|way| ingress(at, &field("ingress"), way))
             .collect::<Result<_, _>>()?,
+        http,
         placement: source
             .placement
             .as_ref()
@@ -256,8 +262,9 @@ fn beside(at: &Text<'_>, field: &str, source: &Spanned<String>) -> Result<PathBu
 
 fn ingress(at: &Text<'_>, field: &str, source: &Spanned<String>) -> Result<Ingress, Error> {
     match source.get_ref().as_str() {
+        "http" => Ok(Ingress::Http),
         "nats" => Ok(Ingress::Nats),
-        other => Err(at.error(field, source, format!("unknown way in `{other}`; expected `nats`"))),
+        other => Err(at.error(field, source, format!("unknown way in `{other}`; expected `http` or `nats`"))),
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Ready {
     pub lattice: String,
     /// The address of the admin API, with `http://`.
     pub admin: String,
+    /// The address of its HTTP gateway, where it has one.
+    pub http: Option<String>,
     /// Its NATS server, or `offline`.
     pub nats: String,
 }
@@ -68,6 +70,7 @@ impl Ready {
             id: word("id")?,
             lattice: word("lattice")?,
             admin,
+            http: word("http"),
             nats: word("nats")?,
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::{Error, Tokens};
-use crate::admin::files::{self, Contents};
+use crate::port::{self, Contents};
 
 /// The file, and what was last made of it.
 pub(in crate::admin) struct File {
@@ -21,7 +21,7 @@ impl File {
     /// # Errors
     /// What is wrong with it.
     pub(in crate::admin) async fn read(path: &Path) -> Result<Self, Error> {
-        let contents = files::read(&[path.to_owned()]).await;
+        let contents = port::read(&[path.to_owned()]).await;
         let tokens = understand(path, &contents)?;
         Ok(Self { path: path.to_owned(), contents, current: watch::Sender::new(Arc::new(tokens)) })
     }
@@ -34,7 +34,7 @@ impl File {
     /// Reads it again whenever it changes. A file that is of no use leaves the last good tokens in place.
     pub(in crate::admin) async fn follow(self) {
         let Self { path, contents, current } = self;
-        files::follow(vec![path.clone()], contents, |contents| match understand(&path, contents) {
+        port::follow(vec![path.clone()], contents, |contents| match understand(&path, contents) {
             Ok(tokens) if tokens.0.is_empty() && !current.borrow().0.is_empty() => tracing::error!(
                 file = %path.display(),
                 "the tokens file lists no token any more, which looks like a slip; the admin API keeps the tokens that it \

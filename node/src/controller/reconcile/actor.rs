@@ -296,6 +296,7 @@ impl Reconciler {
             targets,
             idempotent: state.spec.idempotent.clone(),
             nats: state.spec.settings.ingress.contains(&Ingress::Nats),
+            http: state.spec.settings.ingress.contains(&Ingress::Http),
             keyed: state.spec.settings.kind.keyed().is_some(),
             updating: state.update.is_some(),
             canary,

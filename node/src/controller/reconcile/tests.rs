@@ -55,6 +55,7 @@ impl Simulation {
             memory_bytes: 64 << 30,
             version: "0".into(),
             admin: String::new(),
+            http: None,
             draining: false,
             actors: BTreeMap::new(),
             activations: 0,

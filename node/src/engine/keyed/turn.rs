@@ -113,9 +113,12 @@ fn keyed_message(context: &TurnContext, message: Message) -> abi::KeyedMessage {
             }
             Cause::Timer(id) => abi::Cause::Timer(id),
             // The others do not enter the guest.
-            Cause::Call | Cause::Show(_) | Cause::Skip(_) | Cause::GiveUp(..) | Cause::Overwrite(_) => {
-                abi::Cause::Call(caller)
-            }
+            Cause::Call
+            | Cause::Http(_)
+            | Cause::Show(_)
+            | Cause::Skip(_)
+            | Cause::GiveUp(..)
+            | Cause::Overwrite(_) => abi::Cause::Call(caller),
         },
         remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
         traceparent: context.trace.as_ref().map(|scope| scope.context.parent.to_string()).unwrap_or_default(),

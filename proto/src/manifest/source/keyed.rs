@@ -27,6 +27,8 @@ pub(super) fn kind(
     let one = "a keyed actor has one activation for each key, which takes one message at a time; remove it";
     refuse(at, &field("replicas"), source.replicas.as_ref(), one)?;
     refuse(at, &field("concurrency"), source.concurrency.as_ref(), one)?;
+    let typed = "keyed actors answer HTTP clients at `/actors`, where `ingress = [\"http\"]`; remove it";
+    refuse(at, &field("http"), source.http.as_ref(), typed)?;
     let canary = source.update.as_ref().and_then(|update| update.canary.as_ref());
     refuse(at, &field("update.canary"), canary, "two versions cannot share the state of one key; remove it")?;
     let mut keyed = Keyed::default();

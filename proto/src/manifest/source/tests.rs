@@ -35,6 +35,14 @@ fn what_is_left_out_has_the_documented_default() {
 #[test]
 fn mistakes_are_named_with_line_field_and_what_is_allowed() {
     let cases = [
+        ("http = 3", 6, "actors.cart.http", "methods"),
+        ("http = []", 6, "actors.cart.http", "1 to 256"),
+        ("http = { hots = \"a\" }", 6, "actors.cart.http", "unknown field `hots`"),
+        ("http = { host = \"A:80\" }", 6, "actors.cart.http.host", "small letters"),
+        ("http = [{ path = \"/\" }, { path = \"/actors\" }]", 6, "actors.cart.http.path", "typed actors"),
+        ("http = { methods = [] }", 6, "actors.cart.http.methods", "a list"),
+        ("http = { methods = [\"get\"] }", 6, "actors.cart.http.methods", "capital"),
+        ("kind = \"keyed\"\nhttp = {}", 7, "actors.cart.http", "ingress"),
         ("replcas = 3", 6, "actors.cart.replcas", "expected one of"),
         ("replicas = -1", 6, "actors.cart.replicas", "0 to 10000"),
         ("replicas = \"many\"", 6, "actors.cart.replicas", "0 to 10000"),
@@ -72,7 +80,7 @@ fn mistakes_are_named_with_line_field_and_what_is_allowed() {
         ("kind = \"keyed\"\nidle = \"0s\"", 7, "actors.cart.idle", "100ms"),
         ("kind = \"keyed\"\nmode = \"lax\"", 7, "actors.cart.mode", "`strict`"),
         ("kind = \"keyed\"\nlimits = { state = \"1GiB\" }", 7, "actors.cart.limits.state", "64MiB"),
-        ("ingress = [\"http\"]", 6, "actors.cart.ingress", "expected `nats`"),
+        ("ingress = [\"ftp\"]", 6, "actors.cart.ingress", "`http` or `nats`"),
         ("placement = { require = [\"tier\"] }", 6, "actors.cart.placement.require", "key=value"),
         ("placement = { require = [\"a=b\", \"a=c\"] }", 6, "actors.cart.placement.require", "no node"),
         (
@@ -113,6 +121,19 @@ fn mistakes_are_named_with_line_field_and_what_is_allowed() {
         assert!(error.message.contains(message), "{lines}: {shown}");
         assert!(shown.starts_with("lattice.toml:"), "{shown}");
     }
+}
+
+#[test]
+fn routes_are_read_one_or_many() {
+    let read = |lines: &str| {
+        let manifest = Manifest::parse(&with(lines), "lattice.toml").unwrap();
+        let settings = &manifest.actors["cart"].settings;
+        let routes: Vec<String> = settings.http.iter().map(ToString::to_string).collect();
+        (routes, settings.concurrency)
+    };
+    assert_eq!(read("http = {}"), (vec!["/".to_owned()], 64));
+    let several = "http = [{ host = \"a.b\", path = \"/x/\" }, { path = \"/y\", methods = [\"GET\", \"POST\"] }]\nconcurrency = 2";
+    assert_eq!(read(several), (vec!["a.b/x".to_owned(), "GET,POST /y".to_owned()], 2));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! TLS for the admin port: the certificate, the authority of clients, and the handshakes.
+//! TLS for a port: the certificate, the authority of clients, and the handshakes.
 //!
 //! A handshake is a task of its own, so that a client that is slow, silent or wrong holds up nobody. There are at most
 //! [`AT_ONCE`] of them; then the oldest one, which had the most time, makes room. Who a client is, beyond having a
@@ -49,7 +49,7 @@ pub struct Error {
 }
 
 /// The files, and what was last made of them.
-pub(super) struct Identity {
+pub(crate) struct Identity {
     files: config::Tls,
     contents: Vec<Contents>,
     current: watch::Sender<Arc<ServerConfig>>,
@@ -57,19 +57,19 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Reads the files for the first time.
+    /// Reads the files for the first time, for a port with so many connections at most.
     ///
     /// # Errors
     /// The first file that is of no use.
-    pub(super) async fn read(files: &config::Tls) -> Result<Self, Error> {
+    pub(crate) async fn read(files: &config::Tls, most: usize) -> Result<Self, Error> {
         let contents = files::read(&paths(files)).await;
         let (config, authority) = server_config(files, &contents)?;
         let current = watch::Sender::new(Arc::new(config));
-        Ok(Self { files: files.clone(), contents, current, connections: Connections::new(authority) })
+        Ok(Self { files: files.clone(), contents, current, connections: Connections::new(authority, most) })
     }
 
     /// Shakes hands on a port.
-    pub(super) fn listen(&self, tcp: TcpListener) -> connections::Listener<Listener> {
+    pub(crate) fn listen(&self, tcp: TcpListener) -> connections::Listener<Listener> {
         let port = Listener {
             tcp,
             config: self.current.subscribe(),
@@ -81,15 +81,15 @@ impl Identity {
 
     /// Reads the files again whenever they change. New connections get the new certificate, and clients that are no longer
     /// trusted lose theirs; files that are of no use leave the last good ones in place.
-    pub(super) async fn follow(self) {
+    pub(crate) async fn follow(self) {
         let Self { files, contents, current, connections } = self;
         files::follow(paths(&files), contents, |contents| match server_config(&files, contents) {
             Ok((config, authority)) => {
                 current.send_replace(Arc::new(config));
                 connections.trust(authority);
-                tracing::info!("the admin API has a new certificate");
+                tracing::info!("{} has a new certificate", files.of);
             }
-            Err(error) => tracing::error!(%error, "the admin API keeps the certificate that it has"),
+            Err(error) => tracing::error!(%error, "{} keeps the certificate that it has", files.of),
         })
         .await;
     }
@@ -101,8 +101,8 @@ fn paths(files: &config::Tls) -> Vec<PathBuf> {
 
 /// What clients are offered, of what the files hold, in the order of [`paths`].
 fn server_config(files: &config::Tls, contents: &[Contents]) -> Result<(ServerConfig, Authority), Error> {
-    let of_cert = |reason| Error { setting: "--admin-tls-cert", file: files.cert.clone(), reason };
-    let of_key = |reason| Error { setting: "--admin-tls-key", file: files.key.clone(), reason };
+    let of_cert = |reason| Error { setting: files.settings[0], file: files.cert.clone(), reason };
+    let of_key = |reason| Error { setting: files.settings[1], file: files.key.clone(), reason };
     let chain = contents[0].as_deref().map_err(|reason| of_cert(reason.clone()))?;
     let chain = certificates(chain).map_err(of_cert)?;
     let key = contents[1].as_deref().map_err(|reason| of_key(reason.clone()))?;
@@ -114,7 +114,7 @@ fn server_config(files: &config::Tls, contents: &[Contents]) -> Result<(ServerCo
         .with_safe_default_protocol_versions()
         .expect("ring offers the default protocol versions");
     let authority = match (&files.client_ca, contents.get(2)) {
-        (Some(file), Some(contents)) => Some(client_verifier(file, contents, provider)?),
+        (Some(file), Some(contents)) => Some(client_verifier(files.settings[2], file, contents, provider)?),
         _ => None,
     };
     let builder = match &authority {
@@ -133,11 +133,12 @@ fn server_config(files: &config::Tls, contents: &[Contents]) -> Result<(ServerCo
 }
 
 fn client_verifier(
+    setting: &'static str,
     file: &Path,
     contents: &Contents,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, Error> {
-    let wrong = |reason| Error { setting: "--admin-client-ca", file: file.to_owned(), reason };
+    let wrong = |reason| Error { setting, file: file.to_owned(), reason };
     let mut roots = RootCertStore::empty();
     for certificate in
         certificates(contents.as_deref().map_err(|reason| wrong(reason.clone()))?).map_err(wrong)?
@@ -161,7 +162,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// A port whose connections have shaken hands.
-pub(super) struct Listener {
+pub(crate) struct Listener {
     tcp: TcpListener,
     config: watch::Receiver<Arc<ServerConfig>>,
     handshakes: JoinSet<Option<(TlsStream<TcpStream>, SocketAddr)>>,

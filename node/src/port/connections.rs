@@ -1,6 +1,6 @@
-//! The connections to the admin port: how many there may be, and which must end.
+//! The connections to one port: how many there may be, and which must end.
 //!
-//! It knows neither what is asked over them nor how they were made. There are at most [`MOST`]; then the one over which
+//! It knows neither what is asked over them nor how they were made. There are at most so many; then the one over which
 //! nothing went for the longest time makes room, so that clients that only hold connections keep nobody out. When another authority vouches for
 //! clients, those that it does not vouch for lose their connections; a new certificate would otherwise mean nothing to whoever
 //! is in already.
@@ -21,15 +21,12 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// More than the operators of one node open; each takes some tens of KiB, and one of the process's files.
-const MOST: usize = 1_024;
-
 /// Who tells whether a client's certificate is good; none where clients need none.
-pub(super) type Authority = Option<Arc<dyn ClientCertVerifier>>;
+pub(crate) type Authority = Option<Arc<dyn ClientCertVerifier>>;
 
 /// All connections of a port.
 #[derive(Clone)]
-pub(super) struct Connections(Arc<Mutex<State>>);
+pub(crate) struct Connections(Arc<Mutex<State>>);
 
 struct State {
     most: usize,
@@ -50,12 +47,8 @@ struct Entry {
 }
 
 impl Connections {
-    /// None yet.
-    pub(super) fn new(authority: Authority) -> Self {
-        Self::bounded(authority, MOST)
-    }
-
-    fn bounded(authority: Authority, most: usize) -> Self {
+    /// None yet, and at most so many; each takes some tens of KiB, and one of the process's files.
+    pub(crate) fn new(authority: Authority, most: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             most,
             authority,
@@ -66,14 +59,14 @@ impl Connections {
     }
 
     /// Ends those whose clients this authority does not vouch for.
-    pub(super) fn trust(&self, authority: Authority) {
+    pub(crate) fn trust(&self, authority: Authority) {
         let mut state = self.lock();
         state.authority = authority;
         let State { authority, open, .. } = &*state;
         let strangers = open.values().filter(|entry| !vouches(authority, &entry.shown));
         let ended = strangers.inspect(|entry| entry.end.cancel()).count();
         if ended > 0 {
-            tracing::info!(ended, "connections of clients that --admin-client-ca no longer vouches for end");
+            tracing::info!(ended, "connections of clients that their authority no longer vouches for end");
         }
     }
 
@@ -122,7 +115,7 @@ fn vouches(authority: &Authority, shown: &[CertificateDer<'static>]) -> bool {
 }
 
 /// What a client may have shown of itself.
-pub(super) trait Shows {
+pub(crate) trait Shows {
     /// Its certificates, its own first.
     fn shown(&self) -> Vec<CertificateDer<'static>>;
 }
@@ -141,9 +134,9 @@ impl Shows for TlsStream<TcpStream> {
 }
 
 /// A port whose connections are counted.
-pub(super) struct Listener<L> {
-    pub(super) port: L,
-    pub(super) connections: Connections,
+pub(crate) struct Listener<L> {
+    pub(crate) port: L,
+    pub(crate) connections: Connections,
 }
 
 impl<L> axum::serve::Listener for Listener<L>
@@ -170,7 +163,7 @@ where
 }
 
 /// One of them. Told to end, it breaks as if the client had gone.
-pub(super) struct Connection<I> {
+pub(crate) struct Connection<I> {
     io: I,
     place: Place,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -279,7 +272,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_one_that_was_silent_longest_makes_room() {
-        let all = Connections::bounded(None, 2);
+        let all = Connections::new(None, 2);
         let (mut speaks, mut client) = open(&all);
         let (mut silent, _kept) = open(&all);
         client.write_all(b"x").await.unwrap();
@@ -298,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_is_told_something_is_not_silent() {
-        let all = Connections::bounded(None, 2);
+        let all = Connections::new(None, 2);
         let (mut follows, _client) = open(&all);
         let (silent, _kept) = open(&all);
         follows.write_all(b"x").await.unwrap();
@@ -308,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_waits_for_its_client_is_woken_to_end() {
-        let all = Connections::bounded(None, 1);
+        let all = Connections::new(None, 1);
         let (mut first, _client) = open(&all);
         let waits = tokio::spawn(async move { first.read_u8().await });
         while all.lock().open.is_empty() {

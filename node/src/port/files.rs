@@ -16,10 +16,10 @@ const LOOK: Duration = Duration::from_millis(500);
 const MAX_FILE: u64 = 1 << 20;
 
 /// What a file held, or why it could not be read.
-pub(super) type Contents = Result<Vec<u8>, String>;
+pub(crate) type Contents = Result<Vec<u8>, String>;
 
 /// Reads all of them.
-pub(super) async fn read(paths: &[PathBuf]) -> Vec<Contents> {
+pub(crate) async fn read(paths: &[PathBuf]) -> Vec<Contents> {
     let mut contents = Vec::with_capacity(paths.len());
     for path in paths {
         contents.push(read_one(path).await.map_err(|error| format!("cannot be read: {error}")));
@@ -40,7 +40,7 @@ async fn read_one(path: &Path) -> io::Result<Vec<u8>> {
 ///
 /// Of files that belong together one is replaced before the other, and a large one is written in parts: what they hold
 /// counts only when two readings in a row agree.
-pub(super) async fn follow(paths: Vec<PathBuf>, first: Vec<Contents>, mut changed: impl FnMut(&[Contents])) {
+pub(crate) async fn follow(paths: Vec<PathBuf>, first: Vec<Contents>, mut changed: impl FnMut(&[Contents])) {
     let mut known = first;
     let mut before = known.clone();
     loop {

@@ -1,0 +1,418 @@
+//! Components that were built for HTTP by the standard: `wasi:http/incoming-handler` (0.2) and `wasi:http/handler` (0.3).
+//!
+//! Rules:
+//! 1. Each request has an instance of its own, which ends with it: a trap, an endless loop or a leak costs that request and no other.
+//! 2. The head of the answer is due by the request's deadline. After that the body may take as long as its reader: who reads slowly
+//!    slows the guest.
+//! 3. When the answer was read, or nobody reads it any more, the guest may go on for [`AFTER`]. When the replica stops, requests may go on
+//!    for [`LAST`].
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::channel::oneshot::Canceled;
+use futures::future::poll_fn;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, SizeHint};
+use lattice_proto::{Fault, Ran};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use wasmtime::component::{Accessor, InstancePre};
+use wasmtime::{AsContextMut, Store};
+use wasmtime_wasi_http::handler::{Prepared, Proxy, ProxyPre};
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView, p2, p3};
+
+use super::guest::{Guest, Pauses};
+use super::instance::{self, Unmade, explain, story};
+use super::settle::settle;
+use super::used::metered;
+use super::{Compiled, Exit, Home};
+use crate::replica::{Broken, Cause, InFlight, Request, Response, Turn, TurnContext};
+use crate::telemetry::{Cold, metrics};
+
+/// How long a guest may go on when its answer was read.
+const AFTER: Duration = Duration::from_secs(5);
+
+/// How long requests may go on when their replica stops.
+const LAST: Duration = Duration::from_secs(30);
+
+/// How long a reader may leave what it was given lying before it asks for more.
+const STALL: Duration = Duration::from_secs(60);
+
+/// How often it is looked at whether that is so, and whether the replica stops.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Whether this is an export by which a component is entered for HTTP.
+pub(super) fn is_handler(export: &str) -> bool {
+    ["wasi:http/incoming-handler@0.2.", "wasi:http/handler@0.3."]
+        .iter()
+        .any(|known| export.starts_with(known))
+}
+
+/// The entry by one of them.
+pub(super) fn entry(pre: InstancePre<Guest>, export: &str) -> wasmtime::Result<ProxyPre<Guest>> {
+    Ok(match export.starts_with("wasi:http/incoming-handler") {
+        true => ProxyPre::P2(p2::bindings::ProxyPre::new(pre)?),
+        false => ProxyPre::P3(p3::bindings::ServicePre::new(pre)?),
+    })
+}
+
+/// What serves requests: it makes an instance for each.
+pub struct HttpInstance {
+    compiled: Compiled,
+    home: Arc<Home>,
+}
+
+impl HttpInstance {
+    /// One that was tried: an instance was made, and asked its own check where it has one.
+    pub(super) async fn make(compiled: &Compiled, home: &Arc<Home>) -> Result<Self, Unmade> {
+        drop(compiled.make(home, home.actor.clone()).await?);
+        Ok(Self { compiled: compiled.clone(), home: home.clone() })
+    }
+
+    /// Serves until the mailbox is closed, and then what was in it.
+    pub(super) async fn serve(
+        self,
+        mailbox: &mut mpsc::Receiver<Turn>,
+        in_flight: &Arc<InFlight>,
+        cold: Option<Cold>,
+    ) -> Exit {
+        let room = Arc::new(Semaphore::new(self.home.settings.concurrency as usize));
+        let mut running = JoinSet::new();
+        let mut last = None;
+        loop {
+            let free = tokio::time::timeout(LOOK, room.clone().acquire_owned()).await;
+            if mailbox.is_closed() && *last.get_or_insert_with(Instant::now) + LAST < Instant::now() {
+                break;
+            }
+            let Ok(Ok(room)) = free else { continue };
+            let Some(turn) = mailbox.recv().await else { break };
+            // Those that have ended are let go of.
+            while running.try_join_next().is_some() {}
+            let Some(turn) = instance::begin(turn, cold, &self.home) else { continue };
+            let (compiled, home, in_flight) = (self.compiled.clone(), self.home.clone(), in_flight.clone());
+            running.spawn(async move {
+                in_flight.begins();
+                let answered = run(&compiled, &home, turn, room).await;
+                in_flight.ends(answered);
+            });
+        }
+        let all = async { while running.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST, all).await.is_err() {
+            running.shutdown().await;
+        }
+        Exit::Closed
+    }
+}
+
+/// Runs one request to its end, and tells whether the guest answered it.
+async fn run(compiled: &Compiled, home: &Arc<Home>, turn: Turn, room: OwnedSemaphorePermit) -> bool {
+    let Turn { context, message, mut waiting } = turn;
+    let Cause::Http(exchange) = &message.cause else {
+        let reason = format!("{} (it serves HTTP, and takes no messages)", message.operation);
+        waiting.answer(Err(Fault::NoSuchOperation(reason)));
+        return true;
+    };
+    let Some((request, respond)) = exchange.take() else {
+        waiting.answer(Err(Fault::Cancelled(Ran::No)));
+        return true;
+    };
+    let ended = serve_one(compiled, home, &context, (request, respond), room).await;
+    context.own.finish();
+    let (reason, detail) = match ended {
+        Ok(()) => {
+            waiting.answer(Ok(Bytes::new()));
+            return true;
+        }
+        Err(Ended::Failed(fault)) => {
+            // Whoever gave up says nothing of the guest; all else does.
+            let fails = !matches!(fault, Fault::Cancelled(_) | Fault::Deadline(Ran::No));
+            home.tally.ended(0, 0, fails);
+            waiting.answer(Err(fault));
+            return !fails;
+        }
+        Err(Ended::Trapped { reason, detail }) => (reason, detail),
+    };
+    let name = &home.actor.name;
+    metrics::trapped(name.as_str());
+    let trace = context.trace.as_ref().map(|scope| tracing::field::display(scope.context.parent));
+    tracing::warn!(actor = %home.actor, version = home.version, trace, reason, detail, "a request ended in a trap");
+    home.events.crashed(name, &reason);
+    home.tally.ended(0, 0, true);
+    waiting.trapped(&reason, &detail);
+    waiting.answer(Err(Fault::Trapped(reason)));
+    false
+}
+
+/// How a request ended that was not served.
+enum Ended {
+    Failed(Fault),
+    Trapped { reason: String, detail: String },
+}
+
+impl Ended {
+    /// What an error means that came from the guest, or from where it ran.
+    fn because(error: &wasmtime::Error, store: &Store<Guest>) -> Self {
+        let code =
+            error.downcast_ref::<p2::bindings::http::types::ErrorCode>().map(|code| format!("{code:?}"));
+        let code = code.or_else(|| {
+            error.downcast_ref::<p3::bindings::http::types::ErrorCode>().map(|code| format!("{code:?}"))
+        });
+        match code {
+            Some(code) => Ended::Failed(Fault::Trapped(format!("it answered with the error {code}"))),
+            None => {
+                let reason = explain(error, store);
+                Ended::Trapped { reason, detail: story(error) }
+            }
+        }
+    }
+}
+
+/// Serves one request. The store goes as soon as it is of no more use.
+async fn serve_one(
+    compiled: &Compiled,
+    home: &Arc<Home>,
+    context: &Arc<TurnContext>,
+    (request, respond): (Request, oneshot::Sender<Response>),
+    room: OwnedSemaphorePermit,
+) -> Result<(), Ended> {
+    let made = tokio::time::timeout_at(context.deadline.into(), compiled.make_http(home)).await;
+    let (mut store, proxy) = match made {
+        Ok(Ok(made)) => made,
+        Ok(Err(unmade)) => return Err(Ended::Failed(Fault::NoReplica(unmade.into_reason()))),
+        Err(_) => return Err(Ended::Failed(Fault::Deadline(Ran::No))),
+    };
+    store.data_mut().enter_alone(context.clone());
+    let long = store.data().long.clone();
+    let (sender, mut answer) = futures::channel::oneshot::channel();
+    let request: hyper::Request<WasiBody> =
+        request.map(|body| body.map_err(|broken| Error::InternalError(Some(broken.0))).boxed_unsync());
+    let entered = Paused {
+        pauses: store.data().pauses.clone(),
+        future: Box::pin(
+            store.run_concurrent(async |accessor| enter(accessor, &proxy, request, sender).await),
+        ),
+    };
+    let mut served = metered(settle(entered), home.clone(), long);
+
+    let mut over = false;
+    let response = {
+        let head = tokio::select! {
+            biased;
+            head = &mut answer => head,
+            ended = &mut served => match ended.and_then(|ended| ended) {
+                // Whatever it said is there by now.
+                Ok(()) => {
+                    over = true;
+                    answer.try_recv().ok().flatten().ok_or(Canceled)
+                }
+                Err(error) => {
+                    drop(served);
+                    return Err(Ended::because(&error, &store));
+                }
+            },
+            () = context.cancelled.cancelled() => return Err(Ended::Failed(Fault::Cancelled(Ran::Maybe))),
+            () = tokio::time::sleep_until(context.deadline.into()) => {
+                return Err(Ended::Failed(Fault::Deadline(Ran::Maybe)));
+            }
+        };
+        match head {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                drop(served);
+                return Err(Ended::because(&error, &store));
+            }
+            Err(Canceled) => {
+                return Err(Ended::Failed(Fault::Trapped("it ended without an answer".to_owned())));
+            }
+        }
+    };
+    let (ended, mut read) = oneshot::channel();
+    let flow = Flow::default();
+    let response =
+        response.map(|body| Answer { body, flow: flow.0.clone(), ended: Some(ended) }.boxed_unsync());
+    if over {
+        flow.is_whole();
+    }
+    let mut stalled = tokio::time::interval(LOOK);
+    if respond.send(response).is_err() {
+        return Err(Ended::Failed(Fault::Cancelled(Ran::Maybe)));
+    }
+    let mut was_read = false;
+    while !over {
+        tokio::select! {
+            ended = &mut served => {
+                over = true;
+                if let Err(error) = ended.and_then(|ended| ended) {
+                    flow.breaks_off();
+                    drop(served);
+                    return Err(Ended::because(&error, &store));
+                }
+                flow.is_whole();
+            }
+            _ = stalled.tick(), if flow.stalls() => {
+                return Err(Ended::Failed(Fault::Cancelled(Ran::Yes)));
+            }
+            // Whether it was read to its end or left, the guest has nobody to speak to any more.
+            _ = &mut read, if !was_read => was_read = true,
+            () = tokio::time::sleep(AFTER), if was_read => break,
+        }
+    }
+    drop(served);
+    drop(store);
+    drop(room);
+    // Of a 0.2 component what it has written may wait for its reader still.
+    while !was_read {
+        tokio::select! {
+            _ = &mut read => was_read = true,
+            _ = stalled.tick(), if flow.stalls() => break,
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether a guest stands still because it waits: for a body, or for time. That is no computing, however short it is.
+struct Paused<F> {
+    pauses: Arc<Pauses>,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Paused<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<F::Output> {
+        let polled = self.future.as_mut().poll(task);
+        if polled.is_pending() {
+            self.pauses.pauses();
+        }
+        polled
+    }
+}
+
+/// How the body of an answer fares, as its reader and its guest see it.
+#[derive(Default)]
+struct Flow(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// The guest is gone, and has not said all.
+    broken: AtomicBool,
+    whole: AtomicBool,
+    /// When the reader was given something and did not ask for more since.
+    given: Mutex<Option<Instant>>,
+}
+
+impl Flow {
+    /// The guest is gone in the middle of it.
+    fn breaks_off(&self) {
+        self.0.broken.store(!self.0.whole.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// The guest has said all.
+    fn is_whole(&self) {
+        self.0.whole.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the reader has not asked for more for [`STALL`].
+    fn stalls(&self) -> bool {
+        self.0.given().is_some_and(|given| given.elapsed() > STALL)
+    }
+}
+
+impl Shared {
+    fn given(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.breaks_off();
+    }
+}
+
+/// Enters the guest with a request, and returns when it has nothing more to do. An error is a trap.
+async fn enter(
+    accessor: &Accessor<Guest>,
+    proxy: &Proxy,
+    request: hyper::Request<WasiBody>,
+    sender: Sender,
+) -> wasmtime::Result<()> {
+    match proxy {
+        Proxy::P2(guest) => {
+            let handle = guest.wasi_http_incoming_handler().func_handle();
+            let call = accessor.with(|mut access| {
+                let mut store = access.as_context_mut();
+                let mut http = store.data_mut().http();
+                let scheme = match request.uri().scheme_str() {
+                    Some("https") => Scheme::Https,
+                    _ => Scheme::Http,
+                };
+                let request = http.new_incoming_request(scheme, request)?;
+                let tell = Mutex::new(sender);
+                let out = http.new_response_outparam_from_callback(move |said| {
+                    let sender = tell.into_inner().unwrap_or_else(PoisonError::into_inner);
+                    // Nobody reads it who has given up.
+                    let _ = sender.send(said.map_err(Into::into));
+                })?;
+                handle.start_call_concurrent(store, (request, out))
+            })?;
+            // Not as Wasmtime's own server has it, which hears of no trap once there is a head.
+            handle.finish_call_concurrent(accessor, call).await?;
+        }
+        Proxy::P3(_) => {
+            let prepared = accessor.with(|mut access| {
+                Prepared::new(access.as_context_mut(), proxy, request, Guest::http, sender)
+            })?;
+            prepared.run(accessor, std::future::pending()).await?;
+        }
+    }
+    // The guest of a 0.3 component goes on with the body in tasks of its own.
+    poll_fn(|task| accessor.poll_no_interesting_tasks(task)).await;
+    Ok(())
+}
+
+/// Where the head of an answer goes, or why there is none.
+type Sender = futures::channel::oneshot::Sender<wasmtime::Result<hyper::Response<WasiBody>>>;
+
+/// The body of an answer, which tells when it was read or left.
+struct Answer {
+    body: WasiBody,
+    flow: Arc<Shared>,
+    /// Dropped with it.
+    ended: Option<oneshot::Sender<()>>,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(task);
+        *self.flow.given() = matches!(frame, Poll::Ready(Some(Ok(_)))).then(Instant::now);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            self.ended = None;
+        }
+        // What a guest leaves behind that is gone looks like an end.
+        if matches!(frame, Poll::Ready(None)) && self.flow.broken.load(Ordering::Relaxed) {
+            return Poll::Ready(Some(Err(Broken("the guest ended in the middle of its answer".to_owned()))));
+        }
+        frame.map_err(|error| Broken(error.to_string()))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,248 @@
+//! Components that were built for the standard's HTTP by people who never heard of Lattice: they run as they are, in replicas, traced.
+
+use std::time::{Duration, Instant};
+
+use lattice_tests::http::{self, Page};
+use lattice_tests::{Lattice, otlp::Receiver, published, wait_for};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const LATEST: Duration = Duration::from_secs(30);
+
+/// The app of one published component, with these lines in its table.
+fn app(name: &str, digest: &str, lines: &str) -> String {
+    format!("[app]\nname = \"{name}\"\n\n[actors.{name}]\nartifact = \"{digest}\"\n{lines}\n")
+}
+
+fn gateway(lattice: &Lattice, node: usize) -> String {
+    lattice.nodes[node].ready().http.clone().expect("it has a gateway")
+}
+
+/// Asks until the gateway knows its routes.
+async fn get(at: &str, path: &str, headers: &[(&str, &str)]) -> Page {
+    let ask = async || http::get_with(at, path, headers).await;
+    wait_for("its route", LATEST, ask, |page| {
+        !page.body.contains("no-route") && !page.body.contains("unavailable")
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_published_component_answers_and_is_seen_in_one_trace() {
+    let Some(components) = published::components("a_published_component_answers").await else { return };
+    let receiver = Receiver::start().await;
+    let mut builder = Lattice::builder(1).arg("--http").arg("127.0.0.1:0");
+    for (key, value) in receiver.env() {
+        builder = builder.env(key, &value);
+    }
+    let lattice = builder.start().await;
+    let hello = published::put(&mut lattice.admin(0), &components, "http_hello.wasm").await;
+    lattice.apply(&app("hello", &hello, "http = {}\nreplicas = 2")).await;
+    let at = gateway(&lattice, 0);
+    let page = get(&at, "/any/path?and=query", &[]).await;
+    assert_eq!(page.status, 200, "{page:?}");
+    assert!(page.body.contains("Hello"), "{page:?}");
+    // Many at once, each in an instance of its own.
+    let many = futures::future::join_all((0..64).map(|_| get(&at, "/", &[]))).await;
+    assert!(many.iter().all(|other| other.status == 200 && other.body == page.body));
+
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+    assert_eq!(get(&at, "/traced", &[("traceparent", parent)]).await.status, 200);
+    let spans = async || {
+        let mut spans = receiver.spans();
+        spans.retain(|span| span.trace_id == "0af7651916cd43dd8448eb211c80319c");
+        spans
+    };
+    let spans = wait_for("its spans", LATEST, spans, |spans| {
+        ["hello/get", "attempt", "queue", "turn"]
+            .iter()
+            .all(|name| spans.iter().any(|span| span.name == *name))
+    })
+    .await;
+    let outer = spans
+        .iter()
+        .find(|span| span.parent_span_id == "00f067aa0ba902b7")
+        .unwrap_or_else(|| panic!("{spans:?}"));
+    assert_eq!(outer.name, "hello/get", "{spans:?}");
+    for span in spans.iter().filter(|span| span.span_id != outer.span_id) {
+        assert!(
+            spans.iter().any(|other| other.span_id == span.parent_span_id),
+            "an orphan: {span:?} in {spans:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn routes_say_whose_a_request_is_and_two_apps_share_none() {
+    let Some(components) = published::components("routes_say_whose_a_request_is").await else { return };
+    let lattice = Lattice::builder(1).arg("--http").arg("127.0.0.1:0").start().await;
+    let hello = published::put(&mut lattice.admin(0), &components, "http_hello.wasm").await;
+    let route = "http = { host = \"shop.example\", path = \"/api\", methods = [\"GET\"] }";
+    lattice.apply(&app("shop", &hello, route)).await;
+    let at = gateway(&lattice, 0);
+    let shop = [("host", "Shop.Example:8080")];
+    assert_eq!(get(&at, "/api/v1", &shop).await.status, 200);
+    assert_eq!(http::get_with(&at, "/apis", &shop).await.status, 404);
+    assert_eq!(http::get(&at, "/api").await.status, 404, "of another host");
+    let page = http::post_with(&at, "/api", &shop, "").await;
+    assert_eq!((page.status, page.header("allow")), (405, "GET"), "{page:?}");
+
+    let fault =
+        lattice.try_apply(0, &app("other", &hello, &route.replace("GET", "GET\", \"PUT"))).await.unwrap_err();
+    assert!(fault.message.contains("`shop` answers requests at"), "{fault}");
+    for (lines, wanted) in
+        [("", "routes no requests"), ("ingress = [\"http\"]\nhttp = {}", "remove `ingress`")]
+    {
+        let fault = lattice.try_apply(0, &app("other", &hello, lines)).await.unwrap_err();
+        assert!(fault.message.contains(wanted), "{fault}");
+    }
+    let typed = lattice_tests::manifests::greeter_with("http = {}");
+    let fault = lattice.try_apply(0, &typed).await.unwrap_err();
+    assert!(fault.message.contains("not built for HTTP"), "{fault}");
+    let said = lattice.call(0, "shop", "get", json!(null)).await.unwrap_err();
+    assert_eq!(said.kind(), "no-such-operation", "{said}");
+
+    lattice.apply(&app("other", &hello, &route.replace("GET", "PUT"))).await;
+    let put = async || http::ask(&at, "PUT", "/api", &shop, "").await.status;
+    wait_for("the second route", LATEST, put, |status| *status == 200).await;
+    // What is deleted answers no more.
+    let mut admin = lattice.admin(0);
+    let request = lattice_proto::admin::DeleteRequest { app: "shop".to_owned(), ..Default::default() };
+    admin.delete(request).await.unwrap();
+    let gone = async || http::get_with(&at, "/api", &shop).await.status;
+    wait_for("it is gone", LATEST, gone, |status| *status == 405).await;
+}
+
+/// A node with the component that does what its path says.
+async fn web(lines: &str) -> (Lattice, String) {
+    let lattice = Lattice::builder(1).arg("--http").arg("127.0.0.1:0").start().await;
+    lattice.apply(&app("web", "web.wasm", &format!("http = {{}}\n{lines}"))).await;
+    let at = gateway(&lattice, 0);
+    assert_eq!(get(&at, "/nothing", &[]).await.status, 404);
+    (lattice, at)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_goes_wrong_costs_no_other() {
+    let (lattice, at) =
+        web("limits = { turn = \"500ms\", memory = \"16MiB\" }\ngrants = { log = true }").await;
+    let asleep = tokio::spawn({
+        let at = at.clone();
+        async move { http::get(&at, "/sleep?3000").await }
+    });
+    let table = [
+        ("/trap", 502, "trapped"),
+        ("/silent", 502, "trapped"),
+        ("/spin", 502, "trapped"),
+        ("/hoard", 502, "trapped"),
+    ];
+    for (path, status, kind) in table {
+        let page = http::get(&at, path).await;
+        let said: Value = serde_json::from_str(&page.body).unwrap_or_else(|_| panic!("{path}: {page:?}"));
+        assert_eq!((page.status, &said["error"]["kind"]), (status, &json!(kind)), "{path}: {page:?}");
+    }
+    let said = raw(&at, "/endless-half").await;
+    assert!(!said.contains("\r\n0\r\n"), "nobody is to take it for all: {said}");
+    for path in ["/half", "/short"] {
+        let said = raw(&at, path).await;
+        // The head may have been on its way, but nobody takes this for an answer.
+        let (head, body) = said.split_once("\r\n\r\n").unwrap_or_default();
+        assert!(said.is_empty() || head.contains("content-length: 10") && body.len() < 10, "{path}: {said}");
+    }
+    assert_eq!(get(&at, "/echo", &[]).await.status, 200);
+    let page = asleep.await.unwrap();
+    assert_eq!((page.status, page.body.as_str()), (200, "awake"), "{page:?}");
+    let said = lattice_tests::cli::lattice(&lattice.nodes[0].ready().admin, &["logs", "web"]).await;
+    assert!(said.stdout.contains("it was asked to") && said.stdout.contains("half an answer"), "{said:?}");
+    // The traps of `/trap`, `/spin`, `/hoard` and the two halves, and no others: an answer that is missing or too short is none.
+    let traps = async || {
+        let picture =
+            lattice_tests::cli::lattice(&lattice.nodes[0].ready().admin, &["-o", "json", "top", "web"])
+                .await
+                .json();
+        picture["actors"][0]["traps"].as_u64()
+    };
+    wait_for("its traps", LATEST, traps, |traps| *traps == Some(5)).await;
+}
+
+/// Reads whatever comes until the connection ends.
+async fn raw(at: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(at.trim_start_matches("http://")).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    // A body that breaks off may end in a reset.
+    let _ = tokio::time::timeout(LATEST, stream.read_to_end(&mut read)).await.expect("it ends");
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_stream_both_ways_and_a_slow_reader_slows_the_guest() {
+    const SIZE: usize = 64 << 20;
+    /// What a guest may compute without giving way.
+    const TURN: Duration = Duration::from_millis(500);
+    let (lattice, at) = web("limits = { turn = \"500ms\" }").await;
+    let node = &lattice.nodes[0];
+    let before = node.resident_bytes();
+    let address = at.trim_start_matches("http://");
+
+    // What is sent comes back while it is sent.
+    let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
+    let sending = tokio::spawn(async move {
+        let head =
+            format!("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {SIZE}\r\n\r\n");
+        write.write_all(head.as_bytes()).await.unwrap();
+        let part = [b'e'; 64 << 10];
+        for _ in 0..SIZE / part.len() {
+            write.write_all(&part).await.unwrap();
+        }
+        write
+    });
+    let (mut count, mut part, mut most) = (0, vec![0; 64 << 10], 0);
+    loop {
+        let got = read.read(&mut part).await.unwrap();
+        if got == 0 {
+            break;
+        }
+        count += part[..got].iter().filter(|byte| **byte == b'e').count();
+        most = most.max(node.resident_bytes());
+    }
+    drop(sending.await.unwrap());
+    // A few more are in the head.
+    assert!((SIZE..SIZE + 100).contains(&count), "{count} of {SIZE}");
+    let grown = most.saturating_sub(before) >> 20;
+    lattice_tests::say(&format!("measured: 64 MiB there and back, the node grew by {grown} MiB"));
+    assert!(grown < 64, "it grew by {grown} MiB");
+
+    // Nobody reads, so the guest stands still.
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(format!("GET /flood?{} HTTP/1.1\r\nHost: x\r\n\r\n", u32::MAX).as_bytes()).await.unwrap();
+    let mut first = [0; 1];
+    slow.read_exact(&mut first).await.unwrap();
+    let memory = async || node.resident_bytes();
+    // It is the same for some looks in a row.
+    let (mut last, mut same) = (memory().await, 0);
+    let still = async || {
+        let now = memory().await;
+        same = if now <= last { same + 1 } else { 0 };
+        last = now;
+        same
+    };
+    wait_for("it stands still", LATEST, still, |same| *same >= 10).await;
+    let grown = memory().await.saturating_sub(before) >> 20;
+    assert!(grown < 64, "it grew by {grown} MiB");
+    // Then it reads for longer than a guest may compute without giving way, and the guest goes on.
+    let (began, mut count) = (Instant::now(), 0);
+    while began.elapsed() < TURN * 3 {
+        count += slow.read(&mut part).await.unwrap();
+    }
+    assert!(slow.read(&mut part).await.unwrap() > 0, "it ended after {count} bytes");
+    // And when the client goes, the guest does.
+    drop(slow);
+    let awake = async || {
+        let picture =
+            lattice_tests::cli::lattice(&node.ready().admin, &["-o", "json", "top", "web"]).await.json();
+        picture["actors"][0]["in_flight"].as_u64()
+    };
+    wait_for("the guest has ended", LATEST, awake, |running| *running == Some(0)).await;
+}
