@@ -19,13 +19,11 @@ mod typed;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -42,7 +40,6 @@ use crate::causes;
 use crate::config;
 use crate::controller::Observer;
 use crate::port;
-use crate::replica::Broken;
 use crate::router::Router;
 
 use answer::Problem;
@@ -97,30 +94,13 @@ fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body, and what it keeps for as long as somebody reads it.
-struct Held<T> {
-    body: Body,
-    _held: T,
-}
-
-impl<T: Unpin> hyper::body::Body for Held<T> {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        Pin::new(&mut self.body).poll_frame(task)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// The same body, which keeps something for as long as somebody reads it.
+fn holding<T: Send + 'static>(body: Body, held: T) -> Body {
+    let keep = move |broken| {
+        let _ = &held;
+        broken
+    };
+    body.map_err(keep).boxed_unsync()
 }
 
 /// The port, taken before anything is served.
@@ -237,7 +217,7 @@ async fn serve(
             let outcome = gateway.route(client, request).await;
             let response = outcome.unwrap_or_else(|problem| problem.into_response(&method));
             // It has its place until the client has read the answer.
-            response.map(|body| Held { body, _held: room }.boxed_unsync())
+            response.map(|body| holding(body, room))
         }
         Err(_) => Problem::from(Fault::Overloaded("the node".to_owned())).unread().into_response(&method),
     };

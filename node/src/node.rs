@@ -201,10 +201,9 @@ async fn serve(
         stop: stop.clone(),
     };
     let mut serving = tokio::spawn(listener.serve(parts, stop.clone()));
-    // Clients of the gateway, too: what runs here needs no NATS.
-    let outside = stop.child_token();
+    // Clients of the gateway, too: actors that run here need no NATS.
     let mut gateway =
-        gateway.map(|gateway| tokio::spawn(gateway.serve(router.clone(), observer.clone(), outside.clone())));
+        gateway.map(|gateway| tokio::spawn(gateway.serve(router.clone(), observer.clone(), stop.clone())));
 
     // The lattice. A node that knows what it ran last does not wait for it.
     let (heard, told) = mpsc::channel(256);
@@ -331,7 +330,6 @@ async fn serve(
             }
             member.close_outside().await;
         }
-        outside.cancel();
         // Each step has a bound of its own: what cannot be taken over must not cost what can be answered.
         stop.cancel();
         let all = async {

@@ -75,11 +75,9 @@ async fn a_published_component_answers_and_is_seen_in_one_trace() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn routes_say_whose_a_request_is_and_two_apps_share_none() {
-    let Some(components) = published::components("routes_say_whose_a_request_is").await else { return };
     let lattice = Lattice::builder(1).arg("--http").arg("127.0.0.1:0").start().await;
-    let hello = published::put(&mut lattice.admin(0), &components, "http_hello.wasm").await;
     let route = "http = { host = \"shop.example\", path = \"/api\", methods = [\"GET\"] }";
-    lattice.apply(&app("shop", &hello, route)).await;
+    lattice.apply(&app("shop", "web.wasm", route)).await;
     let at = gateway(&lattice, 0);
     let shop = [("host", "Shop.Example:8080")];
     assert_eq!(get(&at, "/api/v1", &shop).await.status, 200);
@@ -88,13 +86,15 @@ async fn routes_say_whose_a_request_is_and_two_apps_share_none() {
     let page = http::post_with(&at, "/api", &shop, "").await;
     assert_eq!((page.status, page.header("allow")), (405, "GET"), "{page:?}");
 
-    let fault =
-        lattice.try_apply(0, &app("other", &hello, &route.replace("GET", "GET\", \"PUT"))).await.unwrap_err();
+    let fault = lattice
+        .try_apply(0, &app("other", "web.wasm", &route.replace("GET", "GET\", \"PUT")))
+        .await
+        .unwrap_err();
     assert!(fault.message.contains("`shop` answers requests at"), "{fault}");
     for (lines, wanted) in
         [("", "routes no requests"), ("ingress = [\"http\"]\nhttp = {}", "remove `ingress`")]
     {
-        let fault = lattice.try_apply(0, &app("other", &hello, lines)).await.unwrap_err();
+        let fault = lattice.try_apply(0, &app("other", "web.wasm", lines)).await.unwrap_err();
         assert!(fault.message.contains(wanted), "{fault}");
     }
     let typed = lattice_tests::manifests::greeter_with("http = {}");
@@ -103,7 +103,7 @@ async fn routes_say_whose_a_request_is_and_two_apps_share_none() {
     let said = lattice.call(0, "shop", "get", json!(null)).await.unwrap_err();
     assert_eq!(said.kind(), "no-such-operation", "{said}");
 
-    lattice.apply(&app("other", &hello, &route.replace("GET", "PUT"))).await;
+    lattice.apply(&app("other", "web.wasm", &route.replace("GET", "PUT"))).await;
     let put = async || http::ask(&at, "PUT", "/api", &shop, "").await.status;
     wait_for("the second route", LATEST, put, |status| *status == 200).await;
     // What is deleted answers no more.
@@ -179,6 +179,8 @@ async fn raw(at: &str, path: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_stream_both_ways_and_a_slow_reader_slows_the_guest() {
     const SIZE: usize = 64 << 20;
+    /// After which a node gives a reader up.
+    const STALL: Duration = Duration::from_secs(60);
     /// What a guest may compute without giving way.
     const TURN: Duration = Duration::from_millis(500);
     let (lattice, at) = web("limits = { turn = \"500ms\" }").await;
@@ -237,12 +239,18 @@ async fn bodies_stream_both_ways_and_a_slow_reader_slows_the_guest() {
         count += slow.read(&mut part).await.unwrap();
     }
     assert!(slow.read(&mut part).await.unwrap() > 0, "it ended after {count} bytes");
-    // And when the client goes, the guest does.
-    drop(slow);
+    // A reader that asks for nothing more is given up, though its connection stays.
     let awake = async || {
         let picture =
             lattice_tests::cli::lattice(&node.ready().admin, &["-o", "json", "top", "web"]).await.json();
         picture["actors"][0]["in_flight"].as_u64()
     };
+    wait_for("the guest has ended", STALL + LATEST, awake, |running| *running == Some(0)).await;
+    drop(slow);
+    // And whose client goes ends at once.
+    let mut gone = TcpStream::connect(address).await.unwrap();
+    gone.write_all(format!("GET /flood?{} HTTP/1.1\r\nHost: x\r\n\r\n", u32::MAX).as_bytes()).await.unwrap();
+    gone.read_exact(&mut first).await.unwrap();
+    drop(gone);
     wait_for("the guest has ended", LATEST, awake, |running| *running == Some(0)).await;
 }

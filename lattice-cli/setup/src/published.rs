@@ -1,4 +1,4 @@
-//! Components that others have published: the test data of two crates, which cargo gets. None of them knows of Lattice.
+//! Components that others have published: test data of crates, which cargo gets. None of them knows of Lattice.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,22 +17,11 @@ struct Published {
 }
 
 /// Exact versions, so that a test that passes today passes tomorrow; cargo knows what they must hold.
-const ALL: [Published; 2] = [
-    Published {
-        name: "oci-wasm",
-        version: "0.6.0",
-        files: &[("tests/data/component.wasm", "http_hello.wasm")],
-    },
-    Published {
-        name: "wash-runtime",
-        version: "0.1.0",
-        files: &[
-            ("tests/fixtures/http_keyvalue_counter.wasm", "http_keyvalue_counter.wasm"),
-            ("tests/fixtures/http_blobstore.wasm", "http_blobstore.wasm"),
-            ("tests/fixtures/blobby.wasm", "blobby.wasm"),
-        ],
-    },
-];
+const ALL: [Published; 1] = [Published {
+    name: "oci-wasm",
+    version: "0.6.0",
+    files: &[("tests/data/component.wasm", "http_hello.wasm")],
+}];
 
 /// Their folder. It is another one when they change, so that an old one is not mistaken for it.
 const FOLDER: &str = "components-1";

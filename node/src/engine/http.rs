@@ -244,6 +244,7 @@ async fn serve_one(
         return Err(Ended::Failed(Fault::Cancelled(Ran::Maybe)));
     }
     let mut was_read = false;
+    let mut after = std::pin::pin!(tokio::time::sleep(AFTER));
     while !over {
         tokio::select! {
             ended = &mut served => {
@@ -255,12 +256,15 @@ async fn serve_one(
                 }
                 flow.is_whole();
             }
-            _ = stalled.tick(), if flow.stalls() => {
+            _ = stalled.tick() => if flow.stalls() {
                 return Err(Ended::Failed(Fault::Cancelled(Ran::Yes)));
-            }
+            },
             // Whether it was read to its end or left, the guest has nobody to speak to any more.
-            _ = &mut read, if !was_read => was_read = true,
-            () = tokio::time::sleep(AFTER), if was_read => break,
+            _ = &mut read, if !was_read => {
+                was_read = true;
+                after.as_mut().reset(tokio::time::Instant::now() + AFTER);
+            }
+            () = &mut after, if was_read => break,
         }
     }
     drop(served);
@@ -270,7 +274,9 @@ async fn serve_one(
     while !was_read {
         tokio::select! {
             _ = &mut read => was_read = true,
-            _ = stalled.tick(), if flow.stalls() => break,
+            _ = stalled.tick() => if flow.stalls() {
+                break;
+            },
         }
     }
     Ok(())

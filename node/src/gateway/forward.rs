@@ -16,10 +16,9 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use lattice_proto::envelope::TraceContext;
 use lattice_proto::{ActorId, ActorName, Operation};
-
 use tokio::time::Sleep;
 
-use super::{Body, Gateway, Held, Problem};
+use super::{Body, Gateway, Problem, holding};
 use crate::replica::Broken;
 use crate::telemetry::{Span, attribute, metrics};
 
@@ -59,8 +58,7 @@ pub(super) async fn request(
     let (mut head, body) = response.into_parts();
     strip(&mut head.headers);
     // It ends when the client has read all of it.
-    let body = Held { body, _held: span };
-    Ok(Response::from_parts(head, body.boxed_unsync()))
+    Ok(Response::from_parts(head, holding(body, span)))
 }
 
 /// With its scheme and host, which a component asks for beside its path.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use lattice_proto::manifest::HttpRoutes;
 use tokio::sync::watch;
 
@@ -24,6 +25,7 @@ pub(super) async fn follow(observer: Observer, routes: watch::Sender<Option<Arc<
                 routes.send_replace(Some(Arc::new(read)));
                 changes.next().await;
                 tokio::time::sleep(GATHER).await;
+                while changes.next().now_or_never().is_some() {}
             }
             Err(error) => {
                 tracing::debug!(%error, "the routes of the HTTP gateway cannot be read; they stay as they are");

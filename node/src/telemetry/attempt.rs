@@ -44,6 +44,11 @@ impl Attempt {
         });
     }
 
+    /// Whether it is under way.
+    pub fn is_open(&self) -> bool {
+        self.ended.is_none()
+    }
+
     /// Whether it failed other than by what the actor itself answered.
     pub fn is_failed(&self) -> bool {
         self.fault.as_deref().is_some_and(|fault| !matches!(fault, Fault::Rejected(_)))

@@ -189,7 +189,6 @@ impl Recorder {
             extra: None,
             parts: None,
             attempts: Vec::new(),
-            tries: false,
             awaited: false,
         }))
     }

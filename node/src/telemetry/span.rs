@@ -91,8 +91,6 @@ pub(super) struct Open {
     pub parts: Option<Box<Parts>>,
     /// The same, of that of a call.
     pub attempts: Vec<Attempt>,
-    /// Whether the last of them is the one that is under way.
-    pub tries: bool,
     /// Whether somebody waits for what comes of it, who may give that up.
     pub awaited: bool,
 }
@@ -228,9 +226,9 @@ impl Span {
 
     /// It is over.
     pub fn tried(&mut self, fault: Option<&Fault>) {
-        if let Some(live) = self.live.as_mut().filter(|live| live.tries)
-            && let Some(attempt) = live.attempts.last_mut()
-        {
+        let last = self.live.as_mut().and_then(|live| live.attempts.last_mut());
+        // One that had no room leaves the one before as it ended.
+        if let Some(attempt) = last.filter(|attempt| attempt.is_open()) {
             attempt.end(fault);
         }
     }
@@ -289,7 +287,6 @@ impl Open {
             extra: None,
             parts: None,
             attempts: Vec::new(),
-            tries: false,
             awaited: false,
         }
     }
@@ -297,12 +294,12 @@ impl Open {
     /// A try begins; gives what hangs under it. The first has room with its call. A call that finds nobody tries again until its
     /// deadline, so those after it take room like spans of their own.
     fn tries(&mut self, number: u32, target: Option<&Incarnation>, choice: &'static str) -> Scope {
-        self.tries = match &self.fragment {
+        let has_room = match &self.fragment {
             _ if self.attempts.is_empty() => true,
             Some(fragment) => fragment.admits(),
             None => self.attempts.len() < attempt::MOST,
         };
-        if !self.tries {
+        if !has_room {
             return self.scope(self.id);
         }
         let attempt = Attempt::new(number, target.cloned(), choice);

@@ -42,6 +42,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Web {
                 drop(stream);
                 OutgoingBody::finish(body, None).unwrap();
             }
+            "/api" | "/api/v1" => say(answer(out, &[]), b"served"),
             "/trap" => panic!("it was asked to"),
             "/spin" => loop {
                 std::hint::black_box(());
