@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "lattice/wire/v1/survey.proto",
             "lattice/wire/v1/trace.proto",
             "lattice/wire/v1/tap.proto",
+            "lattice/wire/v1/http.proto",
         ],
         ["proto"],
     )?;

@@ -15,6 +15,7 @@
 //! 3. Errors of the bus become faults here, and nowhere else.
 
 mod attempt;
+mod bodies;
 mod choice;
 mod handled;
 mod hold;
@@ -27,6 +28,7 @@ mod post;
 mod request;
 mod room;
 mod search;
+mod serving;
 mod table;
 
 use std::sync::Arc;
@@ -47,12 +49,13 @@ use crate::membership::ToLeader;
 use crate::replica::Local;
 use crate::telemetry::{Counters, Scope, Span, metrics};
 
-pub use inbox::{ENVELOPE_ROOM, Inboxes, Told};
+pub use inbox::{ENVELOPE_ROOM, Inboxes, Opened, Told};
 pub use ingress::Ingress;
 pub(crate) use ingress::status;
 pub use peer::{Peers, Suspicions};
 pub use table::Table;
 
+use attempt::Handle;
 use hold::Holding;
 use room::Room;
 
@@ -192,8 +195,7 @@ impl Router {
 
     /// Waits until everything that others asked of this node has been answered.
     pub async fn all_answered(&self) {
-        self.shared.peers.tasks().close();
-        self.shared.peers.tasks().wait().await;
+        self.shared.peers.done().await;
     }
 
     /// Calls an actor and waits for its reply, at most until the deadline.
@@ -213,7 +215,7 @@ impl Router {
             span.carries(&id);
             // Held until the end: the payload is kept for further attempts.
             let outcome = match router.room(&ask.target, ask.payload.len()) {
-                Ok(_room) => router.attempts(&ask, &id, &mut span).await,
+                Ok(_room) => router.attempts(&Handle, &ask, &id, &mut span).await,
                 Err(fault) => Err(fault),
             };
             span.has_come();

@@ -1,7 +1,7 @@
 //! Every byte that crosses a process or sandbox boundary in Lattice.
 //!
 //! In reading order: what things are called ([`id`], [`subject`]), what nodes say to each other ([`envelope`],
-//! [`fault`]), what is declared ([`manifest`]) and what is kept in the shared store ([`record`], and for keyed actors [`shard`], [`state`],
+//! [`fault`], [`http`]), what is declared ([`manifest`]) and what is kept in the shared store ([`record`], and for keyed actors [`shard`], [`state`],
 //! [`letter`] and [`reminder`]),
 //! what happened ([`event`]), what was said meanwhile ([`log`]), what became of calls ([`trace`]), which messages there are ([`tap`]) and how things are ([`survey`]), what an artifact says of itself ([`metadata`]), and the admin API ([`admin`], with the feature `grpc`).
 //!
@@ -15,6 +15,7 @@ pub mod subject;
 
 pub mod envelope;
 pub mod fault;
+pub mod http;
 
 pub mod manifest;
 pub mod record;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lat.<lattice>.node.<incarnation>.<call|reply|cancel|…>         the inbox of one node
+//! lat.<lattice>.body.<incarnation>                               what follows of the bodies of HTTP requests and their answers
 //! lat.<lattice>.call.<actor>[.<key>].<operation>                 programs that are not actors
 //! lat.<lattice>.survey.<incarnation>                             how one node is, and what it has done
 //! lat.<lattice>.tap.<incarnation>                                which messages one node handles, for whoever watches an actor
@@ -122,6 +123,11 @@ impl Subjects {
     /// Where a node answers by the connection that its leases go over. It is no part of its inbox, which comes by another.
     pub fn pulse(&self, node: &Incarnation) -> String {
         format!("{}pulse.{node}", self.prefix)
+    }
+
+    /// Where a node gets what follows of bodies.
+    pub fn body(&self, node: &Incarnation) -> String {
+        format!("{}body.{node}", self.prefix)
     }
 
     /// Where a node is asked for lines of logs.

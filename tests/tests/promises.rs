@@ -24,6 +24,7 @@ mod events;
 mod gateway;
 mod generic_grpc;
 mod housekeeping;
+mod http_mesh;
 mod k10_fence;
 mod k1_one_chain;
 mod k6_sends;

@@ -27,7 +27,7 @@ pub(super) async fn join(
 ) -> Result<Member, Error> {
     opening.calls(&mut waiting).await?;
     // Nobody is called before routes can be read, so no reply can come before there is somebody to hear it.
-    let inbox = inboxes.open().await?;
+    let opened = inboxes.open().await?;
     opening.control(&parts.subjects, &mut waiting).await?;
     let mut last = String::new();
     let keeper = loop {
@@ -53,7 +53,7 @@ pub(super) async fn join(
     if let Some((server_version, _)) = parts.bus.control.server() {
         tracing::info!(server_version, "connected to NATS");
     }
-    Member::start(parts, keeper, (inboxes, inbox)).await
+    Member::start(parts, keeper, (inboxes, opened)).await
 }
 
 /// How many shards the lattice was born with; none while it has had no keyed actor yet.

@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 use super::LAST_REQUESTS;
 use crate::Error;
 use crate::artifact::Artifacts;
-use crate::bus::{Bus, Subscription};
+use crate::bus::Bus;
 use crate::clock::ServerClock;
 use crate::controller;
 use crate::events::{Events, Writer};
 use crate::membership::{self, Fence, Identity, Inventory, Keeper, Leader, ToLeader};
-use crate::router::{Inboxes, Ingress, Router, Suspicions, Told};
+use crate::router::{Inboxes, Ingress, Opened, Router, Suspicions, Told};
 use crate::telemetry::Counters;
 
 /// What a member is made of.
@@ -71,13 +71,13 @@ impl Member {
     pub async fn start(
         parts: Parts,
         keeper: Keeper,
-        (inboxes, inbox): (Inboxes, Subscription),
+        (inboxes, opened): (Inboxes, Opened),
     ) -> Result<Self, Error> {
         let Parts { bus, subjects, me, router, inventory, clock, counters, events, .. } = parts;
         let mut tasks = JoinSet::new();
 
         // Calls in.
-        tasks.spawn(inboxes.serve(inbox));
+        tasks.spawn(inboxes.serve(opened));
         let ingress = Ingress::new(router);
         let from_outside = ingress.open().await?;
         let outside = CancellationToken::new();

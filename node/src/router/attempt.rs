@@ -27,15 +27,68 @@ pub(super) struct Attempt<'a> {
 }
 
 /// How one attempt ended.
-pub(super) enum Tried {
+pub(super) enum Tried<T> {
     /// With an answer, or a fault that no other attempt could help.
-    Done(Result<Bytes, Fault>),
+    Done(Result<T, Fault>),
     /// It surely did not run there.
     Refused(Fault),
 }
 
+/// What is tried with one replica after the other, until one answers.
+pub(super) trait Try: Sync {
+    /// What comes of it.
+    type Answer: Send;
+
+    /// With those of this node.
+    fn here(
+        &self,
+        router: &Router,
+        local: &LocalActor,
+        ask: &Ask,
+        attempt: &Attempt<'_>,
+    ) -> impl Future<Output = Tried<Self::Answer>> + Send;
+
+    /// With those of another node, by its place in the route.
+    fn there(
+        &self,
+        router: &Router,
+        known: &Known,
+        index: usize,
+        ask: &Ask,
+        attempt: &Attempt<'_>,
+    ) -> impl Future<Output = Tried<Self::Answer>> + Send;
+}
+
+/// To have a message handled.
+pub(super) struct Handle;
+
+impl Try for Handle {
+    type Answer = Bytes;
+
+    fn here(
+        &self,
+        router: &Router,
+        local: &LocalActor,
+        ask: &Ask,
+        attempt: &Attempt<'_>,
+    ) -> impl Future<Output = Tried<Bytes>> + Send {
+        router.attempt_here(local, ask, attempt)
+    }
+
+    fn there(
+        &self,
+        router: &Router,
+        known: &Known,
+        index: usize,
+        ask: &Ask,
+        attempt: &Attempt<'_>,
+    ) -> impl Future<Output = Tried<Bytes>> + Send {
+        router.attempt_there(known, index, ask, attempt)
+    }
+}
+
 impl Router {
-    pub(super) async fn attempt_here(&self, local: &LocalActor, ask: &Ask, attempt: &Attempt<'_>) -> Tried {
+    async fn attempt_here(&self, local: &LocalActor, ask: &Ask, attempt: &Attempt<'_>) -> Tried<Bytes> {
         if ask.not_after.is_some_and(|not_after| not_after <= boottime()) {
             return Tried::Done(Err(Fault::Cancelled(Ran::No)));
         }
@@ -93,6 +146,7 @@ impl Router {
                 // Whoever asks has made sure that it is keyed, and a later version is not.
                 None => Err(self.not_here(target)),
             }),
+            Aim::Http => Err(Err(Fault::Malformed("an HTTP request that has no head".to_owned()))),
         }
     }
 
@@ -154,7 +208,7 @@ impl Router {
         index: usize,
         ask: &Ask,
         attempt: &Attempt<'_>,
-    ) -> Tried {
+    ) -> Tried<Bytes> {
         let shared = &*self.shared;
         shared.counters.calls_remote();
         let target = &known.targets[index];

@@ -111,10 +111,10 @@ impl Answering {
         self.answered.store(true, Ordering::Release);
     }
 
-    /// Posts the answer, and whether spans of the call are kept here, unless another was posted.
-    pub fn answer(&self, outcome: Answer, kept: bool) {
+    /// Posts the answer, and whether spans of the call are kept here, unless another was posted: then it is false.
+    pub fn answer(&self, outcome: Answer, kept: bool) -> bool {
         if self.answered.swap(true, Ordering::AcqRel) {
-            return;
+            return false;
         }
         let own = |_: &Key, (_, known): &(Arc<TurnContext>, Arc<Answering>)| std::ptr::eq(&**known, self);
         if self.calls.map.remove_if(&self.key(), own).is_some() {
@@ -126,5 +126,6 @@ impl Answering {
             entry = reply(Err(Fault::TooLarge { limit, size, ran: Ran::Yes }));
         }
         self.peer.post.reply(entry);
+        true
     }
 }

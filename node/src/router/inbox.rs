@@ -1,22 +1,27 @@
-//! What other nodes send to this one: calls, replies, cancellations, pings and what a leader is told, on one subscription.
+//! What other nodes send to this one: calls, replies, cancellations, pings and what a leader is told, on one subscription, and bodies of
+//! HTTP requests and answers on another, which no call waits behind.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lattice_proto::envelope::{Call, Calls, Cancel, LoadReport, Malformed, Replies, Reply, Suspicion, Wake};
+use lattice_proto::envelope::{
+    Aim, Call, Calls, Cancel, LoadReport, Malformed, Replies, Reply, Suspicion, Wake,
+};
+use lattice_proto::http::Frame;
 use lattice_proto::subject::Inbox;
 use lattice_proto::{Fault, Incarnation, Ran};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::Router;
 use super::handled::Handled;
 use super::keyed::check_key;
 use super::peer::{Peer, Peers};
+use super::{Router, Shared, serving};
 use crate::bus::{Error, ReplyTo, Subscription};
-use crate::replica::{Message, Respond};
-use crate::telemetry::{Scope, Turned};
+use crate::replica::{Cause, Message, Respond};
+use crate::telemetry::{Counters, Scope, Turned};
 
 /// What is left for the envelope around the largest payload.
 pub const ENVELOPE_ROOM: usize = 64 << 10;
@@ -33,6 +38,12 @@ pub enum Told {
     Load(LoadReport),
     /// Calls are held.
     Wake(Wake),
+}
+
+/// What messages for this node arrive by.
+pub struct Opened {
+    inbox: Subscription,
+    bodies: Subscription,
 }
 
 /// Serves this node's inbox.
@@ -53,13 +64,25 @@ impl Inboxes {
     ///
     /// # Errors
     /// When the client is closed.
-    pub async fn open(&self) -> Result<Subscription, Error> {
-        let shared = &self.router.shared;
-        shared.bus.subscribe(shared.subjects.inbox_filter(&shared.incarnation), None).await
+    pub async fn open(&self) -> Result<Opened, Error> {
+        let Shared { bus, subjects, incarnation, .. } = &*self.router.shared;
+        Ok(Opened {
+            inbox: bus.subscribe(subjects.inbox_filter(incarnation), None).await?,
+            bodies: bus.subscribe(subjects.body(incarnation), None).await?,
+        })
     }
 
-    /// Serves until the subscription ends.
-    pub async fn serve(self, mut messages: Subscription) {
+    /// Serves until a subscription ends.
+    pub async fn serve(self, opened: Opened) {
+        let bodies = bodies(self.peers.clone(), self.router.shared.counters.clone(), opened.bodies);
+        tokio::select! {
+            () = self.serve_inbox(opened.inbox) => {}
+            // In a task of its own: there may be much of it.
+            _ = AbortOnDropHandle::new(tokio::spawn(bodies)) => {}
+        }
+    }
+
+    async fn serve_inbox(self, mut messages: Subscription) {
         let mut expire = tokio::time::interval(EXPIRE);
         expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -161,27 +184,41 @@ impl Inboxes {
         let local = shared.local.on(&call.target.name, call.side);
         let local = local.ok_or_else(|| self.router.not_here(&call.target))?;
         check_key(&call.target, &call.chain, local.keys().is_some())?;
-        let cause = match self.router.cause(&call.aim, &local, &call.target) {
-            Ok(cause) => cause,
-            Err(outcome) => {
-                peer.post.reply(Reply { number, outcome, load: 0, kept: false }.encode());
-                return Ok(());
+        let room = self.router.room(&call.target, call.payload.len())?;
+        let mut request = None;
+        let mut payload = call.payload;
+        let cause = if call.aim == Aim::Http {
+            let (exchange, answer) = serving::open(&peer.bodies, std::mem::take(&mut payload))?;
+            request = Some(answer);
+            Cause::Http(Arc::new(exchange))
+        } else {
+            match self.router.cause(&call.aim, &local, &call.target) {
+                Ok(cause) => cause,
+                Err(outcome) => {
+                    peer.post.reply(Reply { number, outcome, load: 0, kept: false }.encode());
+                    return Ok(());
+                }
             }
         };
         let message = Message {
             operation: call.operation,
-            payload: call.payload,
+            payload,
             content_type: call.content_type,
             caller: call.caller.map(|caller| caller.shared()),
             attempt: call.attempt,
             cause,
         };
-        let room = self.router.room(&call.target, message.payload.len())?;
         let unanswered = self.peers.tasks().token();
         let answering = self.handled.answering(peer, number, local.clone(), (room, unanswered));
         let reply = {
             let answering = answering.clone();
-            Respond::Hand(Box::new(move |answer, kept| answering.answer(answer, kept)))
+            let is_http = request.is_some();
+            Respond::Hand(Box::new(move |answer, kept| {
+                // What was answered to a request went before, when its head was there.
+                if answer.is_err() || !is_http {
+                    answering.answer(answer, kept);
+                }
+            }))
         };
         let turn = self.router.turn(
             &local,
@@ -199,7 +236,11 @@ impl Inboxes {
         }
         shared.counters.calls_received();
         // A refusal has been answered by way of the turn.
-        let _ = self.router.admit(&local, turn);
+        if self.router.admit(&local, turn).is_ok()
+            && let Some(request) = request
+        {
+            request.answer_by(answering);
+        }
         Ok(())
     }
 
@@ -210,5 +251,15 @@ impl Inboxes {
         // The caller's own number is bounded, since an `Instant` cannot hold every one.
         let remaining = call.remaining.min(by_server).min(Duration::from_secs(86_400));
         (!remaining.is_zero()).then(|| Instant::now() + remaining)
+    }
+}
+
+/// Hands over what comes of bodies until the subscription ends.
+async fn bodies(peers: Peers, counters: Counters, mut frames: Subscription) {
+    while let Some(message) = frames.next().await {
+        match Frame::decode(message.payload) {
+            Ok(frame) => peers.frame(frame).await,
+            Err(_) => counters.malformed_envelopes(),
+        }
     }
 }

@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dashmap::DashMap;
 use lattice_proto::envelope::{Entry, Replies, Reply};
+use lattice_proto::http::Frame;
 use lattice_proto::subject::{Inbox, Refused, Subjects};
 use lattice_proto::{ActorId, Fault, Incarnation};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+use super::bodies::{Bodies, Common};
 use super::post::{Post, Sorting, Unposted};
 use crate::bus::{Connection, RequestError};
 use crate::telemetry::Counters;
@@ -53,6 +55,7 @@ pub struct Peers {
 
 struct Shared {
     sorting: Arc<Sorting>,
+    bodies: Arc<Common>,
     counters: Counters,
     peers: DashMap<Incarnation, Arc<Peer>>,
     suspicions: mpsc::Sender<Incarnation>,
@@ -63,6 +66,8 @@ pub(super) struct Peer {
     shared: Arc<Shared>,
     incarnation: Incarnation,
     pub(super) post: Post,
+    /// Those of HTTP requests and answers.
+    pub(super) bodies: Bodies,
     pings: String,
     strikes: AtomicU32,
     /// A call found nobody there, so it is worth asking.
@@ -85,9 +90,10 @@ impl Peers {
         let (suspicions, reports) = mpsc::channel(64);
         // 0 stands for a call that was not sent.
         let (numbers, tasks) = (AtomicU64::new(1), TaskTracker::new());
+        let bodies = Arc::new(Common::new(bus.clone(), own.clone()));
         let sorting = Arc::new(Sorting { bus, subjects, own, numbers, tasks });
         let (peers, started) = (DashMap::new(), Instant::now());
-        (Self { shared: Arc::new(Shared { sorting, counters, peers, suspicions, started }) }, reports)
+        (Self { shared: Arc::new(Shared { sorting, bodies, counters, peers, suspicions, started }) }, reports)
     }
 
     /// The peer with this incarnation.
@@ -107,6 +113,15 @@ impl Peers {
         &self.shared.sorting.tasks
     }
 
+    /// Waits until all of that is done, and bodies are sent.
+    pub(super) async fn done(&self) {
+        // Answers first: there may be bodies to them.
+        for tasks in [&self.shared.sorting.tasks, &self.shared.bodies.tasks] {
+            tasks.close();
+            tasks.wait().await;
+        }
+    }
+
     /// Hands replies that arrived to the calls that wait for them.
     pub(super) fn deliver(&self, replies: Replies) {
         // Only a peer that was called has calls that wait.
@@ -115,6 +130,15 @@ impl Peers {
         peer.post.deliver(
             replies.read().filter_map(|reply| reply.inspect_err(|_| counters.malformed_envelopes()).ok()),
         );
+    }
+
+    /// Hands a part of a body to whoever reads it, or a word of its reader to whoever sends it.
+    pub(super) async fn frame(&self, frame: Frame) {
+        // Only of requests to a known peer, and from one, there are bodies.
+        let known = self.shared.peers.get(&frame.origin).map(|peer| peer.clone());
+        if let Some(peer) = known {
+            peer.bodies.deliver(frame.body, frame.what).await;
+        }
     }
 
     /// NATS says that nobody got some calls.
@@ -139,6 +163,7 @@ impl Peers {
             let mut busy = Vec::new();
             self.shared.peers.retain(|_, peer| {
                 let wanted = peer.post.is_waiting()
+                    || peer.bodies.is_open()
                     || peer.strikes.load(Ordering::Relaxed) > 0
                     || peer.doubted.load(Ordering::Relaxed);
                 // One ping at a time: a hung peer is found by the one that stays out.
@@ -160,6 +185,7 @@ impl Peer {
     fn new(shared: Arc<Shared>, incarnation: Incarnation) -> Self {
         Self {
             post: Post::new(shared.sorting.clone(), incarnation.clone()),
+            bodies: Bodies::new(shared.bodies.clone(), &shared.sorting.subjects, &incarnation),
             pings: shared.sorting.subjects.inbox(&incarnation, &Inbox::Ping),
             shared,
             incarnation,
@@ -245,6 +271,7 @@ impl Peer {
                     self.shared.counters.peers_lost();
                     tracing::warn!(peer = %self.incarnation, "a node is gone; calls that it had fail");
                     self.post.lose();
+                    self.bodies.lose();
                 }
             }
             Err(RequestError::TimedOut) => {

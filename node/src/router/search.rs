@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use lattice_proto::envelope::{MAX_CHAIN, Side};
 use lattice_proto::record::Route;
 use lattice_proto::{Fault, Incarnation, MessageId, Ran};
 
-use super::attempt::{Attempt, Tried};
+use super::attempt::{Attempt, Tried, Try};
 use super::choice::{self, Choice};
 use super::hold::ASK;
 use super::keyed::check_key;
@@ -123,7 +122,13 @@ pub(super) enum Found {
 
 impl Router {
     /// Tries until there is an answer, or nothing left to try.
-    pub(super) async fn attempts(&self, ask: &Ask, id: &MessageId, span: &mut Span) -> Result<Bytes, Fault> {
+    pub(super) async fn attempts<T: Try>(
+        &self,
+        what: &T,
+        ask: &Ask,
+        id: &MessageId,
+        span: &mut Span,
+    ) -> Result<T::Answer, Fault> {
         if ask.chain.len() >= MAX_CHAIN {
             return Err(Fault::Deadlock(format!("{} (after {MAX_CHAIN} calls in one chain)", ask.target)));
         }
@@ -139,16 +144,17 @@ impl Router {
             choice: Choice::Here,
         };
         // What the last try says of itself says nothing of the earlier ones.
-        self.rounds(ask, id, span, &mut search).await.map_err(|fault| search.conclude(fault))
+        self.rounds(what, ask, id, span, &mut search).await.map_err(|fault| search.conclude(fault))
     }
 
-    async fn rounds(
+    async fn rounds<T: Try>(
         &self,
+        what: &T,
         ask: &Ask,
         id: &MessageId,
         span: &mut Span,
         search: &mut Search,
-    ) -> Result<Bytes, Fault> {
+    ) -> Result<T::Answer, Fault> {
         loop {
             search.attempt += 1;
             search.spent += 1;
@@ -172,10 +178,10 @@ impl Router {
             let attempt =
                 Attempt { id, number: search.attempt, side: search.side.unwrap_or_default(), trace };
             let tried = match found {
-                Found::Here(local) => self.attempt_here(&local, ask, &attempt).await,
+                Found::Here(local) => what.here(self, &local, ask, &attempt).await,
                 Found::There(known, index) => {
                     search.visit(known.targets[index].peer.incarnation());
-                    self.attempt_there(&known, index, ask, &attempt).await
+                    what.there(self, &known, index, ask, &attempt).await
                 }
             };
             match tried {

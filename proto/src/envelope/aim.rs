@@ -1,4 +1,5 @@
-//! What is to be done with a call: what operators do to a key goes the way of its calls, so that it takes its place among them.
+//! What is to be done with a call: what operators do to a key goes the way of its calls, so that it takes its place among them, and an
+//! HTTP request goes that way as well.
 
 use bytes::Bytes;
 use prost::Message;
@@ -16,6 +17,8 @@ pub enum Aim {
     Overwrite(Overwrite),
     /// Whoever owns the key says what it has of it in memory: a [`Seen`].
     Look,
+    /// Its payload is an [`crate::http::Opening`], and the reply's an [`crate::http::Answer`].
+    Http,
 }
 
 /// How the state of a key is overwritten.
@@ -43,6 +46,7 @@ impl Aim {
         match self {
             Aim::Handle => None,
             Aim::Look => Some(wire::call::Aim::Look(wire::Look {})),
+            Aim::Http => Some(wire::call::Aim::Http(wire::Http {})),
             Aim::Overwrite(Overwrite { delete, if_revision, reminders }) => {
                 let reminders = reminders.as_ref().map(|reminders| wire::Reminders {
                     reminders: reminders.iter().map(Reminder::to_wire).collect(),
@@ -57,6 +61,7 @@ impl Aim {
         let wire::Overwrite { delete, if_revision, reminders } = match aim {
             None => return Ok(Aim::Handle),
             Some(wire::call::Aim::Look(_)) => return Ok(Aim::Look),
+            Some(wire::call::Aim::Http(_)) => return Ok(Aim::Http),
             Some(wire::call::Aim::Overwrite(overwrite)) => overwrite,
         };
         let parse = |wire::Reminders { reminders }| {

@@ -1,0 +1,140 @@
+//! A body on its way to another node, as fast as that one reads it.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use lattice_proto::http::{BodyId, End, FRAME_COST, What, cost};
+use tokio::sync::watch;
+
+use super::{BEAT, Bodies, ROOM, SILENCE};
+use crate::replica::Body;
+
+/// What its reader said last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    /// How far it has room.
+    until: u64,
+    heard: Instant,
+}
+
+impl Told {
+    /// The reader says how far it has room, which never gets less.
+    pub fn hears(&mut self, until: u64) {
+        self.until = self.until.max(until);
+        self.heard = Instant::now();
+    }
+}
+
+/// What its sender holds. Dropped before the end, the body breaks off.
+pub(in crate::router) struct Leaving {
+    bodies: Bodies,
+    id: BodyId,
+    told: watch::Receiver<Told>,
+    position: u64,
+    over: bool,
+}
+
+impl Leaving {
+    /// The body of a request: nothing of it is sent before somebody reads it.
+    pub fn of_request(bodies: &Bodies, number: u64) -> Self {
+        Self::new(bodies, BodyId { number, of_request: true }, 0)
+    }
+
+    /// What follows of the body of an answer.
+    pub fn of_answer(bodies: &Bodies, number: u64) -> Self {
+        Self::new(bodies, BodyId { number, of_request: false }, ROOM)
+    }
+
+    fn new(bodies: &Bodies, id: BodyId, until: u64) -> Self {
+        let (reader, told) = watch::channel(Told { until, heard: Instant::now() });
+        bodies.open().leaving.insert(id, reader);
+        Self { bodies: bodies.clone(), id, told, position: 0, over: false }
+    }
+
+    /// Waits until the reader has room; false when it never will.
+    pub async fn is_wanted(&mut self) -> bool {
+        while self.told.borrow_and_update().until <= self.position + FRAME_COST {
+            if !self.listens().await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Sends these bytes, and then the body, to its end.
+    pub async fn send(mut self, first: Bytes, mut body: Body) {
+        if !self.data(first).await {
+            return;
+        }
+        loop {
+            let frame = tokio::select! {
+                frame = body.frame() => frame,
+                reads = self.listens() => match reads {
+                    true => continue,
+                    false => return,
+                },
+            };
+            let trailers = match frame.map(|frame| frame.map(hyper::body::Frame::into_data)) {
+                Some(Ok(Ok(data))) => match self.data(data).await {
+                    true => continue,
+                    false => return,
+                },
+                Some(Ok(Err(frame))) => frame.into_trailers().ok(),
+                Some(Err(broken)) => {
+                    self.over = true;
+                    return self.say(What::Broken(broken.0)).await;
+                }
+                None => None,
+            };
+            self.over = true;
+            return self.say(What::Close(self.position, End { trailers })).await;
+        }
+    }
+
+    /// Sends some bytes; false when nobody reads them.
+    async fn data(&mut self, mut bytes: Bytes) -> bool {
+        while !bytes.is_empty() {
+            if !self.is_wanted().await {
+                return false;
+            }
+            let room = self.told.borrow().until - self.position - FRAME_COST;
+            let room = usize::try_from(room).unwrap_or(usize::MAX).min(self.bodies.chunk());
+            let part = bytes.split_to(room.min(bytes.len()));
+            let position = self.position;
+            self.position += cost(part.len());
+            self.say(What::Data(position, part)).await;
+        }
+        true
+    }
+
+    /// Waits for a word of the reader, and says now and then that this end is still there. False when nobody is there.
+    async fn listens(&mut self) -> bool {
+        match tokio::time::timeout(BEAT, self.told.changed()).await {
+            Ok(Ok(())) => true,
+            // It was left, or the node is lost.
+            Ok(Err(_)) => {
+                self.over = true;
+                false
+            }
+            Err(_) if self.told.borrow().heard.elapsed() > SILENCE => false,
+            Err(_) => {
+                self.say(What::Still(self.position)).await;
+                true
+            }
+        }
+    }
+
+    async fn say(&self, what: What) {
+        self.bodies.say(self.id, what).await;
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.bodies.open().leaving.remove(&self.id);
+        if !self.over {
+            self.bodies.say_last(self.id, What::Broken("its sender gave up".to_owned()));
+        }
+    }
+}
