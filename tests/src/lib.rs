@@ -60,6 +60,7 @@ pub mod http;
 pub mod published;
 pub mod python;
 pub mod terminal;
+pub mod wrk;
 
 pub mod manifests;
 

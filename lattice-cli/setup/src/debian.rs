@@ -18,6 +18,14 @@ pub fn tmux(report: Report) -> Result<PathBuf> {
     program("tmux", &["tmux"], report)
 }
 
+/// What HTTP is measured with.
+///
+/// # Errors
+/// When it is not there and cannot be installed.
+pub fn wrk(report: Report) -> Result<PathBuf> {
+    program("wrk", &["wrk"], report)
+}
+
 /// The browser in which the web page is tested, with what drives it and something to write with.
 pub(crate) fn chromium(report: Report) -> Result<()> {
     let packages = &["chromium", "chromium-driver", "fonts-dejavu-core"];

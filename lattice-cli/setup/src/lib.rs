@@ -23,7 +23,7 @@ mod nats;
 pub use nats::{MINIMUM as MINIMUM_NATS, NatsServer, Origin, find_nats_server, nats_server};
 
 mod debian;
-pub use debian::tmux;
+pub use debian::{tmux, wrk};
 
 mod prometheus;
 pub use prometheus::prometheus;

@@ -9,11 +9,13 @@
     reason = "a benchmark that cannot go on has nothing better to do than to say where"
 )]
 
+mod bare_http;
 mod bare_jetstream;
 mod bare_nats;
 mod bare_wasm;
 mod control;
 mod figure;
+mod http;
 mod instructions;
 mod keyed;
 mod keyed_failover;
@@ -40,7 +42,7 @@ struct Options {
     /// Where the JSON goes
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
-    /// Only the groups of figures whose names contain this: local, remote, replica, keyed-turns, keyed-reads, keyed-cold,
+    /// Only the groups of figures whose names contain this: local, remote, replica, http, keyed-turns, keyed-reads, keyed-cold,
     /// keyed-many, keyed-failover, planning, leases, control, telemetry, instructions
     #[arg(long)]
     only: Option<String>,
@@ -59,6 +61,9 @@ enum Command {
     /// The asking process of the raw NATS floor; the benchmark starts it by itself
     #[command(hide = true)]
     Ask { url: String, subject: String, n: u32, at_once: u32, bytes: usize },
+    /// The process of the bare HTTP floor; the benchmark starts it by itself
+    #[command(hide = true)]
+    Serve { component: PathBuf },
     /// The process of the raw JetStream floor; the benchmark starts it by itself
     #[command(hide = true)]
     Write { url: String, prefix: String, n: u32, keys: u32 },
@@ -74,6 +79,7 @@ fn main() -> anyhow::Result<()> {
             Some(Command::Ask { url, subject, n, at_once, bytes }) => {
                 bare_nats::ask(&url, subject, n, at_once, bytes).await
             }
+            Some(Command::Serve { component }) => bare_http::serve(&component).await,
             Some(Command::Write { url, prefix, n, keys }) => {
                 bare_jetstream::write(&url, &prefix, n, keys).await
             }
@@ -93,6 +99,9 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     }
     if wanted("replica") {
         figures.extend(replica::measure(options.runs).await?);
+    }
+    if wanted("http") {
+        figures.extend(http::measure(options.runs).await?);
     }
     if wanted("instructions") {
         figures.extend(instructions::measure().await?);
