@@ -70,6 +70,9 @@ pub struct Settings {
     /// Which requests of the HTTP gateway it answers, where it is a component for HTTP.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<HttpRoute>,
+    /// Whether an instance serves one request after the other, where it is a component for HTTP.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reuse: bool,
     /// Where they run.
     #[serde(default)]
     pub placement: Placement,
@@ -199,6 +202,7 @@ impl Default for Settings {
             mailbox: 1024,
             ingress: BTreeSet::new(),
             http: Vec::new(),
+            reuse: false,
             placement: Placement::default(),
             update: Update::default(),
             limits: Limits::default(),

@@ -166,6 +166,30 @@ async fn a_request_that_goes_wrong_costs_no_other() {
     wait_for("its traps", LATEST, traps, |traps| *traps == Some(10)).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instances_serve_again_only_where_the_manifest_says_so_and_never_after_a_trap() {
+    let count = async |at: &str| -> u32 { get(at, "/count", &[]).await.body.parse().unwrap() };
+    let (lattice, gateways) = web(1, "").await;
+    let at = &gateways[0];
+    for _ in 0..3 {
+        assert_eq!(count(at).await, 1, "one for each request");
+    }
+    let lines = "http = {}\nplacement = { require = [\"at=last\"] }\nreuse = true";
+    lattice.apply(&app("web", "web.wasm", lines)).await;
+    // The next one may begin before the last one was put away.
+    let counts = async || count(at).await;
+    wait_for("an instance serves again", LATEST, counts, |count| *count >= 3).await;
+    // Those that trap are gone with what they knew, whichever of them it was.
+    let fresh = async || {
+        assert_eq!(http::get(at, "/trap").await.status, 502);
+        count(at).await
+    };
+    wait_for("a fresh one", LATEST, fresh, |count| *count == 1).await;
+    // One that serves is never given a second request meanwhile.
+    let both = futures::future::join_all((0..16).map(|_| http::get(at, "/sleep?50"))).await;
+    assert!(both.iter().all(|page| page.body == "awake"), "{both:?}");
+}
+
 /// Reads whatever comes until the connection ends.
 async fn raw(at: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(at.trim_start_matches("http://")).await.unwrap();

@@ -174,6 +174,12 @@ impl Guest {
         self.alone = Some(turn);
     }
 
+    /// The turn that it was for has ended, and another one may come.
+    pub(super) fn rests(&mut self) {
+        self.alone = None;
+        self.speaking.set(None);
+    }
+
     /// What it prints belongs to a turn only while that is the only one.
     fn speaks(&self) {
         if !self.speaker.is_heard() {

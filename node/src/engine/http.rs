@@ -1,15 +1,18 @@
 //! Components that were built for HTTP by the standard: `wasi:http/incoming-handler` (0.2) and `wasi:http/handler` (0.3).
 //!
 //! Rules:
-//! 1. Each request has an instance of its own, which ends with it: a trap, an endless loop or a leak costs that request and no other.
+//! 1. Each request has an instance to itself, so a trap or an endless loop costs that request and no other. It ends with the request, unless
+//!    the manifest lets it serve others after it ([`idle`]).
 //! 2. The head of the answer is due by the request's deadline. After that the body may take as long as its reader: who reads slowly
 //!    slows the guest.
 //! 3. When the answer was read, or nobody reads it any more, the guest may go on for [`AFTER`]. When the replica stops, requests may go on
 //!    for [`LAST`].
 
+mod flow;
+mod idle;
+
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -17,7 +20,6 @@ use bytes::Bytes;
 use futures::channel::oneshot::Canceled;
 use futures::future::poll_fn;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, SizeHint};
 use lattice_proto::{Fault, Ran};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -27,12 +29,15 @@ use wasmtime_wasi_http::handler::{Prepared, Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView, p2, p3};
 
+use flow::Flow;
+use idle::{Idle, Served};
+
 use super::guest::{Guest, Pauses};
 use super::instance::{self, Unmade, explain, story};
 use super::settle::settle;
 use super::used::metered;
 use super::{Compiled, Exit, Home};
-use crate::replica::{Broken, Cause, InFlight, Request, Response, Turn, TurnContext};
+use crate::replica::{Cause, InFlight, Request, Response, Turn, TurnContext};
 use crate::telemetry::{Cold, metrics};
 
 /// How long a guest may go on when its answer was read.
@@ -41,10 +46,7 @@ const AFTER: Duration = Duration::from_secs(5);
 /// How long requests may go on when their replica stops.
 const LAST: Duration = Duration::from_secs(30);
 
-/// How long a reader may leave what it was given lying before it asks for more.
-const STALL: Duration = Duration::from_secs(60);
-
-/// How often it is looked at whether that is so, and whether the replica stops.
+/// How often it is looked at whether a reader stalls, and whether the replica stops.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Whether this is an export by which a component is entered for HTTP.
@@ -83,6 +85,7 @@ impl HttpInstance {
         cold: Option<Cold>,
     ) -> Exit {
         let room = Arc::new(Semaphore::new(self.home.settings.concurrency as usize));
+        let idle = Arc::new(Idle::new(self.home.settings.reuse));
         let mut running = JoinSet::new();
         let mut last = None;
         loop {
@@ -91,14 +94,20 @@ impl HttpInstance {
                 break;
             }
             let Ok(Ok(room)) = free else { continue };
-            let Some(turn) = mailbox.recv().await else { break };
+            let turn = tokio::select! {
+                biased;
+                turn = mailbox.recv() => turn,
+                never = idle.dismiss() => match never {},
+            };
+            let Some(turn) = turn else { break };
             // Those that have ended are let go of.
             while running.try_join_next().is_some() {}
             let Some(turn) = instance::begin(turn, cold, &self.home) else { continue };
             let (compiled, home, in_flight) = (self.compiled.clone(), self.home.clone(), in_flight.clone());
+            let idle = idle.clone();
             running.spawn(async move {
                 in_flight.begins();
-                let answered = run(&compiled, &home, turn, room).await;
+                let answered = run(&compiled, &home, &idle, turn, room).await;
                 in_flight.ends(answered);
             });
         }
@@ -111,7 +120,13 @@ impl HttpInstance {
 }
 
 /// Runs one request to its end, and tells whether the guest answered it.
-async fn run(compiled: &Compiled, home: &Arc<Home>, turn: Turn, room: OwnedSemaphorePermit) -> bool {
+async fn run(
+    compiled: &Compiled,
+    home: &Arc<Home>,
+    idle: &Idle,
+    turn: Turn,
+    room: OwnedSemaphorePermit,
+) -> bool {
     let Turn { context, message, mut waiting } = turn;
     let Cause::Http(exchange) = &message.cause else {
         let reason = format!("{} (it serves HTTP, and takes no messages)", message.operation);
@@ -122,7 +137,7 @@ async fn run(compiled: &Compiled, home: &Arc<Home>, turn: Turn, room: OwnedSemap
         waiting.answer(Err(Fault::Cancelled(Ran::No)));
         return true;
     };
-    let ended = serve_one(compiled, home, &context, (request, respond), room).await;
+    let ended = serve_one(compiled, home, idle, &context, (request, respond), room).await;
     context.own.finish();
     let (reason, detail) = match ended {
         Ok(()) => {
@@ -177,16 +192,20 @@ impl Ended {
 async fn serve_one(
     compiled: &Compiled,
     home: &Arc<Home>,
+    idle: &Idle,
     context: &Arc<TurnContext>,
     (request, respond): (Request, oneshot::Sender<Response>),
     room: OwnedSemaphorePermit,
 ) -> Result<(), Ended> {
-    let made = tokio::time::timeout_at(context.deadline.into(), compiled.make_http(home)).await;
-    let (mut store, proxy) = match made {
-        Ok(Ok(made)) => made,
-        Ok(Err(unmade)) => return Err(Ended::Failed(Fault::NoReplica(unmade.into_reason()))),
-        Err(_) => return Err(Ended::Failed(Fault::Deadline(Ran::No))),
+    let used = match idle.take() {
+        Some(used) => used,
+        None => match tokio::time::timeout_at(context.deadline.into(), compiled.make_http(home)).await {
+            Ok(Ok((store, proxy))) => Served::new(store, proxy),
+            Ok(Err(unmade)) => return Err(Ended::Failed(Fault::NoReplica(unmade.into_reason()))),
+            Err(_) => return Err(Ended::Failed(Fault::Deadline(Ran::No))),
+        },
     };
+    let Served { mut store, proxy, requests } = used;
     store.data_mut().enter_alone(context.clone());
     let long = store.data().long.clone();
     let (sender, mut answer) = futures::channel::oneshot::channel();
@@ -232,10 +251,10 @@ async fn serve_one(
             }
         }
     };
-    let (ended, mut read) = oneshot::channel();
     let flow = Flow::default();
-    let response =
-        response.map(|body| Answer { body, flow: flow.0.clone(), ended: Some(ended) }.boxed_unsync());
+    let (head, body) = response.into_parts();
+    let (body, mut read) = flow.of(body);
+    let response = Response::from_parts(head, body.boxed_unsync());
     if over {
         flow.is_whole();
     }
@@ -268,7 +287,12 @@ async fn serve_one(
         }
     }
     drop(served);
-    drop(store);
+    // One that did not come to an end is of no more use to anybody.
+    if over {
+        idle.put(Served { store, proxy, requests: requests + 1 });
+    } else {
+        drop(store);
+    }
     drop(room);
     // Of a 0.2 component what it has written may wait for its reader still.
     while !was_read {
@@ -297,48 +321,6 @@ impl<F: Future> Future for Paused<F> {
             self.pauses.pauses();
         }
         polled
-    }
-}
-
-/// How the body of an answer fares, as its reader and its guest see it.
-#[derive(Default)]
-struct Flow(Arc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    /// The guest is gone, and has not said all.
-    broken: AtomicBool,
-    whole: AtomicBool,
-    /// When the reader was given something and did not ask for more since.
-    given: Mutex<Option<Instant>>,
-}
-
-impl Flow {
-    /// The guest is gone in the middle of it.
-    fn breaks_off(&self) {
-        self.0.broken.store(!self.0.whole.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
-
-    /// The guest has said all.
-    fn is_whole(&self) {
-        self.0.whole.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the reader has not asked for more for [`STALL`].
-    fn stalls(&self) -> bool {
-        self.0.given().is_some_and(|given| given.elapsed() > STALL)
-    }
-}
-
-impl Shared {
-    fn given(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Flow {
-    fn drop(&mut self) {
-        self.breaks_off();
     }
 }
 
@@ -385,40 +367,3 @@ async fn enter(
 
 /// Where the head of an answer goes, or why there is none.
 type Sender = futures::channel::oneshot::Sender<wasmtime::Result<hyper::Response<WasiBody>>>;
-
-/// The body of an answer, which tells when it was read or left.
-struct Answer {
-    body: WasiBody,
-    flow: Arc<Shared>,
-    /// Dropped with it.
-    ended: Option<oneshot::Sender<()>>,
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(task);
-        *self.flow.given() = matches!(frame, Poll::Ready(Some(Ok(_)))).then(Instant::now);
-        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            self.ended = None;
-        }
-        // What a guest leaves behind that is gone looks like an end.
-        if matches!(frame, Poll::Ready(None)) && self.flow.broken.load(Ordering::Relaxed) {
-            return Poll::Ready(Some(Err(Broken("the guest ended in the middle of its answer".to_owned()))));
-        }
-        frame.map_err(|error| Broken(error.to_string()))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}

@@ -57,6 +57,7 @@ struct SourceActor {
     mailbox: Option<Spanned<i64>>,
     ingress: Option<Vec<Spanned<String>>>,
     http: Option<Spanned<toml::Value>>,
+    reuse: Option<Spanned<bool>>,
     placement: Option<placement::Source>,
     update: Option<update::Source>,
     limits: Option<SourceLimits>,
@@ -206,6 +207,10 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
     let http = source.http.as_ref().map_or(Ok(Vec::new()), |http| http::parse(at, &field("http"), http))?;
     // Requests have instances of their own, and many of them only wait.
     let concurrency = if http.is_empty() { defaults.concurrency } else { http::CONCURRENCY };
+    if let Some(reuse) = source.reuse.as_ref().filter(|_| http.is_empty()) {
+        let message = "only an actor with `http` has it; others keep their instances anyway";
+        return Err(at.error(&field("reuse"), reuse, message));
+    }
     let settings = Settings {
         kind,
         replicas: match (kind, &source.replicas) {
@@ -223,6 +228,7 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
             .map(|way| ingress(at, &field("ingress"), way))
             .collect::<Result<_, _>>()?,
         http,
+        reuse: source.reuse.as_ref().is_some_and(|reuse| *reuse.get_ref()),
         placement: source
             .placement
             .as_ref()

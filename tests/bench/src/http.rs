@@ -1,5 +1,5 @@
-//! A component that others have published, by HTTP under `wrk`: through the gateway of the node that runs it, and of another one, against
-//! a bare server of the same component. All processes and `wrk` share the machine.
+//! A component that others have published, by HTTP under `wrk`: through the gateway of the node that runs it, the same with instances that
+//! serve again, and through another node, against a bare server of the same component. All processes and `wrk` share the machine.
 
 use std::path::Path;
 
@@ -22,15 +22,18 @@ pub async fn measure(runs: usize) -> anyhow::Result<Vec<Figure>> {
     let builder = Lattice::builder(2).label(0, "at=front").label(1, "at=back");
     let lattice = builder.arg("--http").arg("127.0.0.1:0").start().await;
     let hello = published::put(&mut lattice.admin(0), &components, "http_hello.wasm").await;
-    let manifest = format!(
-        "[app]\nname = \"hello\"\n\n[actors.hello]\nartifact = \"{hello}\"\nhttp = {{}}\n\
-         placement = {{ require = [\"at=back\"] }}\n"
-    );
-    lattice.apply(&manifest).await;
+    let actor = |name: &str, line: &str| {
+        format!(
+            "\n[actors.{name}]\nartifact = \"{hello}\"\nhttp = {{ path = \"/{name}\" }}\n{line}\n\
+             placement = {{ require = [\"at=back\"] }}\n"
+        )
+    };
+    let actors = [actor("fresh", ""), actor("again", "reuse = true")].concat();
+    lattice.apply(&format!("[app]\nname = \"hello\"\n{actors}")).await;
     let mut gateways = Vec::new();
     for node in 0..2 {
         let at = lattice.nodes[node].ready().http.clone().context("no gateway")?;
-        let ask = async || http::get(&at, "/").await.status;
+        let ask = async || http::get(&at, "/again").await.status;
         wait_for("its route", std::time::Duration::from_secs(30), ask, |status| *status == 200).await;
         gateways.push(at);
     }
@@ -44,20 +47,22 @@ pub async fn measure(runs: usize) -> anyhow::Result<Vec<Figure>> {
         // The bounds are for a machine that is busy.
         let busy = connections > 1;
         let mut here = figure("an instance per request", busy.then_some(Bound::AtLeast(0.8)));
+        let mut again = figure("instances reused", busy.then_some(Bound::AtLeast(1.5)));
         let mut there = figure("through another node", busy.then_some(Bound::AtLeast(0.35)));
         // One round to warm up, uncounted.
         for counted in (0..=runs).map(|run| run > 0) {
             let bare = load(&wrk, &floor.url, connections).await?;
-            let local = load(&wrk, &gateways[1], connections).await?;
-            let remote = load(&wrk, &gateways[0], connections).await?;
+            let local = load(&wrk, &format!("{}/fresh", gateways[1]), connections).await?;
+            let reused = load(&wrk, &format!("{}/again", gateways[1]), connections).await?;
+            let remote = load(&wrk, &format!("{}/fresh", gateways[0]), connections).await?;
             if counted {
-                for (figure, value) in [(&mut here, local), (&mut there, remote)] {
+                for (figure, value) in [(&mut here, local), (&mut again, reused), (&mut there, remote)] {
                     figure.lattice.push(value);
                     figure.floor.push(bare);
                 }
             }
         }
-        figures.extend([here, there]);
+        figures.extend([here, again, there]);
     }
     Ok(figures)
 }

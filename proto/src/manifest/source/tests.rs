@@ -40,6 +40,7 @@ fn mistakes_are_named_with_line_field_and_what_is_allowed() {
         ("http = { hots = \"a\" }", 6, "actors.cart.http", "unknown field `hots`"),
         ("http = { host = \"A:80\" }", 6, "actors.cart.http.host", "small letters"),
         ("http = [{ path = \"/\" }, { path = \"/actors\" }]", 6, "actors.cart.http.path", "typed actors"),
+        ("reuse = true", 6, "actors.cart.reuse", "only an actor with `http`"),
         ("http = { methods = [] }", 6, "actors.cart.http.methods", "a list"),
         ("http = { methods = [\"get\"] }", 6, "actors.cart.http.methods", "capital"),
         ("kind = \"keyed\"\nhttp = {}", 7, "actors.cart.http", "ingress"),

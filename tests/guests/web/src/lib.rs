@@ -4,6 +4,8 @@
 #![cfg(target_family = "wasm")]
 #![allow(clippy::unwrap_used, reason = "what it cannot do is a trap, as of any guest")]
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use wasip2::http::types::{
     Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
 };
@@ -50,6 +52,11 @@ impl wasip2::exports::http::incoming_handler::Guest for Web {
             "/sleep" => {
                 std::thread::sleep(std::time::Duration::from_millis(query.parse().unwrap()));
                 say(answer(out, &[]), b"awake");
+            }
+            "/count" => {
+                static COUNT: AtomicU32 = AtomicU32::new(0);
+                let count = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
+                say(answer(out, &[]), count.to_string().as_bytes());
             }
             // No answer at all.
             "/silent" => {}
