@@ -6,12 +6,14 @@
 //!    of that is checked, and connected to, as it is.
 //! 2. Connections are kept for the actor whose they are. So nothing that one actor may reach comes to another, and what one leaves
 //!    unread holds up no other.
-//! 3. There is a bound to the requests under way, of each actor and of the node, and to the connections that are kept.
+//! 3. There is a bound to the requests under way and to the names that are looked up, of each actor and of the node, and to the
+//!    connections that are kept.
 
 mod address;
 mod connect;
 mod failure;
 mod line;
+mod resolve;
 mod tls;
 
 use std::collections::BTreeSet;
@@ -21,7 +23,6 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::client::legacy::connect::capture_connection;
-use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::client::legacy::{self, Builder};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lattice_proto::ActorName;
@@ -35,6 +36,7 @@ use connect::Connector;
 pub use connect::server;
 pub use failure::Failure;
 use line::Lines;
+use resolve::{LOOKUPS, Resolver};
 use tls::Tls;
 
 /// Requests of all actors that are under way on one node. Each has a connection, which is one of the process's open files.
@@ -63,6 +65,7 @@ const TOLD: usize = 64;
 #[derive(Clone)]
 pub struct Clients {
     room: Arc<Semaphore>,
+    lookups: Arc<Semaphore>,
     lines: Lines,
     tls: Tls,
 }
@@ -71,7 +74,7 @@ pub struct Clients {
 pub struct Client {
     actor: ActorName,
     grants: Arc<[HttpGrant]>,
-    client: legacy::Client<Connector<GaiResolver>, Body>,
+    client: legacy::Client<Connector<Resolver>, Body>,
     own: Arc<Semaphore>,
     all: Arc<Semaphore>,
     /// Servers whose refusal was told.
@@ -96,7 +99,12 @@ pub struct Room {
 
 impl Default for Clients {
     fn default() -> Self {
-        Self { room: Arc::new(Semaphore::new(REQUESTS)), lines: Lines::default(), tls: Tls::default() }
+        Self {
+            room: Arc::new(Semaphore::new(REQUESTS)),
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            lines: Lines::default(),
+            tls: Tls::default(),
+        }
     }
 }
 
@@ -106,7 +114,7 @@ impl Clients {
         let grants: Arc<[HttpGrant]> = grants.into();
         let connector = Connector {
             grants: grants.clone(),
-            resolver: GaiResolver::new(),
+            resolver: Resolver::new(self.lookups.clone()),
             lines: self.lines.clone(),
             tls: self.tls.clone(),
         };
@@ -198,16 +206,25 @@ impl Client {
                 };
                 (why, grant)
             }
+            Failure::Outside => {
+                let why = format!(
+                    "`{actor}` asked {server} outside of any turn; it may while it handles a message"
+                );
+                return self.tell(server, failure, &why);
+            }
             _ => return,
         };
-        metrics::refused(actor.as_str());
+        let why = format!("{why}; if it should, add {grant} to `grants.http` of `{actor}` in the manifest");
+        self.tell(server, failure, &why);
+    }
+
+    fn tell(&self, server: &Server, failure: &Failure, why: &str) {
+        metrics::refused(self.actor.as_str());
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < TOLD && told.insert(format!("{server} {failure}")) {
-            drop(told);
-            tracing::warn!(
-                %actor,
-                "{why}; if it should, add {grant} to `grants.http` of `{actor}` in the manifest"
-            );
+        let is_new = told.len() < TOLD && told.insert(format!("{server} {failure}"));
+        drop(told);
+        if is_new {
+            tracing::warn!(actor = %self.actor, "{why}");
         }
     }
 }

@@ -112,10 +112,10 @@ impl Outgoing {
         options: Option<RequestOptions>,
     ) -> Result<Prepared, Failure> {
         let server = client::server(request.uri())?;
-        let room = self.admit(request.method(), &server).inspect_err(|failure| {
-            self.home.client.failed(&server, failure);
-        })?;
-        let Asking { turn, until } = self.turn.take().ok_or(Failure::Denied)?;
+        let turn = self.turn.take().ok_or(Failure::Outside);
+        let admitted = turn.and_then(|turn| Ok((turn, self.admit(request.method(), &server)?)));
+        let (Asking { turn, until }, room) =
+            admitted.inspect_err(|failure| self.home.client.failed(&server, failure))?;
         turn.call();
         let method = asking::method(request.method().as_str());
         let trace = turn.own.scope().or_else(|| turn.trace.clone());

@@ -12,6 +12,9 @@ use crate::replica::Broken;
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
+    /// Nobody waits for what the guest does.
+    #[error("it is made outside of any turn")]
+    Outside,
     /// The actor may not ask this server.
     #[error("the manifest does not grant it")]
     Denied,
@@ -63,7 +66,7 @@ impl Failure {
     /// The kind, for programs: as the standard calls it.
     pub fn kind(&self) -> &'static str {
         match self {
-            Failure::Denied => "HTTP-request-denied",
+            Failure::Outside | Failure::Denied => "HTTP-request-denied",
             Failure::Prohibited(_) => "destination-IP-prohibited",
             Failure::Malformed(_) => "HTTP-request-URI-invalid",
             Failure::Method => "HTTP-request-method-invalid",

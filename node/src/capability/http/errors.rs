@@ -6,7 +6,7 @@ use crate::client::Failure;
 
 pub(super) fn told(failure: Failure) -> Error {
     match failure {
-        Failure::Denied => Error::HttpRequestDenied,
+        Failure::Outside | Failure::Denied => Error::HttpRequestDenied,
         Failure::Prohibited(_) => Error::DestinationIpProhibited,
         Failure::Malformed(_) => Error::HttpRequestUriInvalid,
         Failure::Method => Error::HttpRequestMethodInvalid,
