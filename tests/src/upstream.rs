@@ -125,7 +125,7 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
     let query = request.uri().query().unwrap_or_default().to_owned();
     match request.uri().path() {
         "/hello" => text("hello"),
-        "/status" => status(query.parse().unwrap()),
+        "/status" => status(query.split('&').next().unwrap().parse().unwrap()),
         "/redirect" => {
             let mut response = status(302);
             response.headers_mut().insert("location", "/hello".parse().unwrap());

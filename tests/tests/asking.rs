@@ -204,8 +204,11 @@ async fn actors_that_take_messages_ask_as_well_each_in_the_turn_that_it_is_in() 
     let there = async || upstream.seen().iter().filter(|seen| seen.path == "/never").count();
     let all_there = wait_for("all three ask", LATEST, there, |count| *count == 3);
     let (late, _) = tokio::join!(waiting, all_there);
-    // Nobody waits any more when the callers have gone, and the same instance serves on.
-    assert!(late.into_iter().all(|late| late.unwrap_err().kind() == "deadline"));
+    // At the deadline the guest is told, and so is the caller: whichever is first. The same instance serves on.
+    for late in late {
+        let told = late.unwrap_or_else(|fault| json!(fault.kind()));
+        assert!(told == "deadline" || told == "ErrorCode::ConnectionReadTimeout", "{told}");
+    }
     let traces: BTreeSet<_> = upstream
         .seen()
         .into_iter()
