@@ -32,6 +32,7 @@ use self::remember::Memory;
 pub use self::specs::Specs;
 use crate::artifact::Artifacts;
 use crate::bus::{Bus, Change, LEASE, Link};
+use crate::client::Clients;
 use crate::events::Events;
 use crate::keyed::Keyed;
 use crate::logs;
@@ -57,6 +58,8 @@ pub struct Tools {
     pub keyed: Keyed,
     /// Through whom they call.
     pub router: Router,
+    /// And by what they ask others by HTTP.
+    pub clients: Clients,
     /// Where their state is reported.
     pub inventory: Inventory,
     /// Where their crashes are told.

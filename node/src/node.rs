@@ -19,6 +19,7 @@ use self::member::Member;
 use crate::agent::{self, Agent, Last, Specs, Tools};
 use crate::artifact::Artifacts;
 use crate::bus::{self, Bus};
+use crate::client::Clients;
 use crate::clock::ServerClock;
 use crate::config::Config;
 use crate::controller::{self, Declarations, NodeOrders, Observer};
@@ -283,6 +284,7 @@ async fn serve(
         local,
         keyed,
         router: router.clone(),
+        clients: Clients::default(),
         inventory: inventory.clone(),
         events: events.clone(),
         lines,

@@ -8,7 +8,7 @@
 //!     attempt                   one of them: where it went and why
 //!       storefront/quote  server    from admission to the answer
 //!         queue                     the wait in the mailbox; `start` within it where something had to be made first
-//!         turn                      the guest, and under it what the guest calls
+//!         turn                      the guest, and under it what the guest calls; an HTTP request is `GET` and the like
 //!         commit                    the wait for the store, of a key that changed something
 //! ```
 //!
@@ -18,6 +18,7 @@
 //! ([`recent`]). Where telemetry is switched off a [`Span`] holds nothing, costs nothing, and still passes its caller's context
 //! on; measures are taken in any case, for the node's own page.
 
+pub mod asking;
 mod attempt;
 pub mod attribute;
 mod counter;

@@ -4,6 +4,7 @@
 //! what is allowed there. A field of a later version is refused as such, never ignored.
 
 mod http;
+mod http_grant;
 mod placement;
 mod replicas;
 mod source;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ActorName, AppName, Digest};
 
 pub use http::{Found, Host, HttpMethod, HttpRoute, HttpRoutes, PathPrefix};
+pub use http_grant::{HttpGrant, HttpScheme, Reach, Server, ServerHost, Servers, reach};
 pub use placement::{EACH_NODE, Label, Placement};
 pub use replicas::{Each, Range, Replicas};
 pub use source::Error;
@@ -167,6 +169,9 @@ pub struct Grants {
     pub call: BTreeSet<ActorName>,
     /// Whether its log lines are kept.
     pub log: bool,
+    /// The servers that it may ask by HTTP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<HttpGrant>,
 }
 
 /// The highest values that a manifest may ask for; each error names its own.
@@ -183,6 +188,8 @@ pub mod bound {
     pub const CONCURRENCY: u32 = 10_000;
     /// HTTP routes of one actor.
     pub const ROUTES: usize = 256;
+    /// Entries of one actor's `grants.http`.
+    pub const SERVERS: usize = 256;
     /// Messages waiting before one replica.
     pub const MAILBOX: u32 = 1_000_000;
     /// Actors in one app.

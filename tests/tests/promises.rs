@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect")]
 
 mod admin_security;
+mod asking;
 mod b1_artifacts;
 mod b2_manifest;
 mod b3_guests;

@@ -266,6 +266,7 @@ async fn raise(
             let compiled = compiled.map_err(|error| Problem::Fetch(full(&error)))?;
             let home = Arc::new(Home {
                 actor: actor.clone().into(),
+                client: tools.clients.of(actor.clone(), &spec.settings.grants.http),
                 settings: spec.settings,
                 router: tools.router.clone(),
                 tally: Tally::default(),

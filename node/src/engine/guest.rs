@@ -16,6 +16,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::TICK;
 use crate::capability::{self, Outgoing};
+use crate::client::Client;
 use crate::events::Events;
 use crate::logs::{self, Speaker, Speaking};
 use crate::replica::{Tally, TurnContext};
@@ -43,6 +44,8 @@ pub struct Home {
     pub settings: Settings,
     /// Through whom it calls others.
     pub router: Router,
+    /// Through what it asks others by HTTP.
+    pub client: Client,
     /// What became of their turns.
     pub tally: Tally,
     /// Where their crashes are told.
@@ -91,7 +94,8 @@ pub(crate) struct Guest {
     pub(crate) actor: ActorId,
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    outgoing: Outgoing,
+    /// Its way out by HTTP.
+    pub(crate) outgoing: Outgoing,
     table: ResourceTable,
     pub(super) limiter: Limiter,
     /// The turns that run in this store, by the task that runs them.
@@ -132,7 +136,7 @@ impl Guest {
         Self {
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
-            outgoing: Outgoing,
+            outgoing: Outgoing::new(home.clone()),
             table,
             limiter: Limiter {
                 memory,
@@ -196,6 +200,11 @@ impl Guest {
             self.turns.remove(&task);
             self.speaks();
         }
+    }
+
+    /// Whether its store is for one turn and no other.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone.is_some()
     }
 
     fn since_birth(&self) -> u64 {

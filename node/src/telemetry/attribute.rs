@@ -20,6 +20,12 @@ pub const HTTP_METHOD: &str = "http.request.method";
 pub const URL_PATH: &str = "url.path";
 /// The status of the answer.
 pub const HTTP_STATUS: &str = "http.response.status_code";
+/// All of a URL less its query.
+pub const URL_FULL: &str = "url.full";
+/// The server's host.
+pub const SERVER_ADDRESS: &str = "server.address";
+/// Its port.
+pub const SERVER_PORT: &str = "server.port";
 /// The kind of fault that ended it.
 pub const ERROR_TYPE: &str = "error.type";
 /// What trapped.

@@ -61,6 +61,8 @@ pub(super) struct Instruments {
     pub committed: Histogram<f64>,
     pub started: Histogram<f64>,
     pub failures: Counter<u64>,
+    pub asked: Histogram<f64>,
+    pub refused: Counter<u64>,
     pub traps: Counter<u64>,
     pub restarts: Counter<u64>,
     pub lag: Histogram<f64>,
@@ -93,6 +95,15 @@ impl Instruments {
                 "lattice.call.failures",
                 "{call}",
                 "Calls that ended in a fault, where they were asked for",
+            ),
+            asked: seconds(
+                "http.client.request.duration",
+                "HTTP requests that guests made, to the head of the answer",
+            ),
+            refused: count(
+                "lattice.http.refused",
+                "{request}",
+                "HTTP requests of guests that their manifest does not grant",
             ),
             traps: count("lattice.actor.traps", "{trap}", "Instances that trapped or were given up"),
             restarts: count(
@@ -131,6 +142,29 @@ pub fn started(actor: &str, what: &'static str, took: std::time::Duration) {
     let attributes =
         [KeyValue::new(attribute::ACTOR, actor.to_owned()), KeyValue::new(attribute::START, what)];
     INSTRUMENTS.started.record(took.as_secs_f64(), &attributes);
+}
+
+/// A guest made an HTTP request; the status of the answer, or why there was none.
+pub fn asked(
+    actor: &str,
+    method: &'static str,
+    took: std::time::Duration,
+    outcome: Result<u16, &'static str>,
+) {
+    let outcome = match outcome {
+        // Servers make up others, and of those there is no end.
+        Ok(status @ (100..=451 | 500..=511)) => KeyValue::new(attribute::HTTP_STATUS, i64::from(status)),
+        Ok(_) => KeyValue::new(attribute::HTTP_STATUS, 0),
+        Err(kind) => KeyValue::new(attribute::ERROR_TYPE, kind),
+    };
+    let actor = KeyValue::new(attribute::ACTOR, actor.to_owned());
+    let method = KeyValue::new(attribute::HTTP_METHOD, method);
+    INSTRUMENTS.asked.record(took.as_secs_f64(), &[actor, method, outcome]);
+}
+
+/// A guest made one that its manifest does not grant.
+pub fn refused(actor: &str) {
+    INSTRUMENTS.refused.add(1, &[KeyValue::new(attribute::ACTOR, actor.to_owned())]);
 }
 
 /// An instance trapped, or was given up.

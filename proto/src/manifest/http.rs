@@ -137,7 +137,7 @@ impl FromStr for HttpMethod {
 
 impl Host {
     /// How exactly this names a host, in bytes; none where it does not.
-    fn names(&self, host: &str) -> Option<usize> {
+    pub(super) fn names(&self, host: &str) -> Option<usize> {
         match self.0.strip_prefix('*') {
             // The dot stays, so that at least one level is below.
             Some(below) => (host.len() > below.len() && host.ends_with(below)).then_some(below.len()),

@@ -1,6 +1,7 @@
 //! The manifest as it is written: TOML with the place of every value kept, so that errors can name it.
 
 mod http;
+mod http_grant;
 mod keyed;
 mod placement;
 mod replicas;
@@ -82,6 +83,7 @@ struct SourceLimits {
 struct SourceGrants {
     call: Option<Vec<Spanned<String>>>,
     log: Option<bool>,
+    http: Option<Vec<Spanned<toml::Value>>>,
 }
 
 fn printable(c: char) -> impl Iterator<Item = char> {
@@ -316,7 +318,9 @@ fn grants(at: &Text<'_>, field: &str, source: &SourceGrants) -> Result<Grants, E
     let call = source.call.iter().flatten();
     let call: BTreeSet<ActorName> =
         call.map(|name| at.parsed(&format!("{field}.call"), name)).collect::<Result<_, _>>()?;
-    Ok(Grants { call, log: source.log.unwrap_or(false) })
+    let http = source.http.as_deref().unwrap_or_default();
+    let http = http_grant::parse(at, &format!("{field}.http"), http)?;
+    Ok(Grants { call, log: source.log.unwrap_or(false), http })
 }
 
 fn env(

@@ -7,32 +7,11 @@ use std::time::Duration;
 #[cfg(target_family = "wasm")]
 pub async fn wait(time: Duration) {
     let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    bindings::wasi::clocks::monotonic_clock::wait_for(nanoseconds).await;
+    wasip3::clocks::monotonic_clock::wait_for(nanoseconds).await;
 }
 
 /// Waits so long.
 #[cfg(not(target_family = "wasm"))]
 pub async fn wait(time: Duration) {
     std::thread::sleep(time);
-}
-
-#[cfg(target_family = "wasm")]
-#[allow(unsafe_code, clippy::all, reason = "generated, and the canonical ABI is raw memory")]
-mod bindings {
-    wit_bindgen::generate!({
-        inline: "
-            package lattice:misfit;
-
-            world waiting {
-                import wasi:clocks/monotonic-clock@0.3.0;
-            }
-
-            package wasi:clocks@0.3.0 {
-                interface monotonic-clock {
-                    wait-for: async func(how-long: u64);
-                }
-            }
-        ",
-        generate_all,
-    });
 }

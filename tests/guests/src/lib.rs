@@ -2,6 +2,7 @@
 //!
 //! It is no example of anything. What it counts dies with its instance, which some tests rely on.
 
+mod ask;
 mod bulk;
 mod clock;
 
@@ -108,6 +109,17 @@ impl Misfit {
             Value::String(reply) => Ok(reply),
             reply => Ok(reply.to_string()),
         }
+    }
+
+    /// Asks a server by the standard's HTTP of 0.2, and gives the status of its answer, or why there is none. It holds the instance
+    /// meanwhile.
+    async fn ask(&self, _ctx: &Context, authority: String, path: String) -> Result<String> {
+        Ok(ask::get(&authority, &path))
+    }
+
+    /// The same by that of 0.3, which lets other turns go on.
+    async fn ask_async(&self, _ctx: &Context, authority: String, path: String) -> Result<String> {
+        Ok(ask::get_async(&authority, &path).await)
     }
 
     /// Calls `echo` of another actor so many times at once, and counts the replies.

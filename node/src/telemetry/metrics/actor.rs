@@ -105,7 +105,7 @@ impl Meter {
         let other = Arc::new(Measures::new(&actor, OTHER));
         // Counted from nothing on, so that the first time shows as a change.
         let attributes = [KeyValue::new(attribute::ACTOR, actor.to_string())];
-        for counter in [&INSTRUMENTS.traps, &INSTRUMENTS.restarts] {
+        for counter in [&INSTRUMENTS.traps, &INSTRUMENTS.restarts, &INSTRUMENTS.refused] {
             counter.add(0, &attributes);
         }
         let lines = INSTRUMENTS.log_lines.bind(&attributes);

@@ -104,6 +104,23 @@ fn mistakes_are_named_with_line_field_and_what_is_allowed() {
         ("limits = { memry = \"8GiB\" }", 6, "actors.cart.limits.memry", "expected one of"),
         ("limits = { turn = \"0s\" }", 6, "actors.cart.limits.turn", "10ms"),
         ("grants = { call = [\"No\"] }", 6, "actors.cart.grants.call", "lower case"),
+        (
+            "grants = { http = [\"api.example.com\"] }",
+            6,
+            "actors.cart.grants.http",
+            "https://api.example.com",
+        ),
+        ("grants = { http = [\"https://a.example/x\"] }", 6, "actors.cart.grants.http", "without a path"),
+        ("grants = { http = [\"http://127.1\"] }", 6, "actors.cart.grants.http", "four numbers"),
+        ("grants = { http = [\"http://a.example:0\"] }", 6, "actors.cart.grants.http", "1 to 65535"),
+        ("grants = { http = [3] }", 6, "actors.cart.grants.http", "private = true"),
+        ("grants = { http = [{ uri = \"x\" }] }", 6, "actors.cart.grants.http", "unknown field `uri`"),
+        (
+            "grants = { http = [\n\"http://a.example\",\n{ url = \"http://*.local\", private = true }] }",
+            8,
+            "actors.cart.grants.http",
+            "exact name",
+        ),
         ("[actors.Cart]\nartifact = \"x\"", 6, "actors.Cart", "lower case"),
         ("[actors.b]\nreplicas = 1", 6, "actors.b", "artifact"),
         ("[actors.b]\nartifact = \"/etc/passwd\"", 7, "actors.b.artifact", "relative"),
@@ -135,6 +152,21 @@ fn routes_are_read_one_or_many() {
     assert_eq!(read("http = {}"), (vec!["/".to_owned()], 64));
     let several = "http = [{ host = \"a.b\", path = \"/x/\" }, { path = \"/y\", methods = [\"GET\", \"POST\"] }]\nconcurrency = 2";
     assert_eq!(read(several), (vec!["a.b/x".to_owned(), "GET,POST /y".to_owned()], 2));
+}
+
+#[test]
+fn servers_are_granted_by_text_or_table() {
+    let grants = |lines: &str| {
+        let manifest = Manifest::parse(&with(lines), "lattice.toml");
+        manifest.map(|manifest| manifest.actors["cart"].settings.grants.http.clone())
+    };
+    let text = "grants = { http = [\"https://a.example\", { url = \"http://b.local:*\", private = true }] }";
+    let read = grants(text).unwrap();
+    let shown: Vec<_> = read.iter().map(|grant| (grant.url.to_string(), grant.private)).collect();
+    assert_eq!(shown, [("https://a.example".to_owned(), false), ("http://b.local:*".to_owned(), true)]);
+    let many = vec!["\"http://a.example\""; 257].join(", ");
+    let error = grants(&format!("grants = {{ http = [{many}] }}")).unwrap_err();
+    assert!(error.message.contains("256"), "{error}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! A component for the standard's HTTP, which knows nothing of Lattice. What it does is said by the path: `/echo` answers with the body, as
-//! it comes; `/flood?BYTES` with so many; the others misbehave.
+//! it comes; `/flood?BYTES` with so many; `/ask?URL` with what a server answers; the others misbehave.
 
 #![cfg(target_family = "wasm")]
 #![allow(clippy::unwrap_used, reason = "what it cannot do is a trap, as of any guest")]
@@ -10,6 +10,8 @@ use wasip2::http::types::{
     Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
 };
 use wasip2::io::streams::StreamError;
+
+mod ask;
 
 wasip2::http::proxy::export!(Web);
 
@@ -44,6 +46,8 @@ impl wasip2::exports::http::incoming_handler::Guest for Web {
                 drop(stream);
                 OutgoingBody::finish(body, None).unwrap();
             }
+            "/ask" => ask::one(&request, query, out),
+            "/ask-many" => ask::many(query, out),
             "/api" | "/api/v1" => say(answer(out, &[]), b"served"),
             "/trap" => panic!("it was asked to"),
             "/spin" => loop {
