@@ -38,6 +38,7 @@ use crate::logs;
 use crate::membership::{Identity, Inventory};
 use crate::replica::Local;
 use crate::router::Router;
+use crate::stores::Stores;
 use crate::tap::Taps;
 use crate::telemetry::Counters;
 
@@ -57,6 +58,8 @@ pub struct Tools {
     pub keyed: Keyed,
     /// Through whom they call.
     pub router: Router,
+    /// What they keep by interfaces of the standard.
+    pub stores: Stores,
     /// Where their state is reported.
     pub inventory: Inventory,
     /// Where their crashes are told.

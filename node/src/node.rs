@@ -29,6 +29,7 @@ use crate::membership::{self, Fence, Identity, Inventory, Leader, ToLeader};
 use crate::nats_child::NatsChild;
 use crate::replica::Local;
 use crate::router::{Inboxes, Parts, Peers, Router, Table};
+use crate::stores::Stores;
 use crate::survey::{self, Surveyor};
 use crate::tap::Taps;
 use crate::telemetry::{self, Counters, metrics};
@@ -283,6 +284,7 @@ async fn serve(
         local,
         keyed,
         router: router.clone(),
+        stores: Stores::new(bus.clone(), subjects.clone()),
         inventory: inventory.clone(),
         events: events.clone(),
         lines,

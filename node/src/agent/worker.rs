@@ -268,6 +268,7 @@ async fn raise(
                 actor: actor.clone().into(),
                 settings: spec.settings,
                 router: tools.router.clone(),
+                stores: tools.stores.clone(),
                 tally: Tally::default(),
                 events: tools.events.clone(),
                 version,

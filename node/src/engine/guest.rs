@@ -20,6 +20,7 @@ use crate::events::Events;
 use crate::logs::{self, Speaker, Speaking};
 use crate::replica::{Tally, TurnContext};
 use crate::router::Router;
+use crate::stores::Stores;
 use crate::tap::Taps;
 use crate::telemetry::metrics::{Edges, Meter, Pooled};
 
@@ -43,6 +44,8 @@ pub struct Home {
     pub settings: Settings,
     /// Through whom it calls others.
     pub router: Router,
+    /// What they keep by interfaces of the standard.
+    pub stores: Stores,
     /// What became of their turns.
     pub tally: Tally,
     /// Where their crashes are told.
