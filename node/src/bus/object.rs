@@ -5,7 +5,7 @@ use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::object_store::{
     Config, DeleteErrorKind, GetErrorKind, InfoErrorKind, ObjectInfo, ObjectStore,
 };
-use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
+use async_nats::jetstream::stream::{DirectGetErrorKind, RawMessageErrorKind, Stream};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -50,17 +50,24 @@ impl Chunks {
         if !self.connection.is_up() {
             return Err(Error::Unreachable);
         }
-        match self.stream.direct_get_next_for_subject(self.subject.as_str(), Some(self.next)).await {
-            Ok(chunk) => {
-                self.left -= 1;
-                self.next = chunk.sequence + 1;
-                Ok(Some(chunk.payload))
-            }
+        let read = self.stream.direct_get_next_for_subject(self.subject.as_str(), Some(self.next)).await;
+        let chunk = match read {
+            Ok(chunk) => chunk,
+            // A copy of the stream may be behind its leader.
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => {
-                Err(Error::failed(READ, "it was replaced or removed meanwhile"))
+                let read = self.stream.get_first_raw_message_by_subject(&self.subject, self.next).await;
+                read.map_err(|error| match error.kind() {
+                    RawMessageErrorKind::NoMessageFound => {
+                        Error::failed(READ, "it was replaced or removed meanwhile")
+                    }
+                    _ => Error::failed(READ, full(&error)),
+                })?
             }
-            Err(error) => Err(Error::failed(READ, full(&error))),
-        }
+            Err(error) => return Err(Error::failed(READ, full(&error))),
+        };
+        self.left -= 1;
+        self.next = chunk.sequence + 1;
+        Ok(Some(chunk.payload))
     }
 }
 
