@@ -85,7 +85,7 @@ type Given<T> = Result<T, Error>;
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut store = linker.instance("wasi:keyvalue/store@0.2.0-draft")?;
     link_store(&mut store)?;
-    link_list::<u64>(&mut store, |cursor| Ok(cursor), |next| next)?;
+    link_list::<u64>(&mut store, Ok, |next| next)?;
     let mut atomics = linker.instance("wasi:keyvalue/atomics@0.2.0-draft")?;
     link_increment::<u64>(&mut atomics, 0..=i128::from(u64::MAX))?;
     link_batch(&mut linker.instance("wasi:keyvalue/batch@0.2.0-draft")?)?;
