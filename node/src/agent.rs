@@ -39,6 +39,7 @@ use crate::logs;
 use crate::membership::{Identity, Inventory};
 use crate::replica::Local;
 use crate::router::Router;
+use crate::stores::Stores;
 use crate::tap::Taps;
 use crate::telemetry::Counters;
 
@@ -60,6 +61,8 @@ pub struct Tools {
     pub router: Router,
     /// And by what they ask others by HTTP.
     pub clients: Clients,
+    /// What they keep by interfaces of the standard.
+    pub stores: Stores,
     /// Where their state is reported.
     pub inventory: Inventory,
     /// Where their crashes are told.

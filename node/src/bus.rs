@@ -28,7 +28,7 @@ use lattice_proto::subject::Subjects;
 pub use connection::{Connection, Link, RequestError, Subscription};
 pub use log::{Log, Logged, Place, ReadError, Reader, Until};
 pub use mail::{Collected, Delivered, Group, Mail, MailReader, Posted, Receipt, SharedReader};
-pub use object::Objects;
+pub use object::{Chunks, Objects, Stored};
 pub use opening::Opening;
 pub use space::{Entry, Fate, Guard, Space};
 pub use watch::{Change, Mirror, Watch};

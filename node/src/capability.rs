@@ -1,10 +1,14 @@
 //! Host functions, one file each. None is granted without the manifest: what a guest may import is decided at deploy,
 //! and what it may reach through `mesh` at every call.
 
+mod blobstore;
+mod config;
 mod http;
+mod keyvalue;
 mod log;
 mod mesh;
 mod output;
+mod storage;
 mod trace;
 
 use wasmtime::component::Linker;
@@ -22,5 +26,8 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     http::link(linker)?;
     mesh::link(linker)?;
     log::link(linker)?;
-    trace::link(linker)
+    trace::link(linker)?;
+    config::link(linker)?;
+    keyvalue::link(linker)?;
+    blobstore::link(linker)
 }

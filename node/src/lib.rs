@@ -27,6 +27,7 @@ pub mod placement;
 pub mod keyed;
 pub mod replica;
 pub mod router;
+pub mod stores;
 
 mod capability;
 pub mod client;

@@ -30,6 +30,7 @@ use crate::membership::{self, Fence, Identity, Inventory, Leader, ToLeader};
 use crate::nats_child::NatsChild;
 use crate::replica::Local;
 use crate::router::{Inboxes, Parts, Peers, Router, Table};
+use crate::stores::Stores;
 use crate::survey::{self, Surveyor};
 use crate::tap::Taps;
 use crate::telemetry::{self, Counters, metrics};
@@ -285,6 +286,7 @@ async fn serve(
         keyed,
         router: router.clone(),
         clients: Clients::default(),
+        stores: Stores::new(bus.clone(), subjects.clone()),
         inventory: inventory.clone(),
         events: events.clone(),
         lines,

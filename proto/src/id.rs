@@ -116,6 +116,10 @@ name! {
     ActorName, "actor name", "use a letter, then letters, digits and `-`, lower case, 63 characters at most", is_label
 }
 name! {
+    /// The name of what guests keep by an interface of the standard: a key-value store, or a container of objects.
+    StoreName, "store name", "use a letter, then letters, digits and `-`, lower case, 63 characters at most", is_label
+}
+name! {
     /// The name of an app: a set of actors deployed together.
     AppName, "app name", "use a letter, then letters, digits and `-`, lower case, 63 characters at most", is_label
 }

@@ -37,4 +37,6 @@ pub mod metadata;
 pub mod admin;
 
 pub use fault::{Fault, Ran};
-pub use id::{ActorId, ActorName, AppName, Digest, Incarnation, LatticeId, MessageId, NodeName, Operation};
+pub use id::{
+    ActorId, ActorName, AppName, Digest, Incarnation, LatticeId, MessageId, NodeName, Operation, StoreName,
+};

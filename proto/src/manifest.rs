@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ActorName, AppName, Digest};
+use crate::id::{ActorName, AppName, Digest, StoreName};
 
 pub use http::{Found, Host, HttpMethod, HttpRoute, HttpRoutes, PathPrefix};
 pub use http_grant::{HttpGrant, HttpScheme, Reach, Server, ServerHost, Servers, reach};
@@ -87,6 +87,9 @@ pub struct Settings {
     pub grants: Grants,
     /// Its environment variables, and all of them.
     pub env: BTreeMap<String, String>,
+    /// What it finds by `wasi:config`, and all of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
 }
 
 /// What an actor is.
@@ -172,6 +175,43 @@ pub struct Grants {
     /// The servers that it may ask by HTTP.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<HttpGrant>,
+    /// The key-value stores that it may open.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub keyvalue: BTreeSet<StoreName>,
+    /// The containers of objects that it may open and make.
+    #[serde(default, skip_serializing_if = "Containers::are_none")]
+    pub blobstore: Containers,
+}
+
+/// Containers of objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Containers {
+    /// Of whatever name; `"*"` in a manifest.
+    Any,
+    /// These.
+    Named(BTreeSet<StoreName>),
+}
+
+impl Default for Containers {
+    fn default() -> Self {
+        Self::Named(BTreeSet::new())
+    }
+}
+
+impl Containers {
+    /// Whether there are none.
+    pub fn are_none(&self) -> bool {
+        matches!(self, Self::Named(names) if names.is_empty())
+    }
+
+    /// Whether this is one of them.
+    pub fn contain(&self, name: &StoreName) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Named(names) => names.contains(name),
+        }
+    }
 }
 
 /// The highest values that a manifest may ask for; each error names its own.
@@ -196,6 +236,10 @@ pub mod bound {
     pub const ACTORS: usize = 1_000;
     /// Names and values of one actor's environment together, in bytes.
     pub const ENV: usize = 64 << 10;
+    /// Keys and values of one actor's configuration together, in bytes.
+    pub const CONFIG: usize = 64 << 10;
+    /// Key-value stores or containers that one actor may name.
+    pub const STORES: usize = 64;
     /// The text of a manifest, in bytes.
     pub const TEXT: usize = 1 << 20;
 }
@@ -215,6 +259,7 @@ impl Default for Settings {
             limits: Limits::default(),
             grants: Grants::default(),
             env: BTreeMap::new(),
+            config: BTreeMap::new(),
         }
     }
 }

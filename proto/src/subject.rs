@@ -26,6 +26,7 @@ use crate::envelope::MAX_TOGETHER;
 use crate::event::Kind;
 use crate::id::{
     ActorId, ActorName, AppName, Incarnation, LatticeId, MAX_KEY_BYTES, MessageId, NodeName, Operation,
+    StoreName,
 };
 use crate::reminder;
 use crate::shard::Shard;
@@ -495,6 +496,21 @@ impl Subjects {
         format!("lat_{}_routes", self.lattice)
     }
 
+    /// The bucket of one of the guests' key-value stores.
+    pub fn keyvalue_bucket(&self, store: &StoreName) -> String {
+        format!("lat_{}_keyvalue_{store}", self.lattice)
+    }
+
+    /// The object store of one of the guests' containers.
+    pub fn blob_bucket(&self, container: &StoreName) -> String {
+        format!("{}{container}", self.blob_buckets())
+    }
+
+    /// What the names of all of [`Self::blob_bucket`] begin with, and no others.
+    pub fn blob_buckets(&self) -> String {
+        format!("lat_{}_blobs_", self.lattice)
+    }
+
     /// The object store of artifacts.
     pub fn artifacts_bucket(&self) -> String {
         format!("lat_{}_artifacts", self.lattice)
@@ -526,7 +542,7 @@ fn parse_keyed(rest: &str) -> Result<(Shard, ActorId), Malformed> {
 }
 
 /// A key as one subject token: bytes outside `[A-Za-z0-9_-]` become `=XX`.
-fn encode_key(key: &str) -> String {
+pub fn encode_key(key: &str) -> String {
     let mut token = String::with_capacity(key.len());
     for byte in key.bytes() {
         if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
@@ -539,7 +555,11 @@ fn encode_key(key: &str) -> String {
     token
 }
 
-fn decode_key(token: &str) -> Result<String, Malformed> {
+/// The key of a token that [`encode_key`] made.
+///
+/// # Errors
+/// When it is none: each key has one token.
+pub fn decode_key(token: &str) -> Result<String, Malformed> {
     const WRONG: Malformed = Malformed("a key holds letters, digits, `-`, `_` and `=XX` for other bytes");
     let mut key = Vec::with_capacity(token.len());
     let mut bytes = token.bytes();

@@ -52,6 +52,7 @@ fn folders() -> Vec<PathBuf> {
         "tests/guests",
         "tests/guests/ledger",
         "tests/guests/web",
+        "tests/guests/keeper",
     ]
     .map(|folder| workspace.join(folder))
     .to_vec()

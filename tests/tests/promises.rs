@@ -31,6 +31,7 @@ mod k1_one_chain;
 mod k6_sends;
 mod k8_reminders;
 mod k9_failover;
+mod kept;
 mod keyed_chaos;
 mod keyed_life;
 mod kit;

@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const LATEST: Duration = Duration::from_secs(30);
+pub(crate) const LATEST: Duration = Duration::from_secs(30);
 
 /// The app of one published component, with these lines in its table.
-fn app(name: &str, digest: &str, lines: &str) -> String {
+pub(crate) fn app(name: &str, digest: &str, lines: &str) -> String {
     format!("[app]\nname = \"{name}\"\n\n[actors.{name}]\nartifact = \"{digest}\"\n{lines}\n")
 }
 
-fn gateway(lattice: &Lattice, node: usize) -> String {
+pub(crate) fn gateway(lattice: &Lattice, node: usize) -> String {
     lattice.nodes[node].ready().http.clone().expect("it has a gateway")
 }
 
 /// Asks until the gateway knows its routes.
-async fn get(at: &str, path: &str, headers: &[(&str, &str)]) -> Page {
+pub(crate) async fn get(at: &str, path: &str, headers: &[(&str, &str)]) -> Page {
     let ask = async || http::get_with(at, path, headers).await;
     wait_for("its route", LATEST, ask, |page| {
         !page.body.contains("no-route") && !page.body.contains("unavailable")

@@ -120,7 +120,7 @@ pub fn programs(profile: Profile) -> Result<PathBuf> {
 pub fn actors(wasm: &WasmToolchain) -> Result<PathBuf> {
     let examples = examples()?;
     let built = lattice_setup::build_actors(&examples, wasm, &say)?;
-    let guests = ["tests/guests", "tests/guests/ledger", "tests/guests/web"]
+    let guests = ["tests/guests", "tests/guests/ledger", "tests/guests/web", "tests/guests/keeper"]
         .map(|folder| workspace::root().join(folder));
     let guests = lattice_setup::build_components(&guests, wasm, &say)?;
     let folder = workspace::target()?.join("artifacts");

@@ -17,14 +17,25 @@ struct Published {
 }
 
 /// Exact versions, so that a test that passes today passes tomorrow; cargo knows what they must hold.
-const ALL: [Published; 1] = [Published {
-    name: "oci-wasm",
-    version: "0.6.0",
-    files: &[("tests/data/component.wasm", "http_hello.wasm")],
-}];
+const ALL: [Published; 2] = [
+    Published {
+        name: "oci-wasm",
+        version: "0.6.0",
+        files: &[("tests/data/component.wasm", "http_hello.wasm")],
+    },
+    Published {
+        name: "wash-runtime",
+        version: "0.1.0",
+        files: &[
+            ("tests/fixtures/http_counter.wasm", "http_counter.wasm"),
+            ("tests/fixtures/http_blobstore.wasm", "http_blobstore.wasm"),
+            ("tests/fixtures/blobby.wasm", "blobby.wasm"),
+        ],
+    },
+];
 
 /// Their folder. It is another one when they change, so that an old one is not mistaken for it.
-const FOLDER: &str = "components-1";
+const FOLDER: &str = "components-2";
 
 const DOWNLOAD_BOUND: Duration = Duration::from_secs(300);
 

@@ -269,6 +269,7 @@ async fn raise(
                 client: tools.clients.of(actor.clone(), &spec.settings.grants.http),
                 settings: spec.settings,
                 router: tools.router.clone(),
+                stores: tools.stores.clone(),
                 tally: Tally::default(),
                 events: tools.events.clone(),
                 version,

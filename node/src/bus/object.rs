@@ -1,13 +1,78 @@
 //! The object store: bytes under a name, in chunks.
 
-use async_nats::jetstream::object_store::{Config, DeleteErrorKind, GetErrorKind, ObjectStore};
-use futures::StreamExt;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::object_store::{
+    Config, DeleteErrorKind, GetErrorKind, InfoErrorKind, ObjectInfo, ObjectStore,
+};
+use async_nats::jetstream::stream::{DirectGetErrorKind, RawMessageErrorKind, Stream};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::OnceCell;
 
-use super::{Connection, Error};
+use super::{Connection, Error, space};
 use crate::causes::full;
+
+/// What is known of an object.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// In bytes.
+    pub size: u64,
+    /// When it was stored: milliseconds since 1970.
+    pub stored_ms: i64,
+    /// Where its chunks are.
+    chunks_at: String,
+    chunks: usize,
+}
+
+/// Reads an object chunk by chunk: there is never more than one of them in memory, however slowly they are taken.
+pub struct Chunks {
+    connection: Connection,
+    stream: Stream<()>,
+    subject: String,
+    /// The first place at which the next one may be.
+    next: u64,
+    left: usize,
+}
+
+impl Chunks {
+    /// The next one; none at the end.
+    ///
+    /// # Errors
+    /// Also when the object was replaced or removed meanwhile.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        if !self.connection.is_up() {
+            return Err(Error::Unreachable);
+        }
+        let read = self.stream.direct_get_next_for_subject(self.subject.as_str(), Some(self.next)).await;
+        let chunk = match read {
+            Ok(chunk) => chunk,
+            // A copy of the stream may be behind its leader.
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => {
+                let read = self.stream.get_first_raw_message_by_subject(&self.subject, self.next).await;
+                read.map_err(|error| match error.kind() {
+                    RawMessageErrorKind::NoMessageFound => {
+                        Error::failed(READ, "it was replaced or removed meanwhile")
+                    }
+                    _ => Error::failed(READ, full(&error)),
+                })?
+            }
+            Err(error) => return Err(Error::failed(READ, full(&error))),
+        };
+        self.left -= 1;
+        self.next = chunk.sequence + 1;
+        Ok(Some(chunk.payload))
+    }
+}
+
+/// What failed, in errors.
+const READ: &str = "reading an object";
 
 /// A cheap handle on one object store.
 #[derive(Clone)]
@@ -78,11 +143,82 @@ impl Objects {
     pub async fn size(&self, name: &str) -> Result<Option<u64>, Error> {
         match self.open().await?.info(name).await {
             Ok(info) => Ok(Some(info.size as u64).filter(|_| !info.deleted)),
-            Err(error) if error.kind() == async_nats::jetstream::object_store::InfoErrorKind::NotFound => {
-                Ok(None)
-            }
+            Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::failed("looking for an object", full(&error))),
         }
+    }
+
+    /// What is known of what is stored under a name.
+    pub async fn look(&self, name: &str) -> Result<Option<Stored>, Error> {
+        match self.open().await?.info(name).await {
+            Ok(info) if info.deleted => Ok(None),
+            Ok(ObjectInfo { nuid, size, chunks, modified, .. }) => Ok(Some(Stored {
+                size: size as u64,
+                stored_ms: modified.map_or(0, space::millis),
+                chunks_at: format!("$O.{}.C.{nuid}", self.bucket),
+                chunks,
+            })),
+            Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::failed("looking for an object", full(&error))),
+        }
+    }
+
+    /// Reads an object that [`Self::look`] has found.
+    pub async fn chunks(&self, stored: &Stored) -> Result<Chunks, Error> {
+        let stream = self.connection.jetstream()?.get_stream_no_info(self.stream()).await;
+        let stream = stream.map_err(|error| Error::failed(READ, full(&error)))?;
+        let (connection, subject) = (self.connection.clone(), stored.chunks_at.clone());
+        Ok(Chunks { connection, stream, subject, next: 1, left: stored.chunks })
+    }
+
+    /// The names that are taken, as they are asked for.
+    pub async fn names(&self) -> Result<BoxStream<'static, Result<String, Error>>, Error> {
+        let failed = |reason: String| Error::failed("listing objects", reason);
+        let list = self.open().await?.list().await.map_err(|error| failed(full(&error)))?;
+        Ok(list.map_ok(|object| object.name).map_err(move |error| failed(full(&error))).boxed())
+    }
+
+    /// When this store was made, in milliseconds since 1970; none where there is none.
+    pub async fn made_ms(&self) -> Result<Option<i64>, Error> {
+        if !self.connection.is_up() {
+            return Err(Error::Unreachable);
+        }
+        match self.connection.jetstream()?.get_stream(self.stream()).await {
+            Ok(stream) => Ok(Some(space::millis(stream.cached_info().created))),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(reason)
+                    if reason.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                {
+                    Ok(None)
+                }
+                _ => Err(Error::failed("looking for an object store", full(&error))),
+            },
+        }
+    }
+
+    /// Takes all objects away.
+    pub async fn clear(&self) -> Result<(), Error> {
+        let failed = |reason: String| Error::failed("emptying an object store", reason);
+        if !self.connection.is_up() {
+            return Err(Error::Unreachable);
+        }
+        let stream = self.connection.jetstream()?.get_stream_no_info(self.stream()).await;
+        let purged = stream.map_err(|error| failed(full(&error)))?.purge().await;
+        purged.map(drop).map_err(|error| failed(full(&error)))
+    }
+
+    /// Takes the store away with all that is in it.
+    pub async fn destroy(&self) -> Result<(), Error> {
+        if !self.connection.is_up() {
+            return Err(Error::Unreachable);
+        }
+        let destroyed = self.connection.jetstream()?.delete_object_store(&self.bucket).await;
+        destroyed.map(drop).map_err(|error| Error::failed("removing an object store", full(&error)))
+    }
+
+    /// The stream that it is made of.
+    fn stream(&self) -> String {
+        format!("OBJ_{}", self.bucket)
     }
 
     /// What is stored under a name, at most `limit` bytes of it.

@@ -2,16 +2,18 @@
 //! per subject. Reads may be stale; only a compare-and-set tells the truth.
 
 use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{
     DirectGetErrorKind, LastRawMessageErrorKind, RawMessageErrorKind, Stream,
 };
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
+use super::temporary::Temporary;
 use super::{Change, Connection, Error, Watch};
 use crate::causes::full;
 
@@ -151,6 +153,49 @@ impl Space {
         let subjects = self.handle().await?.info_with_subjects(self.subject(filter)).await.map_err(failed)?;
         let keys = subjects.try_filter_map(async |(subject, _)| Ok(self.key(&subject).map(str::to_owned)));
         keys.try_collect().await.map_err(failed)
+    }
+
+    /// A page of the keys, without their values, in the order in which they were written last, from a revision on. Gives the
+    /// revision from which the next page begins, where there may be one.
+    pub async fn page(&self, from: u64, most: usize) -> Result<(Vec<String>, Option<u64>), Error> {
+        if !self.is_reachable() {
+            return Err(Error::Unreachable);
+        }
+        let failed =
+            |error: &(dyn std::error::Error + 'static)| Error::failed("listing records", full(error));
+        let stream = self.handle().await?;
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.max(1) },
+            ack_policy: AckPolicy::None,
+            filter_subject: self.subject(">"),
+            headers_only: true,
+            memory_storage: true,
+            num_replicas: 1,
+            ..Default::default()
+        };
+        let consumer = stream.create_consumer(config).await.map_err(|error| failed(&error))?;
+        let _temporary = Temporary::new(&self.connection, stream, &consumer.cached_info().name);
+        let (mut keys, mut next, mut left) = (Vec::new(), from, consumer.cached_info().num_pending);
+        if left == 0 {
+            return Ok((keys, None));
+        }
+        let batch = consumer.fetch().max_messages(most).messages().await;
+        let mut batch = batch.map_err(|error| failed(&error))?;
+        while let Some(message) = batch.next().await {
+            let message = message.map_err(|error| Error::failed("listing records", error))?;
+            let info = message.info().map_err(|error| Error::failed("listing records", error))?;
+            (next, left) = (info.stream_sequence + 1, info.pending);
+            let headers = message.headers.clone().unwrap_or_default();
+            if let (Some(key), Some(_)) = (self.key(&message.subject), value(&headers, Bytes::new())) {
+                keys.push(key.to_owned());
+            }
+        }
+        Ok((keys, (left > 0).then_some(next)))
+    }
+
+    /// The largest value that the server takes, in bytes.
+    pub fn room(&self) -> usize {
+        self.connection.max_payload().saturating_sub(HEADERS)
     }
 
     /// Writes if the last revision of the key is still `expected`, and tells exactly what became of it.
@@ -347,6 +392,9 @@ pub(super) struct AckError {
 
 /// The last day that fits into what the server counts in: nanoseconds since 1970 in 64 bits, which is in the year 2262.
 const LAST_SECOND: i64 = i64::MAX / 1_000_000_000 - 86_400;
+
+/// Room for the headers of a write, which the server counts as well.
+const HEADERS: usize = 4 << 10;
 
 /// How long reading a whole space may take.
 const LIST: std::time::Duration = std::time::Duration::from_secs(5);

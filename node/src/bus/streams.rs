@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
+use futures::TryStreamExt;
 use lattice_proto::shard::PARTITIONS;
 use lattice_proto::subject::Subjects;
 
-use super::{Bus, Error, LEASE};
+use super::{Bus, Connection, Error, LEASE, Objects, Space};
 use crate::causes::full;
 
 /// The server's marker for an expired lease lives this long, which is the shortest that it allows.
@@ -39,6 +40,9 @@ const MAX_DEAD: i64 = 10_000;
 
 /// How many bytes they have together at most.
 const MAX_DEAD_BYTES: i64 = 64 << 20;
+
+/// Containers that guests may make in one lattice: each is a stream, which costs the server memory and files.
+const MAX_CONTAINERS: usize = 1_000;
 
 /// A stream from which each letter is taken once, and which refuses what it has no room for.
 fn letters() -> jetstream::stream::Config {
@@ -85,6 +89,51 @@ impl Bus {
         .await
     }
 
+    /// One of the guests' key-value stores, created if it is missing.
+    pub async fn keyvalue(&self, bucket: String) -> Result<Space, Error> {
+        if !self.calls.is_up() {
+            return Err(Error::Unreachable);
+        }
+        let config = jetstream::kv::Config { bucket: bucket.clone(), history: 1, ..Default::default() };
+        self.ensure_bucket(&self.calls, config).await?;
+        Ok(Space::bucket(self.calls.clone(), bucket))
+    }
+
+    /// One of the guests' containers, which may not be there.
+    pub fn container(&self, bucket: String) -> Objects {
+        Objects::new(self.calls.clone(), bucket)
+    }
+
+    /// Creates one of them, unless there are as many already as there may be, whose names begin so.
+    pub async fn make_container(&self, container: &Objects, begin: &str) -> Result<(), Error> {
+        if !self.calls.is_up() {
+            return Err(Error::Unreachable);
+        }
+        let begin = format!("OBJ_{begin}");
+        let names = self.calls.jetstream()?.stream_names();
+        let others = names.try_filter(|name| std::future::ready(name.starts_with(&begin)));
+        let count = others.try_fold(0, async |count, _| Ok(count + 1)).await;
+        let count: usize = count.map_err(|error| Error::failed("counting containers", full(&error)))?;
+        if count >= MAX_CONTAINERS {
+            let reason =
+                format!("this lattice has {count} already, and may have {MAX_CONTAINERS}; delete some");
+            return Err(Error::failed("creating a container", reason));
+        }
+        container.ensure(self.copies).await
+    }
+
+    /// Creates a bucket if it is missing. What is there is left as it is: an operator may have given it more copies or another
+    /// place.
+    async fn ensure_bucket(&self, by: &Connection, config: jetstream::kv::Config) -> Result<(), Error> {
+        let context = by.jetstream()?;
+        if context.get_key_value(&config.bucket).await.is_ok() {
+            return Ok(());
+        }
+        let config = jetstream::kv::Config { num_replicas: self.copies, ..config };
+        let made = context.create_key_value(config).await;
+        made.map(drop).map_err(|error| Error::failed("creating a bucket", full(&error)))
+    }
+
     /// Creates a stream if it is missing. What is there is left as it is.
     async fn ensure_stream(&self, config: jetstream::stream::Config) -> Result<(), Error> {
         let context = self.control.jetstream()?;
@@ -121,7 +170,6 @@ impl Bus {
         use jetstream::kv::Config;
         use jetstream::stream::StorageType;
         let (source, destination) = subjects.route_republish();
-        let context = self.control.jetstream()?;
         let buckets = [
             Config {
                 bucket: subjects.leases_bucket(),
@@ -129,32 +177,24 @@ impl Bus {
                 max_age: LEASE,
                 limit_markers: Some(MARKER),
                 history: 1,
-                num_replicas: self.copies,
                 ..Default::default()
             },
             Config {
                 bucket: subjects.nodes_bucket(),
                 history: 1,
-                num_replicas: self.copies,
                 max_value_size: MAX_RECORD,
                 ..Default::default()
             },
             Config {
                 bucket: subjects.routes_bucket(),
                 history: 1,
-                num_replicas: self.copies,
                 max_value_size: MAX_RECORD,
                 republish: Some(jetstream::stream::Republish { source, destination, headers_only: false }),
                 ..Default::default()
             },
         ];
         for config in buckets {
-            // What is there is left as it is: an operator may have given it more copies or another place.
-            if context.get_key_value(&config.bucket).await.is_ok() {
-                continue;
-            }
-            let made = context.create_key_value(config).await;
-            made.map_err(|error| Error::failed("creating a bucket", full(&error)))?;
+            self.ensure_bucket(&self.control, config).await?;
         }
         for config in [
             jetstream::stream::Config {

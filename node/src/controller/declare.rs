@@ -11,7 +11,7 @@ pub(super) mod revision;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lattice_proto::manifest::{self, Artifact, HttpRoutes, Manifest, Settings};
+use lattice_proto::manifest::{self, Artifact, Grants, HttpRoutes, Manifest, Settings};
 use lattice_proto::record::{Actor, App, Head, Origin};
 use lattice_proto::subject::{Control, Subjects};
 use lattice_proto::{ActorName, AppName, Digest};
@@ -21,6 +21,7 @@ use self::next::Next;
 use self::revision::Snapshot;
 use crate::artifact::Artifacts;
 use crate::bus::{self, Bus, Guard};
+use crate::engine::Needs;
 use crate::events::Events;
 use crate::router::ENVELOPE_ROOM;
 
@@ -75,6 +76,22 @@ fn serves_as_it_says(name: &ActorName, settings: &Settings, is_http: bool) -> Re
         _ => return Ok(()),
     };
     Err(Error::Invalid(format!("the artifact of `{name}` {problem}")))
+}
+
+/// Whether the manifest grants what an artifact cannot run without.
+fn is_granted(name: &ActorName, grants: &Grants, needs: Needs) -> Result<(), Error> {
+    let missing = match needs {
+        Needs { keyvalue: true, .. } if grants.keyvalue.is_empty() => {
+            "imports `wasi:keyvalue`, which its manifest does not grant; name the stores that it may open, such as \
+             `grants = { keyvalue = [\"default\"] }`"
+        }
+        Needs { blobstore: true, .. } if grants.blobstore.are_none() => {
+            "imports `wasi:blobstore`, which its manifest does not grant; name the containers that it may open, such as \
+             `grants = { blobstore = [\"photos\"] }`, or `[\"*\"]` for all"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Invalid(format!("the artifact of `{name}` {missing}")))
 }
 
 /// Makes sure that no actor is to answer what another one answers. What the app itself had before stays its own, and what others have
@@ -240,6 +257,7 @@ impl Declarations {
                 )));
             }
             serves_as_it_says(name, &actor.settings, compiled.is_http())?;
+            is_granted(name, &actor.settings.grants, compiled.needs())?;
             let operations = &compiled.metadata().operations;
             let idempotent = operations
                 .iter()

@@ -7,7 +7,7 @@ use lattice_proto::metadata::Metadata;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 use wasmtime_wasi_http::handler::ProxyPre;
 
-use super::inspect::{self, Shape};
+use super::inspect::{self, Needs, Shape};
 use super::{Engine, Guest, Refused, abi, check, http};
 
 /// An artifact, compiled and linked. Cheap to clone.
@@ -24,6 +24,7 @@ pub(super) struct Inner {
     /// Asked once of each instance, where the artifact has one.
     pub(super) check: Option<ComponentExportIndex>,
     pub(super) metadata: Metadata,
+    pub(super) needs: Needs,
 }
 
 /// Where a guest is entered.
@@ -84,7 +85,8 @@ impl Engine {
                 )
             }
         };
-        let inner = Inner { engine: self.clone(), pre, entry, shape, check, metadata };
+        let needs = inspect::needs(self, &component);
+        let inner = Inner { engine: self.clone(), pre, entry, shape, check, metadata, needs };
         Ok(Compiled { inner: Arc::new(inner) })
     }
 }
@@ -93,6 +95,11 @@ impl Compiled {
     /// What the artifact says of itself.
     pub fn metadata(&self) -> &Metadata {
         &self.inner.metadata
+    }
+
+    /// What its manifest must grant.
+    pub fn needs(&self) -> Needs {
+        self.inner.needs
     }
 
     /// Whether it was built for HTTP, and takes no messages.

@@ -21,6 +21,7 @@ use crate::events::Events;
 use crate::logs::{self, Speaker, Speaking};
 use crate::replica::{Tally, TurnContext};
 use crate::router::Router;
+use crate::stores::Stores;
 use crate::tap::Taps;
 use crate::telemetry::metrics::{Edges, Meter, Pooled};
 
@@ -46,6 +47,8 @@ pub struct Home {
     pub router: Router,
     /// Through what it asks others by HTTP.
     pub client: Client,
+    /// What they keep by interfaces of the standard.
+    pub stores: Stores,
     /// What became of their turns.
     pub tally: Tally,
     /// Where their crashes are told.

@@ -67,6 +67,15 @@ pub enum Refused {
     Metadata(String),
 }
 
+/// What a manifest must grant before an artifact may run, as it imports that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Key-value stores.
+    pub keyvalue: bool,
+    /// Containers of objects.
+    pub blobstore: bool,
+}
+
 /// How a guest handles a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -129,6 +138,14 @@ pub(super) fn read_metadata(bytes: &[u8]) -> Result<Metadata, Refused> {
     Metadata::parse(&section).map_err(|error| Refused::Metadata(error.to_string()))
 }
 
+/// What must be granted to a compiled component.
+pub(super) fn needs(engine: &Engine, component: &Component) -> Needs {
+    let kind = component.component_type();
+    let imports: Vec<&str> = kind.imports(&engine.shared.engine).map(|(name, _)| name).collect();
+    let imports = |package: &str| imports.iter().any(|name| name.starts_with(package));
+    Needs { keyvalue: imports("wasi:keyvalue/"), blobstore: imports("wasi:blobstore/") }
+}
+
 /// Checks exports and imports of a compiled component.
 pub(super) fn check(engine: &Engine, component: &Component) -> Result<Shape, Refused> {
     let shared = &engine.shared;
@@ -161,6 +178,10 @@ pub(super) fn check(engine: &Engine, component: &Component) -> Result<Shape, Ref
             "wasi:filesystem/",
             "wasi:sockets/",
             "wasi:http/",
+            "wasi:config/",
+            "wasi:logging/",
+            "wasi:keyvalue/",
+            "wasi:blobstore/",
         ];
         if name.starts_with("wasi:") && !granted.iter().any(|prefix| name.starts_with(prefix)) {
             let reason = "the manifest does not grant, nor can it in this version of Lattice".to_owned();

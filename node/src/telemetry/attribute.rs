@@ -35,6 +35,8 @@ pub const EXCEPTION_MESSAGE: &str = "exception.message";
 /// The guest's frames.
 pub const EXCEPTION_STACKTRACE: &str = "exception.stacktrace";
 
+/// The key-value store or the container that a guest asks.
+pub const STORE: &str = "lattice.store";
 /// The actor's name.
 pub const ACTOR: &str = "lattice.actor";
 /// The name of the calling actor; empty for callers that are none.

@@ -148,6 +148,17 @@ impl Span {
         Self::open(Origin::Letter(sent), SpanKind::Consumer, Name::Process, subject)
     }
 
+    /// A step of a turn by which its guest asks for something that is kept elsewhere. Outside of a trace there is none.
+    pub fn ask(parent: Option<Scope>, name: &'static str) -> Self {
+        let (Some(recorder), Some(parent)) = (Recorder::get(), &parent) else {
+            return Self { live: None, parent };
+        };
+        match recorder.open(Some(parent), SpanKind::Client, Name::Step(name), None) {
+            Ok(live) => Self { live: Some(live), parent: None },
+            Err(passed_on) => Self { live: None, parent: Some(passed_on) },
+        }
+    }
+
     pub(super) fn open(
         origin: Origin,
         kind: SpanKind,
@@ -230,6 +241,13 @@ impl Span {
         // One that had no room leaves the one before as it ended.
         if let Some(attempt) = last.filter(|attempt| attempt.is_open()) {
             attempt.end(fault);
+        }
+    }
+
+    /// Marks it as failed, where that is no fault of a message.
+    pub fn broke(&mut self, reason: &str) {
+        if let Some(live) = &mut self.live {
+            live.extra().error = Some(reason.to_owned());
         }
     }
 

@@ -14,10 +14,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Actor, Artifact, Bytes, Grants, Ingress, Kind, Limits, Manifest, Millis, Placement, Replicas, Settings,
-    Update, bound,
+    Actor, Artifact, Bytes, Containers, Grants, Ingress, Kind, Limits, Manifest, Millis, Placement, Replicas,
+    Settings, Update, bound,
 };
-use crate::id::{ActorName, Digest, EXTERNAL};
+use crate::id::{ActorName, Digest, EXTERNAL, StoreName};
 
 /// What is wrong with a manifest, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +64,7 @@ struct SourceActor {
     limits: Option<SourceLimits>,
     grants: Option<SourceGrants>,
     env: Option<BTreeMap<Spanned<String>, String>>,
+    config: Option<BTreeMap<Spanned<String>, String>>,
     idle: Option<Spanned<String>>,
     mode: Option<Spanned<String>>,
 }
@@ -84,6 +85,8 @@ struct SourceGrants {
     call: Option<Vec<Spanned<String>>>,
     log: Option<bool>,
     http: Option<Vec<Spanned<toml::Value>>>,
+    keyvalue: Option<Vec<Spanned<String>>>,
+    blobstore: Option<Vec<Spanned<String>>>,
 }
 
 fn printable(c: char) -> impl Iterator<Item = char> {
@@ -242,6 +245,7 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
         limits: source.limits.as_ref().map_or(Ok(defaults.limits), |l| limits(at, &field("limits"), l))?,
         grants: source.grants.as_ref().map_or(Ok(Grants::default()), |g| grants(at, &field("grants"), g))?,
         env: env(at, &field("env"), source.env.as_ref())?,
+        config: config(at, &field("config"), source.config.as_ref())?,
     };
     Ok(Actor {
         artifact: artifact(at, &field("artifact"), &source.artifact)?,
@@ -320,7 +324,25 @@ fn grants(at: &Text<'_>, field: &str, source: &SourceGrants) -> Result<Grants, E
         call.map(|name| at.parsed(&format!("{field}.call"), name)).collect::<Result<_, _>>()?;
     let http = source.http.as_deref().unwrap_or_default();
     let http = http_grant::parse(at, &format!("{field}.http"), http)?;
-    Ok(Grants { call, log: source.log.unwrap_or(false), http })
+    let keyvalue = stores(at, &format!("{field}.keyvalue"), source.keyvalue.as_deref())?;
+    let any = |names: &[Spanned<String>]| names.iter().any(|name| name.get_ref() == "*");
+    let blobstore = match source.blobstore.as_deref() {
+        Some(names) if any(names) => Containers::Any,
+        names => Containers::Named(stores(at, &format!("{field}.blobstore"), names)?),
+    };
+    Ok(Grants { call, log: source.log.unwrap_or(false), http, keyvalue, blobstore })
+}
+
+fn stores(
+    at: &Text<'_>,
+    field: &str,
+    source: Option<&[Spanned<String>]>,
+) -> Result<BTreeSet<StoreName>, Error> {
+    let names = source.unwrap_or_default();
+    if let Some(last) = names.get(bound::STORES) {
+        return Err(at.error(field, last, format!("expected at most {} names", bound::STORES)));
+    }
+    names.iter().map(|name| at.parsed(field, name)).collect()
 }
 
 fn env(
@@ -341,6 +363,22 @@ fn env(
         }
     }
     Ok(env)
+}
+
+fn config(
+    at: &Text<'_>,
+    field: &str,
+    source: Option<&BTreeMap<Spanned<String>, String>>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let (mut config, mut bytes) = (BTreeMap::new(), 0);
+    for (key, value) in source.into_iter().flatten() {
+        config.insert(key.get_ref().clone(), value.clone());
+        bytes += key.get_ref().len() + value.len();
+        if bytes > bound::CONFIG {
+            return Err(at.error(field, key, "all keys and values together have at most 65536 bytes"));
+        }
+    }
+    Ok(config)
 }
 
 #[cfg(test)]

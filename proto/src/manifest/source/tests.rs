@@ -27,6 +27,28 @@ fn a_full_manifest_is_understood() {
 }
 
 #[test]
+fn stores_containers_and_configuration_are_granted_by_name() {
+    let text = with(
+        "grants = { keyvalue = [\"default\", \"sessions\"], blobstore = [\"photos\"] }\nconfig = { \"a key\" = \"b\" }",
+    );
+    let settings = Manifest::parse(&text, "lattice.toml").unwrap().actors["cart"].settings.clone();
+    let name = |text: &str| text.parse::<StoreName>().unwrap();
+    assert_eq!(settings.grants.keyvalue, [name("default"), name("sessions")].into());
+    assert!(settings.grants.blobstore.contain(&name("photos")));
+    assert!(!settings.grants.blobstore.contain(&name("others")));
+    assert_eq!(settings.config["a key"], "b");
+    let any = Manifest::parse(&with("grants = { blobstore = [\"*\"] }"), "lattice.toml").unwrap();
+    assert!(any.actors["cart"].settings.grants.blobstore.contain(&name("others")));
+    // What is not named is not in the record, which an older node reads as well.
+    let record = serde_json::to_string(&Settings::default()).unwrap();
+    assert!(!record.contains("keyvalue") && !record.contains("blobstore") && !record.contains("config"));
+    let many = vec![format!("\"s{}\"", 1); bound::STORES + 1].join(", ");
+    assert!(Manifest::parse(&with(&format!("grants = {{ keyvalue = [{many}] }}")), "m").is_err());
+    let large = "x".repeat(bound::CONFIG);
+    assert!(Manifest::parse(&with(&format!("config = {{ a = \"{large}\" }}")), "m").is_err());
+}
+
+#[test]
 fn what_is_left_out_has_the_documented_default() {
     let manifest = Manifest::parse(&with(""), "lattice.toml").unwrap();
     assert_eq!(manifest.actors["cart"].settings, Settings::default());
@@ -44,6 +66,10 @@ fn mistakes_are_named_with_line_field_and_what_is_allowed() {
         ("http = { methods = [] }", 6, "actors.cart.http.methods", "a list"),
         ("http = { methods = [\"get\"] }", 6, "actors.cart.http.methods", "capital"),
         ("kind = \"keyed\"\nhttp = {}", 7, "actors.cart.http", "ingress"),
+        ("config = 3", 6, "actors.cart.config", "map"),
+        ("config = { a = 3 }", 6, "actors.cart.config", "string"),
+        ("grants = { keyvalue = [\"*\"] }", 6, "actors.cart.grants.keyvalue", "lower case"),
+        ("grants = { blobstore = [\"My Photos\"] }", 6, "actors.cart.grants.blobstore", "lower case"),
         ("replcas = 3", 6, "actors.cart.replcas", "expected one of"),
         ("replicas = -1", 6, "actors.cart.replicas", "0 to 10000"),
         ("replicas = \"many\"", 6, "actors.cart.replicas", "0 to 10000"),
