@@ -32,6 +32,7 @@ mod k9_failover;
 mod keyed_chaos;
 mod keyed_life;
 mod kit;
+mod languages;
 mod logs;
 mod metrics;
 mod nats_security;

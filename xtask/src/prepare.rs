@@ -119,7 +119,7 @@ pub fn programs(profile: Profile) -> Result<PathBuf> {
 /// Builds the examples' actors and the guests that misbehave on purpose, and returns a folder with all of them.
 pub fn actors(wasm: &WasmToolchain) -> Result<PathBuf> {
     let examples = examples()?;
-    let built = lattice_setup::build_actors(&examples, wasm, &say)?;
+    let built = lattice_setup::build_actors(&examples, &[], &say)?;
     let guests = ["tests/guests", "tests/guests/ledger", "tests/guests/web"]
         .map(|folder| workspace::root().join(folder));
     let guests = lattice_setup::build_components(&guests, wasm, &say)?;
