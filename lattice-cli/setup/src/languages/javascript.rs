@@ -60,7 +60,7 @@ fn look(place: &Path) -> Result<()> {
     capture(Command::new(node()?).args(["-e", PROBE]).current_dir(place), QUICK).map(drop)
 }
 
-fn node() -> Result<PathBuf> {
+pub fn node() -> Result<PathBuf> {
     on_path("node").into_iter().next().ok_or(Error::NoNode { missing: "node" })
 }
 

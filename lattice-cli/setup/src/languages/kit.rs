@@ -30,6 +30,18 @@ const PYTHON: &[File] = &[
     ("wit/actor.wit", WIT),
 ];
 
+const GO: &[File] = &[
+    ("go.mod", include_str!("../../../../actor-sdk/go/go.mod")),
+    ("lattice.go", include_str!("../../../../actor-sdk/go/lattice.go")),
+    ("context.go", include_str!("../../../../actor-sdk/go/context.go")),
+    ("errors.go", include_str!("../../../../actor-sdk/go/errors.go")),
+    ("level.go", include_str!("../../../../actor-sdk/go/level.go")),
+    ("testing.go", include_str!("../../../../actor-sdk/go/testing.go")),
+    ("main_native.go", include_str!("../../../../actor-sdk/go/main_native.go")),
+    ("guest_wasip1.go", include_str!("../../../../actor-sdk/go/guest_wasip1.go")),
+    ("wit/actor.wit", WIT),
+];
+
 /// Writes the SDK of this version into a project, and returns the folder. Rust's comes by cargo.
 ///
 /// # Errors
@@ -40,6 +52,7 @@ pub fn bring(language: Language, project: &Path) -> Result<PathBuf> {
         Language::Rust => return Ok(folder),
         Language::JavaScript => JAVASCRIPT,
         Language::Python => PYTHON,
+        Language::Go => GO,
     };
     for (name, content) in files {
         write(&folder.join(name), content)?;

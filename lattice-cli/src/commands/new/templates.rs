@@ -42,6 +42,15 @@ const PYTHON: &[File] = &[
     (".gitignore", include_str!("python/gitignore.template")),
 ];
 
+const GO: &[File] = &[
+    ("go.mod", include_str!("go/go.mod.template")),
+    ("main.go", include_str!("go/main.go.template")),
+    ("main_test.go", include_str!("go/main_test.go.template")),
+    ("lattice.toml", MANIFEST),
+    ("README.md", include_str!("go/README.md.template")),
+    (".gitignore", include_str!("go/gitignore.template")),
+];
+
 /// The files of a project; those of a keyed actor, which is Rust's only, where that is wanted.
 pub fn files(language: Language, keyed: bool) -> &'static [File] {
     match language {
@@ -49,5 +58,6 @@ pub fn files(language: Language, keyed: bool) -> &'static [File] {
         Language::Rust => RUST,
         Language::JavaScript => JAVASCRIPT,
         Language::Python => PYTHON,
+        Language::Go => GO,
     }
 }
