@@ -7,7 +7,7 @@ use lattice_proto::admin::KeyRequest;
 use lattice_setup::Language;
 use lattice_tests::languages::{build, folder, program, unit_tests};
 use lattice_tests::otlp::{Receiver, Tree};
-use lattice_tests::{Lattice, cli, http, say, wait_for, wait_until};
+use lattice_tests::{Lattice, artifacts, cli, http, say, wait_for, wait_until};
 use serde_json::{Value, json};
 
 const LATEST: Duration = Duration::from_secs(30);
@@ -65,6 +65,12 @@ async fn the_sdks_pass_their_own_tests() {
     }
 }
 
+/// Stores an artifact, and returns what a manifest calls it.
+async fn put(lattice: &Lattice, artifact: &Path) -> String {
+    let bytes = std::fs::read(artifact).unwrap();
+    artifacts::put(&mut lattice.admin(0), bytes).await.unwrap().to_string()
+}
+
 /// What the probes of all languages answer alike.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_actor_is_the_same_in_every_language() {
@@ -75,21 +81,20 @@ async fn an_actor_is_the_same_in_every_language() {
             continue;
         }
         let probe = folder("tests/guests").join(if lang == "js" { "javascript" } else { lang });
-        let place = tempfile::tempdir().unwrap();
-        let artifact = place.path().join(format!("{lang}.wasm"));
+        let (place, name, other) =
+            (tempfile::tempdir().unwrap(), format!("probe-{lang}"), format!("other-{lang}"));
+        let text = format!("[actors.{name}]\nbuild = {probe:?}\nartifact = \"probe.wasm\"\n");
+        std::fs::write(place.path().join("lattice.toml"), text).unwrap();
+        build(place.path(), &[]).await;
+        let artifact = put(&lattice, &place.path().join("probe.wasm")).await;
         let actor = |name: &str| {
             format!(
-                "[actors.{name}-{lang}]\nbuild = {probe:?}\nartifact = {artifact:?}\nreplicas = 2\n\
-                 grants = {{ call = [\"greeter\", \"other-{lang}\", \"absent\"], log = true }}\n\
+                "[actors.{name}]\nartifact = \"{artifact}\"\nreplicas = 2\n\
+                 grants = {{ call = [\"greeter\", \"{other}\", \"absent\"], log = true }}\n\
                  env = {{ GREETING = \"Hej \u{2603}\" }}\n\n"
             )
         };
-        let manifest = format!("[app]\nname = \"probe-{lang}\"\n\n{}{}", actor("probe"), actor("other"));
-        std::fs::write(place.path().join("lattice.toml"), &manifest).unwrap();
-        let (name, other) = (format!("probe-{lang}"), format!("other-{lang}"));
-        build(place.path(), &[&name]).await;
-        let manifest = manifest.replace(&format!("build = {:?}\n", probe), "");
-        lattice.apply(&manifest).await;
+        lattice.apply(&format!("[app]\nname = \"{name}\"\n\n{}{}", actor(&name), actor(&other))).await;
         let call =
             async |operation: &str, arguments: Value| lattice.call(0, &name, operation, arguments).await;
 
@@ -178,12 +183,11 @@ fn carts() -> String {
     format!("[app]\nname = \"shop\"\n\n{cart}\n{inventory}")
 }
 
-/// The till of the example, on these nodes.
-fn till(lines: &str) -> String {
-    let artifact = folder("examples/polyglot/till.wasm");
+/// The till of the example, on the node of that label.
+fn till(artifact: &str) -> String {
     format!(
-        "[app]\nname = \"polyglot\"\n\n[actors.till]\nartifact = {artifact:?}\ningress = [\"http\"]\n\
-         grants = {{ call = [\"cart\"], log = true }}\nenv = {{ COUNTRY = \"SE\" }}\n{lines}\n"
+        "[app]\nname = \"polyglot\"\n\n[actors.till]\nartifact = \"{artifact}\"\ningress = [\"http\"]\n\
+         grants = {{ call = [\"cart\"], log = true }}\nplacement = {{ require = [\"at=b\"] }}\n"
     )
 }
 
@@ -218,7 +222,8 @@ async fn a_request_by_http_reaches_javascript_and_then_a_keyed_rust_actor_in_one
     }
     let lattice = builder.start().await;
     lattice.apply(&carts()).await;
-    lattice.apply(&till("placement = { require = [\"at=b\"] }")).await;
+    let artifact = put(&lattice, &folder("examples/polyglot/till.wasm")).await;
+    lattice.apply(&till(&artifact)).await;
     let customer = customer_on(&lattice, 2).await;
 
     let gateway = lattice.nodes[0].ready().http.clone().unwrap();

@@ -13,6 +13,7 @@ import (
 // Bill is what the till has counted.
 type Bill struct {
 	Lines      map[string]int `json:"lines"`
+	NetCents   int            `json:"net_cents,omitempty"`
 	TaxCents   int            `json:"tax_cents"`
 	GrossCents int            `json:"gross_cents"`
 }
