@@ -58,6 +58,23 @@ async fn a_new_actor_in_each_language_is_tested_built_deployed_and_called() {
 }
 
 #[tokio::test]
+async fn what_is_rusts_alone_is_refused_and_the_wit_is_there_for_all() {
+    let place = tempfile::tempdir().unwrap();
+    for words in
+        [["new", "a", "--lang", "js", "--keyed"].as_slice(), &["new", "a", "--lang", "go", "--sdk", "."]]
+    {
+        let said = cli::lattice_in(place.path(), "", words).await;
+        assert_eq!(said.code, 2, "{said:?}");
+    }
+    assert!(!place.path().join("a").exists());
+    let said = cli::lattice("", &["wit"]).await;
+    assert!(
+        said.stdout.contains("package lattice:actor@") && said.stdout.contains("world keyed-actor"),
+        "{said:?}"
+    );
+}
+
+#[tokio::test]
 async fn the_sdks_pass_their_own_tests() {
     for (language, _, sdk) in SPOKEN {
         let Some(program) = program(language, "the SDK's own tests").await else { continue };

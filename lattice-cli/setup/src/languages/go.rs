@@ -64,7 +64,8 @@ pub fn build(project: &Path, report: Report) -> Result<PathBuf> {
     let project = project.canonicalize().map_err(Error::io("read", project))?;
     let problem = |problem: &str| Error::Compile { folder: project.clone(), problem: problem.to_owned() };
     let tools = Tools::get(report)?;
-    report(Notice::Getting(format!("building {}", project.display())));
+    let name = project.file_name().unwrap_or(project.as_os_str());
+    report(Notice::Getting(format!("building {}", name.display())));
     let kit = kit::bring(Language::Go, &project)?;
     let built = kit.join("built");
     let place = |name: &str| built.join(name);

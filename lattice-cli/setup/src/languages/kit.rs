@@ -76,6 +76,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_part_of_the_wit_is_described() {
+        let lines: Vec<&str> = WIT.lines().map(str::trim).collect();
+        for pair in lines.windows(2) {
+            let [before, line] = pair else { unreachable!() };
+            let says_nothing_new = ["///", "use ", "import ", "export ", "}"];
+            let needs_none = line.is_empty() || says_nothing_new.iter().any(|start| line.starts_with(start));
+            assert!(needs_none || before.starts_with("///"), "`{line}` has no description");
+        }
+    }
+
+    #[test]
     fn what_is_brought_again_is_left_alone_and_what_was_changed_is_put_right() {
         let project = tempfile::tempdir().unwrap();
         let file = bring(Language::Python, project.path()).unwrap().join("lattice.py");
