@@ -105,6 +105,8 @@ pub enum Command {
     New(new::Args),
     /// Compile the actors of a manifest into its artifacts
     Build(build::Args),
+    /// Print the WIT package that actors of any language are built for
+    Wit,
     /// Check that this machine has what Lattice needs
     Doctor(doctor::Args),
     /// Print completions for a shell

@@ -27,3 +27,4 @@ pub mod tap;
 pub mod token;
 pub mod top;
 pub mod trial;
+pub mod wit;

@@ -1,5 +1,6 @@
 //! Runs the `lattice` command line as a user would.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -33,8 +34,13 @@ impl Said {
 
 /// Runs `lattice` with these words, against the node at `admin`.
 pub async fn lattice(admin: &str, words: &[&str]) -> Said {
+    lattice_in(Path::new("."), admin, words).await
+}
+
+/// The same in a folder.
+pub async fn lattice_in(folder: &Path, admin: &str, words: &[&str]) -> Said {
     let mut command = Command::new(node_program());
-    command.args(words).env("LATTICE_ADMIN", admin).stdin(Stdio::null());
+    command.args(words).current_dir(folder).env("LATTICE_ADMIN", admin).stdin(Stdio::null());
     let output = tokio::process::Command::from(command).kill_on_drop(true).output().await.unwrap();
     Said {
         code: output.status.code().unwrap_or(-1),

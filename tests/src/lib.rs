@@ -57,6 +57,7 @@ pub mod prometheus;
 
 pub mod cli;
 pub mod http;
+pub mod languages;
 pub mod published;
 pub mod python;
 pub mod terminal;

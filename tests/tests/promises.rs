@@ -35,6 +35,7 @@ mod kept;
 mod keyed_chaos;
 mod keyed_life;
 mod kit;
+mod languages;
 mod logs;
 mod metrics;
 mod nats_security;

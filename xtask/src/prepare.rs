@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use lattice_setup::{Component, NatsServer, Notice, WasmToolchain};
+use lattice_setup::{Component, Language, NatsServer, Notice, WasmToolchain};
 
 use crate::workspace::{self, cargo, run};
 
@@ -92,6 +92,12 @@ pub fn extras() -> Extras {
             None
         }
     };
+    // The tests find them where they are put.
+    for (what, language) in
+        [("JAVASCRIPT", Language::JavaScript), ("PYTHON", Language::Python), ("GO", Language::Go)]
+    {
+        had(&format!("ACTORS IN {what}"), lattice_setup::language_tools(language, &say));
+    }
     Extras {
         python: had("PYTHON CLIENTS", lattice_setup::python_clients(&say)),
         collector: had("AN OPENTELEMETRY COLLECTOR", lattice_setup::collector(&say)),
@@ -119,7 +125,7 @@ pub fn programs(profile: Profile) -> Result<PathBuf> {
 /// Builds the examples' actors and the guests that misbehave on purpose, and returns a folder with all of them.
 pub fn actors(wasm: &WasmToolchain) -> Result<PathBuf> {
     let examples = examples()?;
-    let built = lattice_setup::build_actors(&examples, wasm, &say)?;
+    let built = lattice_setup::build_actors(&examples, &[], &say)?;
     let guests = ["tests/guests", "tests/guests/ledger", "tests/guests/web", "tests/guests/keeper"]
         .map(|folder| workspace::root().join(folder));
     let guests = lattice_setup::build_components(&guests, wasm, &say)?;
@@ -133,15 +139,22 @@ pub fn actors(wasm: &WasmToolchain) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Every folder in `examples/` that deploys.
+/// Every folder in `examples/` that deploys actors in Rust. The tests of those in other languages build them, where that can be
+/// done.
 fn examples() -> Result<Vec<PathBuf>> {
     let folder = workspace::root().join("examples");
     let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let deploys = |path: &Path| path.join("lattice.toml").exists();
+    let deploys = |path: &Path| path.join("lattice.toml").exists() && holds_rust(path);
     let mut examples: Vec<_> =
         entries.flatten().map(|entry| entry.path()).filter(|path| deploys(path)).collect();
     examples.sort();
     Ok(examples)
+}
+
+/// Whether a folder, or one in it, is a package.
+fn holds_rust(folder: &Path) -> bool {
+    let inside = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    inside.chain([folder.to_owned()]).any(|folder| Language::of(&folder) == Some(Language::Rust))
 }
 
 fn say(notice: Notice) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cargo::{Component, build_components};
 use crate::size::human_size;
-use crate::{Error, Notice, Report, Result, WasmToolchain, cache, manifest};
+use crate::{Error, Language, Notice, Report, Result, cache, languages, manifest, wasm_toolchain};
 
 /// The first bytes of a component; a plain module has another version there.
 const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
@@ -21,31 +21,41 @@ pub struct BuiltActor {
     pub bytes: u64,
 }
 
-/// Builds every actor of the given manifests that has a package, and puts its artifact in place.
+/// Builds every actor of the given manifests that has a project, and puts its artifact in place.
 ///
-/// Each of `places` is a `lattice.toml` or the folder that holds one. All packages of one workspace are compiled by one
-/// call of cargo. Actors whose artifact is a digest, or was made by something else than cargo, are left alone. An
-/// artifact that would not change is not written.
+/// Each of `places` is a `lattice.toml` or the folder that holds one; with names in `only`, just those actors are built. What
+/// compiles their languages is found, or got. All packages of one workspace are compiled by one call of cargo. Actors whose
+/// artifact is a digest, or was made by something else, are left alone. An artifact that would not change is not written.
 ///
 /// # Errors
-/// When a manifest or package cannot be used for building, or cargo reports errors.
-pub fn build_actors(
-    places: &[PathBuf],
-    toolchain: &WasmToolchain,
-    report: Report,
-) -> Result<Vec<BuiltActor>> {
+/// When a manifest or project cannot be used for building, has no actor of a name, or a compiler reports errors.
+pub fn build_actors(places: &[PathBuf], only: &[String], report: Report) -> Result<Vec<BuiltActor>> {
     let mut actors = Vec::new();
     for place in places {
         actors.extend(manifest::read(place)?);
     }
-    let folders: Vec<PathBuf> = actors.iter().map(|actor| actor.folder.clone()).collect();
-    let components = build_components(&folders, toolchain, report)?;
-    let install = |(actor, component): (manifest::Actor, Component)| {
-        let bytes = install(&component, &actor.artifact)?;
-        report(Notice::Done(format!("{}: {} ({})", actor.name, actor.artifact.display(), human_size(bytes))));
-        Ok(BuiltActor { name: actor.name, artifact: actor.artifact, bytes })
+    if let Some(name) = only.iter().find(|name| actors.iter().all(|actor| actor.name != **name)) {
+        return Err(Error::NothingToBuild(name.clone()));
+    }
+    actors.retain(|actor| only.is_empty() || only.contains(&actor.name));
+    let in_rust = actors.iter().filter(|actor| actor.language == Language::Rust);
+    let packages: Vec<PathBuf> = in_rust.map(|actor| actor.folder.clone()).collect();
+    let components = match packages.first() {
+        Some(first) => build_components(&packages, &wasm_toolchain(first, report)?, report)?,
+        None => Vec::new(),
     };
-    actors.into_iter().zip(components).map(install).collect()
+    let mut components = components.into_iter();
+    let mut built = Vec::new();
+    for manifest::Actor { name, folder, language, artifact } in actors {
+        let component = match language {
+            Language::Rust => components.next().expect("each package gave a component"),
+            other => Component { path: languages::build(other, &folder, report)?, folder },
+        };
+        let bytes = install(&component, &artifact)?;
+        report(Notice::Done(format!("{name}: {} ({})", artifact.display(), human_size(bytes))));
+        built.push(BuiltActor { name, artifact, bytes });
+    }
+    Ok(built)
 }
 
 /// Copies the component, by way of a temporary name beside its place so that a reader never sees half of it.

@@ -74,6 +74,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// There is no Node.js to build JavaScript with.
+    #[error(
+        "no {missing} is on PATH: install Node.js 20 or newer, with npm (https://nodejs.org; Debian: `apt-get install nodejs npm`)"
+    )]
+    NoNode {
+        /// The program that was looked for.
+        missing: &'static str,
+    },
+
     /// There is no Prometheus to test with.
     #[error(
         "no prometheus is on PATH, and getting one failed ({reason}): install it (Debian: `apt-get install prometheus`)"
@@ -126,6 +135,19 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
         /// What is wrong and how to put it right.
+        problem: String,
+    },
+
+    /// An actor was to be built that is not.
+    #[error("no actor `{0}` is built from source here: name one of the manifest that has a project")]
+    NothingToBuild(String),
+
+    /// An actor in another language than Rust could not be compiled.
+    #[error("{folder} could not be compiled: {problem}", folder = folder.display())]
+    Compile {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong.
         problem: String,
     },
 

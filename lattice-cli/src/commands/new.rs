@@ -1,38 +1,17 @@
 //! `lattice new`: a folder with one actor that builds, tests and deploys as it is.
 
+mod templates;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use lattice_proto::{ActorName, Ran};
+use lattice_setup::Language;
 use serde_json::json;
 
 use crate::cli::Global;
 use crate::failure::Failure;
-
-/// Each file of a new project and its template. `{{name}}` is the actor, `{{sdk}}` the dependency on the SDK, and `{{serde}}`
-/// what a state is saved with.
-const FILES: [(&str, &str); 5] = [
-    ("Cargo.toml", include_str!("new/Cargo.toml.template")),
-    ("src/lib.rs", include_str!("new/lib.rs.template")),
-    ("lattice.toml", include_str!("new/lattice.toml.template")),
-    ("README.md", include_str!("new/README.md.template")),
-    (".gitignore", include_str!("new/gitignore.template")),
-];
-
-/// Those of a keyed actor that differ.
-const KEYED: [(&str, &str); 3] = [
-    ("src/lib.rs", include_str!("new/keyed/lib.rs.template")),
-    ("lattice.toml", include_str!("new/keyed/lattice.toml.template")),
-    ("README.md", include_str!("new/keyed/README.md.template")),
-];
-
-/// The template of a file.
-fn template(file: &str, keyed: bool) -> &'static str {
-    let own = KEYED.iter().find(|(known, _)| keyed && *known == file);
-    let usual = || FILES.iter().find(|(known, _)| *known == file);
-    own.or_else(usual).map_or("", |(_, template)| template)
-}
 
 /// The SDK beside the sources that this binary was built from, if they are still there.
 const OWN_SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../actor-sdk");
@@ -41,12 +20,37 @@ const OWN_SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../actor-sdk");
 pub struct Args {
     /// The actor's name, and the folder's
     name: ActorName,
-    /// A keyed actor: one for each key, with a state of its own
+    /// What it is written in
+    #[arg(long, value_enum, default_value_t = Lang::Rust)]
+    lang: Lang,
+    /// A keyed actor: one for each key, with a state of its own; in Rust
     #[arg(long)]
     keyed: bool,
-    /// Where the SDK is: a folder or the URL of a git repository
+    /// Where the SDK of Rust is: a folder or the URL of a git repository
     #[arg(long, value_name = "PATH|GIT")]
     sdk: Option<String>,
+}
+
+/// A language as it is written on the command line.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Lang {
+    Rust,
+    /// JavaScript or TypeScript
+    #[value(alias = "javascript")]
+    Js,
+    Python,
+    Go,
+}
+
+impl From<Lang> for Language {
+    fn from(lang: Lang) -> Self {
+        match lang {
+            Lang::Rust => Language::Rust,
+            Lang::Js => Language::JavaScript,
+            Lang::Python => Language::Python,
+            Lang::Go => Language::Go,
+        }
+    }
 }
 
 pub fn run(args: Args, global: &Global) -> Result<(), Failure> {
@@ -55,19 +59,33 @@ pub fn run(args: Args, global: &Global) -> Result<(), Failure> {
             "`external` stands for callers from outside of the lattice; choose another name",
         ));
     }
-    let sdk = dependency(args.sdk.as_deref())?;
+    let language = Language::from(args.lang);
+    let sdk = match language {
+        Language::Rust => dependency(args.sdk.as_deref())?,
+        _ if args.keyed => {
+            return Err(Failure::usage("keyed actors are written in Rust; leave out --keyed or --lang"));
+        }
+        _ if args.sdk.is_some() => {
+            return Err(Failure::usage(
+                "the SDK of this language comes with `lattice build`; leave out --sdk",
+            ));
+        }
+        _ => String::new(),
+    };
     let folder = PathBuf::from(args.name.as_str());
     create(&folder)?;
     let serde = if args.keyed { "serde = { version = \"1\", features = [\"derive\"] }\n" } else { "" };
-    for (file, _) in FILES {
-        let path = folder.join(file);
-        let text = template(file, args.keyed)
+    let files = templates::files(language, args.keyed);
+    for (file, template) in files {
+        let text = template
             .replace("{{name}}", args.name.as_str())
             .replace("{{sdk}}", &sdk)
             .replace("{{serde}}", serde);
-        write(&path, &text)?;
+        write(&folder.join(file), &text)?;
     }
-    let made = json!({ "name": args.name, "folder": folder, "files": FILES.map(|(file, _)| file) });
+    lattice_setup::bring_sdk(language, &folder)?;
+    let names: Vec<&str> = files.iter().map(|(file, _)| *file).collect();
+    let made = json!({ "name": args.name, "folder": folder, "files": names });
     global.output.print(&made, |_| {
         format!("made {0}/\nnext: cd {0} && lattice build && lattice apply lattice.toml", folder.display())
     })
@@ -83,11 +101,13 @@ fn create(folder: &Path) -> Result<(), Failure> {
         let message = format!("{} is there already; choose another name or remove it", folder.display());
         return Err(Failure::new("exists", Ran::No, message));
     }
-    Ok(fs::create_dir_all(folder.join("src"))?)
+    Ok(fs::create_dir_all(folder)?)
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text)
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(path, text))
         .map_err(|error| Failure::new("io", Ran::Maybe, format!("cannot write {}: {error}", path.display())))
 }
 
@@ -128,15 +148,28 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use clap::ValueEnum;
     use lattice_proto::manifest::Manifest;
+
+    use super::*;
 
     #[test]
     fn the_manifest_of_a_new_project_is_valid() {
-        for keyed in [false, true] {
-            let text = template("lattice.toml", keyed).replace("{{name}}", "hello-2");
-            let manifest = Manifest::parse(&text, "lattice.toml").unwrap();
+        let languages = Lang::value_variants().iter().map(|lang| (*lang, false));
+        for (lang, keyed) in languages.chain([(Lang::Rust, true)]) {
+            let files = templates::files(lang.into(), keyed);
+            let (_, text) = files.iter().find(|(file, _)| *file == "lattice.toml").unwrap();
+            let manifest = Manifest::parse(&text.replace("{{name}}", "hello-2"), "lattice.toml").unwrap();
             assert_eq!(manifest.app.as_str(), "hello-2");
+        }
+    }
+
+    #[test]
+    fn a_new_project_is_one_that_lattice_build_knows() {
+        for lang in Lang::value_variants() {
+            let language = Language::from(*lang);
+            let files = templates::files(language, false);
+            assert!(files.iter().any(|(file, _)| *file == language.project_file()), "{lang:?}");
         }
     }
 

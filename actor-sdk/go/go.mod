@@ -1,0 +1,3 @@
+module lattice/actor
+
+go 1.24
