@@ -24,6 +24,7 @@ mod edge;
 mod events;
 mod gateway;
 mod generic_grpc;
+mod h2;
 mod housekeeping;
 mod http_mesh;
 mod k10_fence;
