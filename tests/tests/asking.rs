@@ -52,10 +52,13 @@ async fn ask(at: &str, actor: &str, url: &str, headers: &[(&str, &str)]) -> Page
     http::get_with(at, &format!("/ask?{url}"), &headers).await
 }
 
-async fn refused(lattice: &Lattice, actor: &str) -> f64 {
+/// What a node counts in rows that begin with this name and have all of these labels.
+async fn counted(lattice: &Lattice, name: &str, labels: &[String]) -> f64 {
     let page = http::get(&lattice.nodes[0].ready().admin, "/metrics").await.body;
-    let row = format!("lattice_http_refused_total{{lattice_actor=\"{actor}\"");
-    let rows = page.lines().filter(|line| line.starts_with(&row));
+    let is = |line: &&str| {
+        line.split('{').next() == Some(name) && labels.iter().all(|label| line.contains(label.as_str()))
+    };
+    let rows = page.lines().filter(is);
     rows.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
 }
 
@@ -121,8 +124,16 @@ async fn servers_are_asked_that_are_granted_and_no_others() {
     for (actor, count) in [("nothing", of("nothing") + 1), ("address", of("address")), ("wide", of("wide"))] {
         #[allow(clippy::cast_precision_loss, reason = "it is small")]
         let count = count as f64;
-        assert_eq!(refused(&lattice, actor).await, count, "{actor}");
+        let labels = [format!("lattice_actor=\"{actor}\"")];
+        assert_eq!(counted(&lattice, "lattice_http_refused_total", &labels).await, count, "{actor}");
     }
+    let labels = [
+        "lattice_actor=\"name\"".to_owned(),
+        "http_request_method=\"GET\"".to_owned(),
+        "http_response_status_code=\"418\"".to_owned(),
+    ];
+    let asked = counted(&lattice, "http_client_request_duration_seconds_count", &labels).await;
+    assert_eq!(asked, 1.0);
     let output = lattice.nodes[0].output();
     let lines = |text: &str| output.lines().filter(|line| line.contains(text)).count();
     let line = format!(
