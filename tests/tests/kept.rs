@@ -162,10 +162,9 @@ async fn configuration_lines_and_spans_are_those_of_the_actor_and_its_turn() {
     let words = ["-o", "json", "logs", "keeper"];
     let lines = async || cli::lattice(&lattice.nodes[0].ready().admin, &words).await.stdout;
     let lines = wait_for("its lines", LATEST, lines, |lines| lines.contains("worst")).await;
-    let line =
-        |text: &str| lines.lines().find(|line| line.contains(text)).unwrap_or_else(|| panic!("{lines}"));
     for (text, level) in [("the standard's warning", "warn"), ("the standard's worst", "error")] {
-        let line = line(text);
+        // Each line is a document of its own, over several lines of text.
+        let line = lines.split("\n}").find(|line| line.contains(text)).unwrap_or_else(|| panic!("{lines}"));
         assert!(line.to_lowercase().contains(level) && line.contains(trace), "{line}");
     }
     let spans = async || receiver.trace(trace);

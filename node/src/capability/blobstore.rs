@@ -4,7 +4,8 @@
 //! Rules:
 //! 1. An object is read chunk by chunk and written as it comes. What is on its way takes a bounded room in the node's memory, and whoever is
 //!    slow slows the other side.
-//! 2. An object is there when its value is finished, and as a whole. A value that is dropped before leaves what was there.
+//! 2. An object is there when its value is finished, and as a whole. That a guest drops a value whose body it has closed counts as that. A
+//!    value whose body is open, or whose guest ends, leaves what was there.
 
 mod incoming;
 mod outgoing;

@@ -13,7 +13,7 @@ use tokio_util::io::StreamReader;
 use wasmtime::component::{LinkerInstance, Resource, ResourceType};
 use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use super::{Container, Given, Store, ask, drop_resource, push, room, table, told};
+use super::{Container, Given, Store, ask, push, room, table, told};
 use crate::engine::Guest;
 
 /// Parts that wait. A full queue makes the guest wait; before the value goes anywhere it is an error, as nobody would take them.
@@ -37,7 +37,7 @@ pub(super) struct Outgoing {
     /// Whether there is somebody who stores it.
     taken: tokio::sync::watch::Sender<bool>,
     storing: Option<(Container, JoinHandle<Result<(), String>>)>,
-    room: OwnedSemaphorePermit,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Outgoing {
@@ -51,7 +51,7 @@ impl Outgoing {
             finished: Some(finished),
             taken: tokio::sync::watch::Sender::new(false),
             storing: None,
-            room,
+            _room: room,
         }
     }
 
@@ -68,6 +68,23 @@ impl Outgoing {
         });
         self.storing = Some((container, storing));
         Ok(())
+    }
+
+    /// Whether it goes somewhere, and its body was written to its end.
+    fn is_whole(&self) -> bool {
+        self.storing.is_some() && self.parts.is_none() && self.taken.receiver_count() == 0
+    }
+
+    /// Waits until it is stored.
+    async fn finish(self, store: Store<'_>) -> Given<()> {
+        let (container, storing) = self.storing.ok_or("the value was written to no container")?;
+        // Whoever has given up says why.
+        let _ = self.finish.send(());
+        let stored = async {
+            let stored = storing.await;
+            stored.unwrap_or_else(|_| Err("storing the value ended unexpectedly".to_owned()))
+        };
+        ask(store, "blobstore finish", &container.name, stored).await
     }
 }
 
@@ -154,7 +171,22 @@ impl OutputStream for Body {
 }
 
 pub(super) fn link(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
-    types.resource("outgoing-value", ResourceType::host::<Outgoing>(), drop_resource::<Outgoing>)?;
+    types.resource_async(
+        "outgoing-value",
+        ResourceType::host::<Outgoing>(),
+        |mut store: Store<'_>, rep| {
+            Box::new(async move {
+                let value = table(&mut store).delete(Resource::<Outgoing>::new_own(rep))?;
+                // Published components write a value to its end, and never finish it. It has no other way to say that it failed.
+                if value.is_whole() {
+                    let stored = value.finish(store).await;
+                    stored
+                        .map_err(|reason| wasmtime::format_err!("a value could not be stored: {reason}"))?;
+                }
+                Ok(())
+            })
+        },
+    )?;
     types.func_wrap("[static]outgoing-value.new-outgoing-value", |mut store: Store<'_>, (): ()| {
         // The interface has no error for it.
         let room = room(&store).map_err(wasmtime::Error::msg)?;
@@ -173,19 +205,8 @@ pub(super) fn link(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()
         "[static]outgoing-value.finish",
         |mut store: Store<'_>, (this,): (Resource<Outgoing>,)| {
             Box::new(async move {
-                let Outgoing { storing, finish, room, .. } = table(&mut store).delete(this)?;
-                let Some((container, storing)) = storing else {
-                    return Ok((Err("the value was written to no container".to_owned()),));
-                };
-                // Whoever has given up says why.
-                let _ = finish.send(());
-                let stored = async {
-                    let stored = storing.await;
-                    stored.unwrap_or_else(|_| Err("storing the value ended unexpectedly".to_owned()))
-                };
-                let stored = ask(store, "blobstore finish", &container.name, stored).await;
-                drop(room);
-                Ok((stored,))
+                let value = table(&mut store).delete(this)?;
+                Ok((value.finish(store).await,))
             })
         },
     )
