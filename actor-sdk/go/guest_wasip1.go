@@ -5,6 +5,8 @@ package lattice
 import (
 	"log/slog"
 	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"time"
 	"unsafe"
 )
@@ -48,6 +50,26 @@ func take(address, length uint32) []byte {
 }
 
 func takeString(address, length uint32) string { return string(take(address, length)) }
+
+// garbage is so much as may be left behind before it is collected, in bytes.
+const garbage = 8 << 20
+
+// While the host has memory allocated, the instance may call nothing, and the collector looks at the clock. So it runs at the
+// end of a turn, and before a call, and at no other time.
+func init() { debug.SetGCPercent(-1) }
+
+var allocated = []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+
+// collected is how much had been allocated when the collector ran last.
+var collected uint64
+
+func collect() {
+	metrics.Read(allocated)
+	if now := allocated[0].Value.Uint64(); now-collected > garbage {
+		runtime.GC()
+		collected = now
+	}
+}
 
 // area is `result<list<u8>, failure>` in memory: 48 bytes, aligned to 8.
 type area struct {
@@ -95,6 +117,7 @@ func (lattice) call(to, operation string, payload []byte, timeout time.Duration)
 	if timeout > 0 {
 		hasTimeout = 1
 	}
+	collect()
 	result := new(area)
 	importCall(to, operation, unsafe.Pointer(unsafe.SliceData(payload)), uint32(len(payload)), "application/json", hasTimeout, uint64(timeout.Milliseconds()), unsafe.Pointer(result))
 	runtime.KeepAlive(payload)
@@ -196,6 +219,7 @@ func handle(
 		message.Traceparent = takeString(traceparent, traceparentLength)
 	}
 	bytes, err := Default.answer(newContext(lattice{}, message))
+	collect()
 	if err != nil {
 		reply.fail(err)
 	} else {
