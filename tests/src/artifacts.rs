@@ -53,6 +53,7 @@ fn folders() -> Vec<PathBuf> {
         "tests/guests/ledger",
         "tests/guests/web",
         "tests/guests/keeper",
+        "tests/guests/service",
     ]
     .map(|folder| workspace.join(folder))
     .to_vec()

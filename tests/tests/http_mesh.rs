@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lattice_tests::http::{self, Page};
 use lattice_tests::otlp::{Receiver, Tree};
-use lattice_tests::{Builder, Lattice, cli, say, wait_for};
+use lattice_tests::{Builder, Lattice, cli, number, say, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -96,7 +96,7 @@ async fn a_request_is_served_by_another_node_in_one_trace() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_bodies_stream_through_two_nodes_and_a_slow_reader_slows_the_writer() {
-    const SIZE: usize = 64 << 20;
+    let size = usize::try_from(number("LATTICE_BODY_MIB").unwrap_or(64)).unwrap() << 20;
     let lattice = builder(2).start().await;
     lattice.apply(&app("back", "")).await;
     let at = gateway(&lattice, 0).await;
@@ -110,11 +110,11 @@ async fn large_bodies_stream_through_two_nodes_and_a_slow_reader_slows_the_write
         most.iter().zip(&before).map(|(most, before)| most.saturating_sub(*before) >> 20).max().unwrap()
     };
 
-    let stream = begin(&at, &format!("POST /echo HTTP/1.1\r\nContent-Length: {SIZE}")).await;
+    let stream = begin(&at, &format!("POST /echo HTTP/1.1\r\nContent-Length: {size}")).await;
     let (mut read, mut write) = stream.into_split();
     let sending = tokio::spawn(async move {
         let part = [b'\x01'; 64 << 10];
-        for _ in 0..SIZE / part.len() {
+        for _ in 0..size / part.len() {
             write.write_all(&part).await.unwrap();
         }
         write
@@ -129,9 +129,10 @@ async fn large_bodies_stream_through_two_nodes_and_a_slow_reader_slows_the_write
         look();
     }
     drop(sending.await.unwrap());
-    assert_eq!(count, SIZE);
+    assert_eq!(count, size);
     say(&format!(
-        "measured: 64 MiB there and back over two nodes; the one that grew more did by {} MiB",
+        "measured: {} MiB there and back over two nodes; the one that grew more did by {} MiB",
+        size >> 20,
         look()
     ));
     assert!(look() < 64, "{} MiB", look());

@@ -190,11 +190,53 @@ async fn instances_serve_again_only_where_the_manifest_says_so_and_never_after_a
     assert!(both.iter().all(|page| page.body == "awake"), "{both:?}");
 }
 
+/// The HTTP of WASI 0.3, whose guests go on in tasks of their own: on the node that serves it, and through another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_for_wasi_0_3_answers_and_goes_on_when_its_head_is_told() {
+    let lattice = Lattice::builder(2).label(1, "at=last").arg("--http").arg("127.0.0.1:0").start().await;
+    for (name, reuse) in [("once", false), ("again", true)] {
+        let lines = format!(
+            "http = {{ host = \"{name}\" }}\nplacement = {{ require = [\"at=last\"] }}\nreuse = {reuse}\ngrants = {{ log = true }}"
+        );
+        lattice.apply(&app(name, "service.wasm", &lines)).await;
+    }
+    let large = "0123456789abcdef".repeat(256 << 10);
+    for name in ["once", "again"] {
+        for node in 0..2 {
+            let (at, host) = (gateway(&lattice, node), [("host", name)]);
+            assert_eq!(get(&at, "/nothing", &host).await.status, 404);
+            let page = http::get_with(&at, "/late", &host).await;
+            assert_eq!((page.status, page.body.as_str()), (200, "first second"), "{page:?}");
+            for body in ["", "hello", large.as_str()] {
+                let page = http::ask(&at, "POST", "/echo", &host, body).await;
+                assert_eq!((page.status, page.body.len()), (200, body.len()));
+                assert!(page.body == body);
+            }
+            for path in ["/trap", "/error"] {
+                let page = http::get_with(&at, path, &host).await;
+                let said: Value =
+                    serde_json::from_str(&page.body).unwrap_or_else(|_| panic!("{path}: {page:?}"));
+                assert_eq!(
+                    (page.status, &said["error"]["kind"]),
+                    (502, &json!("trapped")),
+                    "{path}: {page:?}"
+                );
+            }
+            let said = raw_of(&at, "/half", name).await;
+            assert!(!said.contains("\r\n0\r\n"), "nobody is to take it for all: {said}");
+        }
+    }
+}
+
 /// Reads whatever comes until the connection ends.
 async fn raw(at: &str, path: &str) -> String {
+    raw_of(at, path, "x").await
+}
+
+async fn raw_of(at: &str, path: &str, host: &str) -> String {
     let mut stream = TcpStream::connect(at.trim_start_matches("http://")).await.unwrap();
     stream
-        .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
         .await
         .unwrap();
     let mut read = Vec::new();

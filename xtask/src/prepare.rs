@@ -126,8 +126,14 @@ pub fn programs(profile: Profile) -> Result<PathBuf> {
 pub fn actors(wasm: &WasmToolchain) -> Result<PathBuf> {
     let examples = examples()?;
     let built = lattice_setup::build_actors(&examples, &[], &say)?;
-    let guests = ["tests/guests", "tests/guests/ledger", "tests/guests/web", "tests/guests/keeper"]
-        .map(|folder| workspace::root().join(folder));
+    let guests = [
+        "tests/guests",
+        "tests/guests/ledger",
+        "tests/guests/web",
+        "tests/guests/keeper",
+        "tests/guests/service",
+    ]
+    .map(|folder| workspace::root().join(folder));
     let guests = lattice_setup::build_components(&guests, wasm, &say)?;
     let folder = workspace::target()?.join("artifacts");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;

@@ -21,6 +21,9 @@ use crate::workspace::{self, PROMISES, cargo};
 /// How long the chaos tests go on with each seed; in every other run they end sooner.
 const CHAOS_SECONDS: &str = "120";
 
+/// How large the large bodies of HTTP are, in MiB; in every other run they are smaller.
+const BODY_MIB: &str = "1024";
+
 /// What may be said on the command line.
 #[derive(Args)]
 pub struct Options {
@@ -102,6 +105,9 @@ fn test(file: &str, seed: u64, earlier: Option<&Path>) -> Command {
     test.env("LATTICE_CHAOS_SEED", seed.to_string());
     if std::env::var_os("LATTICE_CHAOS_SECONDS").is_none() {
         test.env("LATTICE_CHAOS_SECONDS", CHAOS_SECONDS);
+    }
+    if std::env::var_os("LATTICE_BODY_MIB").is_none() {
+        test.env("LATTICE_BODY_MIB", BODY_MIB);
     }
     if let Some(program) = earlier {
         test.env("LATTICE_EARLIER_BIN", program);
