@@ -77,8 +77,9 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 fn begin(mut store: StoreContextMut<'_, Guest>) {
     let turn = engine::current_turn(store.as_context_mut());
     let guest = store.data_mut();
-    // A store of one turn ends with it, also where that goes on for longer than its deadline since it answers by HTTP.
-    let outlives = !guest.is_alone();
+    // A store of one turn ends with it, also where that goes on for longer than its deadline since it answers by HTTP. One that serves
+    // again does not.
+    let outlives = !guest.is_alone() || guest.home.settings.reuse;
     guest.outgoing.turn = turn.map(|turn| Asking { until: outlives.then_some(turn.deadline), turn });
 }
 

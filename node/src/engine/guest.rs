@@ -185,6 +185,8 @@ impl Guest {
     pub(super) fn rests(&mut self) {
         self.alone = None;
         self.speaking.set(None);
+        // What an earlier request was refused says nothing of a later one's trap.
+        (self.limiter.refused, self.limiter.starved) = (None, false);
     }
 
     /// What it prints belongs to a turn only while that is the only one.

@@ -88,6 +88,8 @@ impl HttpInstance {
         let idle = Arc::new(Idle::new(self.home.settings.reuse));
         let mut running = JoinSet::new();
         let mut last = None;
+        // Not made anew for each request, or it would never come to an end of its pause.
+        let mut dismiss = std::pin::pin!(idle.dismiss());
         loop {
             let free = tokio::time::timeout(LOOK, room.clone().acquire_owned()).await;
             if mailbox.is_closed() && *last.get_or_insert_with(Instant::now) + LAST < Instant::now() {
@@ -97,7 +99,7 @@ impl HttpInstance {
             let turn = tokio::select! {
                 biased;
                 turn = mailbox.recv() => turn,
-                never = idle.dismiss() => match never {},
+                never = &mut dismiss => match never {},
             };
             let Some(turn) = turn else { break };
             // Those that have ended are let go of.
@@ -287,12 +289,12 @@ async fn serve_one(
         }
     }
     drop(served);
-    // One that did not come to an end is of no more use to anybody.
-    if over {
-        idle.put(Served { store, proxy, requests: requests + 1 });
-    } else {
-        drop(store);
+    // One that did not come to an end is of no more use to anybody. Nor is one that has left its body open, which ends with it.
+    let mut used = over.then(|| Served { store, proxy, requests: requests + 1 });
+    if !idle.reuses() {
+        used = None;
     }
+    after.as_mut().reset(tokio::time::Instant::now() + AFTER);
     drop(room);
     // Of a 0.2 component what it has written may wait for its reader still.
     while !was_read {
@@ -301,7 +303,11 @@ async fn serve_one(
             _ = stalled.tick() => if flow.stalls() {
                 break;
             },
+            () = &mut after, if used.is_some() => used = None,
         }
+    }
+    if let Some(used) = used.filter(|_| was_read) {
+        idle.put(used);
     }
     Ok(())
 }

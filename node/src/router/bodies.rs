@@ -34,7 +34,7 @@ use crate::bus::Connection;
 
 pub(super) use arriving::Arriving;
 use arriving::Inlet;
-pub(super) use begun::{begin, begun, full};
+pub(super) use begun::{begin, begun, ended, full};
 pub(super) use leaving::Leaving;
 use leaving::Told;
 

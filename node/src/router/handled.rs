@@ -3,8 +3,8 @@
 //! An answer is posted on the thread of the guest that gave it. A task that waits for each answer would have to be woken,
 //! often on another thread, and that costs more than all else on the way.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use dashmap::{DashMap, Entry};
@@ -43,7 +43,8 @@ pub(super) struct Answering {
     local: Arc<LocalActor>,
     /// The guest's answer and the deadline may come at once, and only one is sent.
     answered: AtomicBool,
-    _held: Held,
+    /// Let go of by the answer: of one by HTTP the body may still be on its way.
+    held: Mutex<Option<Held>>,
 }
 
 impl Handled {
@@ -61,7 +62,7 @@ impl Handled {
             number,
             local,
             answered: AtomicBool::new(false),
-            _held: held,
+            held: Mutex::new(Some(held)),
         })
     }
 
@@ -126,6 +127,7 @@ impl Answering {
             entry = reply(Err(Fault::TooLarge { limit, size, ran: Ran::Yes }));
         }
         self.peer.post.reply(entry);
+        drop(self.held.lock().unwrap_or_else(PoisonError::into_inner).take());
         true
     }
 }

@@ -6,22 +6,26 @@
 //! 2. A body that is known to be small goes with its head. Of any other nothing leaves this node before its reader asks for it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body as _;
+use hyper::header::{CONTENT_LENGTH, HeaderMap};
 use lattice_proto::envelope::{Aim, ContentType};
 use lattice_proto::http::{Answer, Beginning, End, Opening};
 use lattice_proto::{ActorName, Fault, Operation, Ran};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::attempt::{Attempt, Tried, Try};
-use super::bodies::{Arriving, Leaving, SMALL, begun, full};
+use super::bodies::{Arriving, Leaving, SMALL, begun, ended, full};
 use super::table::Known;
 use super::{Ask, Router};
 use crate::replica::{Body, Cause, Exchange, LocalActor, Message, Pending, Request, Respond, Response};
 use crate::telemetry::{Span, Turned};
+
+/// How long a guest may go on reading a request when its answer is whole, as it may on the node that a request comes to.
+const AFTER: Duration = Duration::from_secs(5);
 
 impl Router {
     /// Gives a request to a replica, and waits for the head of its answer, at most until the deadline. Dropping the future ends the
@@ -160,6 +164,11 @@ impl Try for Asking {
                 self.put_back(request.map(Held::Streams));
                 Tried::Refused(fault)
             }
+            // Nor will anybody: its replica was stopped.
+            (Err(Fault::Unknown(reason)), Some((request, _))) => {
+                self.put_back(request.map(Held::Streams));
+                Tried::Refused(Fault::NoReplica(reason))
+            }
             (answered, _) => Tried::Done(answered),
         }
     }
@@ -222,19 +231,37 @@ fn answered(
 ) -> Result<Response, Fault> {
     let Answer(response) = Answer::decode(payload)
         .map_err(|error| Fault::Unknown(format!("what was answered cannot be read: {error}")))?;
-    Ok(response.map(|beginning| {
-        if let Some(end) = beginning.end {
+    let (head, Beginning { bytes, end }) = response.into_parts();
+    let body = match end {
+        Some(end) => {
             rest.forget();
-            return full(beginning.bytes, end);
+            // A guest may go on reading for a while when it has answered.
+            if let Some(sending) = sending {
+                tokio::spawn(tokio::time::timeout(AFTER, sending));
+            }
+            match is_as_long(&head.headers, bytes.len()) {
+                true => full(bytes, end),
+                // Whoever writes it to the client sees that it is too short or too long, and breaks off.
+                false => begun(bytes, ended(end)),
+            }
         }
-        rest.begins();
-        // The rest of the request may still be on its way, for as long as the answer is read.
-        let rest = rest.map_err(move |broken| {
-            let _ = &sending;
-            broken
-        });
-        begun(beginning.bytes, rest.boxed_unsync())
-    }))
+        None => {
+            rest.begins();
+            // The rest of the request may still be on its way, for as long as the answer is read.
+            let rest = rest.map_err(move |broken| {
+                let _ = &sending;
+                broken
+            });
+            begun(bytes, rest.boxed_unsync())
+        }
+    };
+    Ok(Response::from_parts(head, body))
+}
+
+/// Whether a body of so many bytes is as long as its head says, if that says anything.
+fn is_as_long(headers: &HeaderMap, bytes: usize) -> bool {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    lengths.all(|length| length.to_str().ok().and_then(|length| length.parse().ok()) == Some(bytes))
 }
 
 /// Sends the body of a request when somebody begins to read it.

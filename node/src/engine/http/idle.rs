@@ -47,6 +47,11 @@ impl Idle {
         Self { reuse, waiting: Mutex::default() }
     }
 
+    /// Whether any serves again.
+    pub fn reuses(&self) -> bool {
+        self.reuse
+    }
+
     /// The one that has waited for the shortest time, whose memory is the warmest.
     pub fn take(&self) -> Option<Served> {
         if !self.reuse {

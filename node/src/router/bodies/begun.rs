@@ -56,7 +56,7 @@ pub(in crate::router) async fn begin(mut body: Body, limit: usize) -> (Beginning
 }
 
 /// A body of which nothing is left but its end.
-fn ended(End { trailers }: End) -> Body {
+pub(in crate::router) fn ended(End { trailers }: End) -> Body {
     StreamBody::new(stream::iter(trailers.map(|trailers| Ok(Frame::trailers(trailers))))).boxed_unsync()
 }
 

@@ -15,14 +15,12 @@ use crate::replica::Body;
 pub(super) struct Told {
     /// How far it has room.
     until: u64,
-    heard: Instant,
 }
 
 impl Told {
     /// The reader says how far it has room, which never gets less.
     pub fn hears(&mut self, until: u64) {
         self.until = self.until.max(until);
-        self.heard = Instant::now();
     }
 }
 
@@ -32,6 +30,8 @@ pub(in crate::router) struct Leaving {
     id: BodyId,
     told: watch::Receiver<Told>,
     position: u64,
+    /// When the reader was asked first whether it is still there, since it last said anything.
+    asked: Option<Instant>,
     over: bool,
 }
 
@@ -47,9 +47,9 @@ impl Leaving {
     }
 
     fn new(bodies: &Bodies, id: BodyId, until: u64) -> Self {
-        let (reader, told) = watch::channel(Told { until, heard: Instant::now() });
+        let (reader, told) = watch::channel(Told { until });
         bodies.open().leaving.insert(id, reader);
-        Self { bodies: bodies.clone(), id, told, position: 0, over: false }
+        Self { bodies: bodies.clone(), id, told, position: 0, asked: None, over: false }
     }
 
     /// Waits until the reader has room; false when it never will.
@@ -111,14 +111,19 @@ impl Leaving {
     /// Waits for a word of the reader, and says now and then that this end is still there. False when nobody is there.
     async fn listens(&mut self) -> bool {
         match tokio::time::timeout(BEAT, self.told.changed()).await {
-            Ok(Ok(())) => true,
+            Ok(Ok(())) => {
+                self.asked = None;
+                true
+            }
             // It was left, or the node is lost.
             Ok(Err(_)) => {
                 self.over = true;
                 false
             }
-            Err(_) if self.told.borrow().heard.elapsed() > SILENCE => false,
+            // A reader that has room says nothing unasked, so its silence counts from the first question.
+            Err(_) if self.asked.is_some_and(|asked| asked.elapsed() > SILENCE) => false,
             Err(_) => {
+                self.asked.get_or_insert_with(Instant::now);
                 self.say(What::Still(self.position)).await;
                 true
             }
