@@ -78,9 +78,10 @@ impl Outgoing {
     /// Waits until it is stored.
     async fn finish(self, store: Store<'_>) -> Given<()> {
         let (container, storing) = self.storing.ok_or("the value was written to no container")?;
-        // Whoever has given up says why.
-        let _ = self.finish.send(());
+        let finish = self.finish;
         let stored = async {
+            // Not before the turn may have effects: from then on the object is there. Whoever has given up says why.
+            let _ = finish.send(());
             let stored = storing.await;
             stored.unwrap_or_else(|_| Err("storing the value ended unexpectedly".to_owned()))
         };
