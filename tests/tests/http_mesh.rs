@@ -243,6 +243,9 @@ async fn a_request_wakes_what_runs_on_demand_elsewhere() {
     lattice.apply(&app("back", "replicas = { min = 0, max = 1, target_inflight = 8 }")).await;
     let at = lattice.nodes[0].ready().http.clone().unwrap();
     let ask = async || http::ask(&at, "POST", "/echo", &[], "awake").await;
-    let page = wait_for("its route", LATEST, ask, |page| !page.body.contains("no-route")).await;
+    let page = wait_for("its route", LATEST, ask, |page| {
+        !page.body.contains("no-route") && !page.body.contains("unavailable")
+    })
+    .await;
     assert_eq!((page.status, page.body.as_str()), (200, "awake"), "{page:?}");
 }
