@@ -103,7 +103,7 @@ pub(crate) struct Guest {
     pub(super) limiter: Limiter,
     /// The turns that run in this store, by the task that runs them.
     turns: HashMap<GuestTaskId, Arc<TurnContext>>,
-    /// The only one that ever runs in it, where that is so.
+    /// The only one that runs in it, where that is so; after it another one may come.
     alone: Option<Arc<TurnContext>>,
     /// Ticks of the epoch in which the guest was found computing, since it last gave way.
     ticks: u32,
