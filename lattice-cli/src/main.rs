@@ -76,6 +76,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(command) => commands::token::run(command, &global),
         Command::New(args) => commands::new::run(args, &global),
         Command::Build(args) => commands::build::run(args, &global).await,
+        Command::Dev(args) => commands::dev::run(args, &global).await,
         Command::Wit => commands::wit::run(&global),
         Command::Doctor(args) => commands::doctor::run(args, &global).await,
         Command::Completions(args) => commands::completions::run(args),
