@@ -1,7 +1,7 @@
 //! The `lattice` binary: reads the command line, runs one command, and says how it went.
 //!
 //! Each command is a file of its own under [`commands`]. All but `start`, `token`, `build`, `new`, `wit`, `doctor`
-//! and `completions` speak to a node by the admin API only, as any user could.
+//! and `completions` speak to a node by the admin API only, as any user could; `dev` does so, and runs `start` and `build` beside.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect"))]
 

@@ -19,16 +19,17 @@ use lattice_proto::admin::ApplyRequest;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use self::building::Building;
+use self::changes::{Changes, Saved};
+use self::event::{Event, Step};
+use self::own_node::OwnNode;
+use self::sources::{Sources, Stale};
 use super::apply::Source;
 use super::{artifacts, logs, operation};
 use crate::admin;
 use crate::cli::{DEFAULT_ADMIN, Global};
-use crate::commands::dev::building::Building;
-use crate::commands::dev::changes::{Changes, Saved};
-use crate::commands::dev::event::{Event, Step};
-use crate::commands::dev::own_node::OwnNode;
-use crate::commands::dev::sources::{Sources, Stale};
 use crate::failure::Failure;
+use crate::setup;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -44,21 +45,16 @@ pub struct Args {
 pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     // What is missing at the start is a mistake in the command line; later it is something that is being worked on.
     Source::read(args.path.clone())?;
-    let own = match (&args.listen, admin::connect(global).await) {
-        (Some(listen), _) => Some(listen.clone()),
-        (None, Ok(_)) => None,
-        (None, Err(failure)) if failure.kind == "unreachable" && global.admin == DEFAULT_ADMIN => {
-            Some(own_node::admin_address())
-        }
-        (None, Err(failure)) => return Err(failure),
+    let listen = match args.listen {
+        None => address(global).await?,
+        wanted => wanted,
     };
-    let program = match own {
+    if listen.is_some() {
         // Found, or got, before anything runs that would have to be ended.
-        Some(_) => own_node::prepare(global.output).await?,
-        None => std::env::current_exe()?,
-    };
+        setup::blocking(global.output, lattice_setup::nats_server).await?;
+    }
     let mut ending = Ending::listen()?;
-    let mut node = own.map(|listen| OwnNode::start(&program, &listen)).transpose()?;
+    let mut node = listen.as_deref().map(OwnNode::start).transpose()?;
     let outcome = tokio::select! {
         outcome = develop(args.path, node.as_mut(), global) => outcome,
         () = ending.asked() => Ok(()),
@@ -67,6 +63,17 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         node.stop().await;
     }
     outcome
+}
+
+/// Where a node has to be started, if none is there.
+async fn address(global: &Global) -> Result<Option<String>, Failure> {
+    match admin::connect(global).await {
+        Ok(_) => Ok(None),
+        Err(failure) if failure.kind == "unreachable" && global.admin == DEFAULT_ADMIN => {
+            Ok(Some(own_node::admin_address()))
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Works until nobody reads what is said, or the node is lost.
@@ -136,7 +143,6 @@ impl Session {
     }
 
     async fn run(mut self) -> Result<(), Failure> {
-        // The node's own folder changes with the first round; nobody saved anything before it.
         let mut saved = Saved { at: Instant::now(), first: true, paths: BTreeSet::new(), all: true };
         loop {
             self.stale.add(&self.sources, &saved);

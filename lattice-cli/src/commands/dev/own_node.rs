@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,8 +14,6 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::failure::Failure;
-use crate::output::Format;
-use crate::setup;
 
 /// Where the node listens when nobody else does.
 const ADMIN: &str = "127.0.0.1:7700";
@@ -41,12 +39,6 @@ pub struct Ready {
     pub http: String,
 }
 
-/// Finds or gets what the node needs, and returns the program that is started.
-pub async fn prepare(output: Format) -> Result<PathBuf, Failure> {
-    setup::blocking(output, lattice_setup::nats_server).await?;
-    Ok(std::env::current_exe()?)
-}
-
 /// The usual address, or a free one where something else has it.
 pub fn admin_address() -> String {
     free(ADMIN)
@@ -62,10 +54,10 @@ fn free(address: &str) -> String {
 
 impl OwnNode {
     /// Starts it. It has to be stopped: its NATS server would outlive it otherwise.
-    pub fn start(program: &Path, listen: &str) -> Result<Self, Failure> {
+    pub fn start(listen: &str) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("lattice-dev-").tempdir()?;
         let log = File::create(folder.path().join("node.log"))?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(std::env::current_exe()?);
         command.args(["start", "--name", "dev", "--listen", listen, "--http", &free(HTTP), "--data"]);
         command.arg(folder.path().join("data"));
         // A Ctrl-C in the terminal is for us, who stop it last.
