@@ -6,8 +6,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::admin::Access;
 use crate::commands::{
-    apply, bench, build, call, completions, dead_letters, delete, doctor, events, explain, history, inspect,
-    logs, new, node, scale, send, start, state, tap, token, top, trial,
+    apply, bench, build, call, completions, dead_letters, delete, dev, doctor, events, explain, history,
+    inspect, logs, new, node, scale, send, start, state, tap, token, top, trial,
 };
 use crate::failure::Failure;
 use crate::output::Format;
@@ -22,6 +22,9 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Where a node on this machine listens unless it is told otherwise.
+pub const DEFAULT_ADMIN: &str = "http://127.0.0.1:7700";
+
 /// What every command understands.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
@@ -31,7 +34,7 @@ pub struct Global {
         global = true,
         value_name = "ADDR",
         env = "LATTICE_ADMIN",
-        default_value = "http://127.0.0.1:7700"
+        default_value = DEFAULT_ADMIN
     )]
     pub admin: String,
     #[command(flatten)]
@@ -105,6 +108,8 @@ pub enum Command {
     New(new::Args),
     /// Compile the actors of a manifest into its artifacts
     Build(build::Args),
+    /// Watch the sources of an app: build, deploy and show its logs at each save, until Ctrl-C
+    Dev(dev::Args),
     /// Print the WIT package that actors of any language are built for
     Wit,
     /// Check that this machine has what Lattice needs

@@ -8,6 +8,7 @@ pub mod call;
 pub mod completions;
 pub mod dead_letters;
 pub mod delete;
+pub mod dev;
 pub mod doctor;
 pub mod events;
 pub mod explain;

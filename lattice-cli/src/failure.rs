@@ -75,7 +75,8 @@ impl Failure {
         ExitCode::from(self.exit)
     }
 
-    fn to_json(&self) -> serde_json::Value {
+    /// The object that programs read.
+    pub fn to_json(&self) -> serde_json::Value {
         let mut error = json!({ "kind": self.kind, "message": self.message, "ran": self.ran.as_str() });
         if let Some((code, details)) = &self.rejection {
             error["code"] = json!(code);

@@ -20,6 +20,7 @@ mod c4_without_nats;
 mod collectors;
 mod command_line;
 mod dashboards;
+mod dev;
 mod edge;
 mod events;
 mod gateway;

@@ -134,7 +134,7 @@ pub fn actors(wasm: &WasmToolchain) -> Result<PathBuf> {
         "tests/guests/service",
     ]
     .map(|folder| workspace::root().join(folder));
-    let guests = lattice_setup::build_components(&guests, wasm, &say)?;
+    let guests = lattice_setup::build_components(&guests, wasm, lattice_setup::Purpose::Service, &say)?;
     let folder = workspace::target()?.join("artifacts");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let artifacts = built.into_iter().map(|actor| actor.artifact);

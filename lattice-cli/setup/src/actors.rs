@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cargo::{Component, build_components};
+use crate::cargo::{Component, Purpose, build_components};
 use crate::size::human_size;
 use crate::{Error, Language, Notice, Report, Result, cache, languages, manifest, wasm_toolchain};
 
@@ -15,10 +15,35 @@ const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 pub struct BuiltActor {
     /// Its name in the manifest.
     pub name: String,
-    /// The artifact beside the manifest.
+    /// The artifact beside the manifest, or what was made to try it out.
     pub artifact: PathBuf,
     /// The artifact's size.
     pub bytes: u64,
+}
+
+/// Where an actor of a manifest is compiled, and where its artifact belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// The actor's name in the manifest.
+    pub actor: String,
+    /// The folder with its sources.
+    pub folder: PathBuf,
+    /// The artifact beside the manifest.
+    pub artifact: PathBuf,
+}
+
+/// The actors of a manifest that are compiled from source, without compiling anything. `place` is a `lattice.toml` or the
+/// folder that holds one.
+///
+/// # Errors
+/// When the manifest cannot be used for building.
+pub fn projects(place: &Path) -> Result<Vec<Project>> {
+    let project = |actor: manifest::Actor| Project {
+        actor: actor.name,
+        folder: actor.folder,
+        artifact: actor.artifact,
+    };
+    Ok(manifest::read(place)?.into_iter().map(project).collect())
 }
 
 /// Builds every actor of the given manifests that has a project, and puts its artifact in place.
@@ -30,6 +55,36 @@ pub struct BuiltActor {
 /// # Errors
 /// When a manifest or project cannot be used for building, has no actor of a name, or a compiler reports errors.
 pub fn build_actors(places: &[PathBuf], only: &[String], report: Report) -> Result<Vec<BuiltActor>> {
+    let mut built = Vec::new();
+    for (manifest::Actor { name, artifact, .. }, component) in
+        compile(places, only, Purpose::Service, report)?
+    {
+        let bytes = install(&component, &artifact)?;
+        report(Notice::Done(format!("{name}: {} ({})", artifact.display(), human_size(bytes))));
+        built.push(BuiltActor { name, artifact, bytes });
+    }
+    Ok(built)
+}
+
+/// The same for trying the actors out: sooner done, slower to run, and the artifacts beside the manifests are left alone.
+///
+/// # Errors
+/// As [`build_actors`].
+pub fn try_actors(places: &[PathBuf], only: &[String], report: Report) -> Result<Vec<BuiltActor>> {
+    let compiled = compile(places, only, Purpose::Trial, report)?.into_iter();
+    let built = compiled.map(|(actor, component)| {
+        let bytes = read(&component)?.len() as u64;
+        Ok(BuiltActor { name: actor.name, artifact: component.path, bytes })
+    });
+    built.collect()
+}
+
+fn compile(
+    places: &[PathBuf],
+    only: &[String],
+    purpose: Purpose,
+    report: Report,
+) -> Result<Vec<(manifest::Actor, Component)>> {
     let mut actors = Vec::new();
     for place in places {
         actors.extend(manifest::read(place)?);
@@ -41,34 +96,39 @@ pub fn build_actors(places: &[PathBuf], only: &[String], report: Report) -> Resu
     let in_rust = actors.iter().filter(|actor| actor.language == Language::Rust);
     let packages: Vec<PathBuf> = in_rust.map(|actor| actor.folder.clone()).collect();
     let components = match packages.first() {
-        Some(first) => build_components(&packages, &wasm_toolchain(first, report)?, report)?,
+        Some(first) => build_components(&packages, &wasm_toolchain(first, report)?, purpose, report)?,
         None => Vec::new(),
     };
     let mut components = components.into_iter();
-    let mut built = Vec::new();
-    for manifest::Actor { name, folder, language, artifact } in actors {
-        let component = match language {
+    let component = |actor: manifest::Actor| {
+        let component = match actor.language {
             Language::Rust => components.next().expect("each package gave a component"),
-            other => Component { path: languages::build(other, &folder, report)?, folder },
+            other => {
+                let path = languages::build(other, &actor.folder, report)?;
+                Component { path, folder: actor.folder.clone() }
+            }
         };
-        let bytes = install(&component, &artifact)?;
-        report(Notice::Done(format!("{name}: {} ({})", artifact.display(), human_size(bytes))));
-        built.push(BuiltActor { name, artifact, bytes });
+        Ok((actor, component))
+    };
+    actors.into_iter().map(component).collect()
+}
+
+fn read(component: &Component) -> Result<Vec<u8>> {
+    let content = fs::read(&component.path).map_err(Error::io("read", &component.path))?;
+    if content.starts_with(&COMPONENT) {
+        return Ok(content);
     }
-    Ok(built)
+    Err(Error::NotAnActor {
+        folder: component.folder.clone(),
+        problem: "was built to a plain module and not to a component: remove the linker settings for \
+                  wasm32-wasip2 from the cargo configuration"
+            .into(),
+    })
 }
 
 /// Copies the component, by way of a temporary name beside its place so that a reader never sees half of it.
 fn install(component: &Component, artifact: &Path) -> Result<u64> {
-    let content = fs::read(&component.path).map_err(Error::io("read", &component.path))?;
-    if !content.starts_with(&COMPONENT) {
-        return Err(Error::NotAnActor {
-            folder: component.folder.clone(),
-            problem: "was built to a plain module and not to a component: remove the linker settings for \
-                      wasm32-wasip2 from the cargo configuration"
-                .into(),
-        });
-    }
+    let content = read(component)?;
     let bytes = content.len() as u64;
     if fs::read(artifact).is_ok_and(|present| present == content) {
         return Ok(bytes);

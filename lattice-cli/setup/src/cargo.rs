@@ -17,6 +17,29 @@ use crate::{Error, Notice, Report, Result, WasmToolchain};
 /// `cargo metadata --no-deps` reads files only; the bound is for a toolchain that rustup installs on the way.
 const METADATA_BOUND: Duration = Duration::from_secs(600);
 
+/// What a component is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve: in the profile `actor`, where the workspace has one, else in `release`.
+    Service,
+    /// To be tried out by whoever wrote it: in a profile of ours that is compiled sooner than it runs fast.
+    Trial,
+}
+
+/// The profile of [`Purpose::Trial`], of which no project needs to know. It behaves like one for service, without what takes
+/// cargo its time: each build is of what changed only, and nothing is optimised across crates.
+const TRIAL: [&str; 9] = [
+    "--profile=lattice-dev",
+    "--config=profile.lattice-dev.inherits='release'",
+    "--config=profile.lattice-dev.incremental=true",
+    "--config=profile.lattice-dev.lto='off'",
+    "--config=profile.lattice-dev.codegen-units=64",
+    "--config=profile.lattice-dev.opt-level=1",
+    "--config=profile.lattice-dev.panic='abort'",
+    "--config=profile.lattice-dev.debug=false",
+    "--config=profile.lattice-dev.strip='debuginfo'",
+];
+
 /// A component that cargo made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Component {
@@ -28,14 +51,14 @@ pub struct Component {
 
 /// Compiles the packages in `folders`, and returns a component for each, in the same order.
 ///
-/// Cargo's own progress and messages go to stderr. In a workspace with a profile `actor` that one is used, else
-/// `--release`.
+/// Cargo's own progress and messages go to stderr.
 ///
 /// # Errors
 /// When a folder has no package that becomes a component, or cargo reports errors.
 pub fn build_components(
     folders: &[PathBuf],
     toolchain: &WasmToolchain,
+    purpose: Purpose,
     report: Report,
 ) -> Result<Vec<Component>> {
     let mut workspaces: Vec<Workspace> = Vec::new();
@@ -54,7 +77,7 @@ pub fn build_components(
     }
     let mut made = HashMap::new();
     for workspace in &workspaces {
-        made.extend(build(workspace, toolchain, report)?);
+        made.extend(build(workspace, toolchain, purpose, report)?);
     }
     let component = |(folder, package): (&PathBuf, Package)| match made.get(&package.id) {
         Some(path) => Ok(Component { folder: folder.clone(), path: path.clone() }),
@@ -145,6 +168,7 @@ fn has_actor_profile(root: &Path) -> bool {
 fn build(
     workspace: &Workspace,
     toolchain: &WasmToolchain,
+    purpose: Purpose,
     report: Report,
 ) -> Result<HashMap<String, PathBuf>> {
     let packages = workspace.names.join(", ");
@@ -154,7 +178,11 @@ fn build(
         .args(["build", "--lib", "--message-format=json-render-diagnostics"])
         .args(toolchain.build_arguments());
     cargo.arg("--target-dir").arg(toolchain.target_folder(&workspace.target));
-    cargo.args(if workspace.has_actor_profile { &["--profile", "actor"][..] } else { &["--release"][..] });
+    match purpose {
+        Purpose::Service if workspace.has_actor_profile => cargo.args(["--profile", "actor"]),
+        Purpose::Service => cargo.arg("--release"),
+        Purpose::Trial => cargo.args(TRIAL),
+    };
     for id in &workspace.ids {
         cargo.args(["--package", id]);
     }

@@ -1,6 +1,6 @@
 //! Finds or gets what Lattice needs on a machine, and builds actors with it.
 //!
-//! `cargo xtask`, `lattice doctor --fix`, `lattice build` and `lattice start` all come here, so that there is one set
+//! `cargo xtask`, `lattice doctor --fix`, `lattice build`, `lattice dev` and `lattice start` all come here, so that there is one set
 //! of rules for what is looked at, in which order, and what is fetched. Every step tells the caller's [`Report`] what
 //! it found and what it gets; running a step again finds what the last run got. It never writes outside our cache
 //! folder and the target folders of the projects it builds, except where rustup or apt install what they are asked to.
@@ -45,10 +45,10 @@ pub use languages::{KIT, Language, WIT, bring_sdk, language_tools};
 mod manifest;
 
 mod cargo;
-pub use cargo::{Component, build_components};
+pub use cargo::{Component, Purpose, build_components};
 
 mod actors;
-pub use actors::{BuiltActor, build_actors};
+pub use actors::{BuiltActor, Project, build_actors, projects, try_actors};
 
 mod size;
 pub use size::human_size;

@@ -1,5 +1,6 @@
 //! `lattice apply`: hands a manifest and its artifacts over, and waits until the app runs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lattice_proto::Ran;
@@ -26,26 +27,40 @@ pub struct Args {
     detach: bool,
 }
 
-pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
-    let file = if args.manifest.is_dir() { args.manifest.join("lattice.toml") } else { args.manifest };
-    let text = std::fs::read_to_string(&file).map_err(|error| {
-        let message =
-            format!("{} cannot be read: {error}; name a manifest, or the folder of one", file.display());
-        Failure::new("no-manifest", Ran::No, message).misused()
-    })?;
-    let name = file.display().to_string();
-    // The node judges the manifest again: it may know more, or less, than this binary.
-    let manifest = Manifest::parse(&text, &name)
-        .map_err(|error| Failure::new("invalid-manifest", Ran::No, error.to_string()))?;
+/// A manifest that was read and found good.
+pub(super) struct Source {
+    pub file: PathBuf,
+    pub text: String,
+    pub manifest: Manifest,
+}
 
+impl Source {
+    /// Reads a manifest, or the one in a folder.
+    pub fn read(place: PathBuf) -> Result<Self, Failure> {
+        let file = if place.is_dir() { place.join("lattice.toml") } else { place };
+        let text = std::fs::read_to_string(&file).map_err(|error| {
+            let message =
+                format!("{} cannot be read: {error}; name a manifest, or the folder of one", file.display());
+            Failure::new("no-manifest", Ran::No, message).misused()
+        })?;
+        // The node judges the manifest again: it may know more, or less, than this binary.
+        let manifest = Manifest::parse(&text, &file.display().to_string())
+            .map_err(|error| Failure::new("invalid-manifest", Ran::No, error.to_string()))?;
+        Ok(Self { file, text, manifest })
+    }
+}
+
+pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    let Source { file, text, manifest } = Source::read(args.manifest)?;
     let mut client = admin::connect(global).await?;
     let folder = file.parent().unwrap_or(Path::new(""));
     // A dry run hands the artifacts over as well, because they are part of what is checked; bytes that no app names
     // are harmless.
-    let artifacts = artifacts::upload(&mut client, &manifest, folder, global.output).await?;
+    let artifacts =
+        artifacts::upload(&mut client, &manifest, folder, &BTreeMap::new(), global.output).await?;
     let request = ApplyRequest {
         manifest: text,
-        file: name,
+        file: file.display().to_string(),
         artifacts: artifacts.into_iter().collect(),
         dry_run: args.dry_run,
         if_revision: args.if_revision,

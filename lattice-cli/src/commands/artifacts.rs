@@ -23,14 +23,16 @@ struct Local {
     digest: Digest,
 }
 
-/// Uploads what is missing, and tells the digest of every actor whose artifact is a file.
+/// Uploads what is missing, and tells the digest of every actor whose artifact is a file. Of an actor in `instead` it is the
+/// file that is named there.
 pub async fn upload(
     client: &mut Client,
     manifest: &Manifest,
     folder: &Path,
+    instead: &BTreeMap<String, PathBuf>,
     output: Format,
 ) -> Result<BTreeMap<String, String>, Failure> {
-    let locals = read(manifest, folder)?;
+    let locals = read(manifest, folder, instead)?;
     let digests: Vec<String> = locals.values().map(|local| local.digest.to_string()).collect();
     let request = FindArtifactsRequest { digests };
     let held = client.find_artifacts(request).await?.into_inner().digests;
@@ -50,11 +52,15 @@ pub async fn upload(
     Ok(locals.into_iter().map(|(actor, local)| (actor, local.digest.to_string())).collect())
 }
 
-fn read(manifest: &Manifest, folder: &Path) -> Result<BTreeMap<String, Local>, Failure> {
+fn read(
+    manifest: &Manifest,
+    folder: &Path,
+    instead: &BTreeMap<String, PathBuf>,
+) -> Result<BTreeMap<String, Local>, Failure> {
     let mut locals = BTreeMap::new();
     for (name, actor) in &manifest.actors {
         let Artifact::Path(path) = &actor.artifact else { continue };
-        let file = folder.join(path);
+        let file = instead.get(name.as_str()).cloned().unwrap_or_else(|| folder.join(path));
         let bytes = std::fs::read(&file).map_err(|error| {
             let message = format!(
                 "the artifact of `{name}` cannot be read from {}: {error}; `lattice build {}` compiles it",

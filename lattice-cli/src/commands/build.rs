@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use lattice_setup::Notice;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -17,13 +17,16 @@ pub struct Args {
     /// Only this actor; may be given several times
     #[arg(long, value_name = "NAME")]
     actor: Vec<String>,
+    /// To try it out: compiled sooner, slower to run, and the artifacts of the manifest are left alone
+    #[arg(long)]
+    quick: bool,
 }
 
-/// An artifact as `-o json` shows it.
-#[derive(Serialize)]
-struct Built {
-    actor: String,
-    artifact: PathBuf,
+/// An artifact as `-o json` shows it, and as `lattice dev` reads it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Built {
+    pub actor: String,
+    pub artifact: PathBuf,
     bytes: u64,
 }
 
@@ -34,7 +37,8 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
             Notice::Done(_) => {}
             other => report(other),
         };
-        lattice_setup::build_actors(std::slice::from_ref(&args.path), &args.actor, &report)
+        let build = if args.quick { lattice_setup::try_actors } else { lattice_setup::build_actors };
+        build(std::slice::from_ref(&args.path), &args.actor, &report)
     });
     let built: Vec<Built> = built
         .await?

@@ -43,7 +43,7 @@ pub struct Args {
 
 /// A line as `-o json` shows it.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     at_ms: u64,
     at: String,
     node: String,
@@ -89,17 +89,39 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         // Nothing of what is there.
         (request.last, request.since_ms) = (0, 1);
     }
+    let show = |row: Row| match global.output {
+        Format::Text => output::next_line(&line(&row)),
+        Format::Json => output::next_line(&serde_json::to_string(&row).map_err(anyhow::Error::from)?),
+    };
+    follow(request, global, show).await
+}
+
+/// Goes on with what an actor writes from now on, until `show` has had enough.
+pub(super) async fn from_now_on(
+    actor: &str,
+    global: &Global,
+    show: impl FnMut(Row) -> Result<ControlFlow<()>, Failure>,
+) -> Result<(), Failure> {
+    let request = WatchLogsRequest {
+        actor: actor.to_owned(),
+        since_ms: 1,
+        follow: true,
+        ..WatchLogsRequest::default()
+    };
+    follow(request, global, show).await
+}
+
+/// Reads on when the node was away.
+async fn follow(
+    mut request: WatchLogsRequest,
+    global: &Global,
+    mut show: impl FnMut(Row) -> Result<ControlFlow<()>, Failure>,
+) -> Result<(), Failure> {
     let (mut away, mut seen) = (false, Seen::default());
     loop {
         let show = |row: Row| {
             away = false;
-            if !seen.takes(&row) {
-                return Ok(ControlFlow::Continue(()));
-            }
-            match global.output {
-                Format::Text => output::next_line(&line(&row)),
-                Format::Json => output::next_line(&serde_json::to_string(&row).map_err(anyhow::Error::from)?),
-            }
+            if seen.takes(&row) { show(row) } else { Ok(ControlFlow::Continue(())) }
         };
         let failure = match read(&request, global, show).await {
             Ok(ControlFlow::Break(())) => return Ok(()),
@@ -196,7 +218,7 @@ impl From<LogLine> for Row {
 }
 
 /// A line for people: when, where, how bad, whose, and what; what goes on over several lines is indented.
-fn line(row: &Row) -> String {
+pub(super) fn line(row: &Row) -> String {
     let Row { at, node, level, target, text, .. } = row;
     let key = row.key.as_deref().map(|key| format!("/{key}")).unwrap_or_default();
     let whose = format!("{}{key}", row.actor.as_deref().unwrap_or_default());

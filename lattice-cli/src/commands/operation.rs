@@ -128,7 +128,8 @@ pub fn print(operation: Operation, output: Format) -> Result<(), Failure> {
     })
 }
 
-async fn follow(client: Client, first: Operation, global: &Global) -> Result<Operation, Failure> {
+/// Waits until an operation is done, and shows how far it is.
+pub async fn follow(client: Client, first: Operation, global: &Global) -> Result<Operation, Failure> {
     let mut progress =
         Progress::new(global.output, if first.node.is_empty() { &first.app } else { &first.node });
     let at_first = first.remaining;

@@ -1,0 +1,130 @@
+//! What a session of `lattice dev` tells: a line for people, or one JSON object a line for programs.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::changes::Saved;
+use super::own_node::Ready;
+use crate::commands::logs;
+use crate::failure::Failure;
+use crate::output::{self, Format};
+
+/// Something that happened.
+pub enum Event<'a> {
+    /// A node was started.
+    Node(Ready),
+    /// Actors were compiled.
+    Built { actors: &'a [String], took: Duration },
+    /// A revision serves.
+    Applied { app: &'a str, revision: u64, changes: &'a [String], saved: &'a Saved },
+    /// What was saved is what serves already.
+    Unchanged { took: Duration },
+    /// A step failed, and what ran before goes on.
+    Failed { step: Step, failure: &'a Failure },
+    /// An actor, or a node, said something.
+    Log(&'a logs::Row),
+}
+
+/// A step of a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Reading the manifest.
+    Manifest,
+    /// Watching the sources.
+    Watch,
+    /// Compiling.
+    Build,
+    /// Handing over, and waiting until it serves.
+    Apply,
+}
+
+impl Event<'_> {
+    /// Says it, and tells whether somebody still listens.
+    pub fn show(&self, format: Format) -> Result<ControlFlow<()>, Failure> {
+        output::next_line(&match format {
+            Format::Text => self.text(),
+            Format::Json => self.json()?.to_string(),
+        })
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Event::Node(Ready { admin, http }) => {
+                format!("a node of its own at {admin}, its HTTP gateway at {http}; Ctrl-C ends all of it")
+            }
+            Event::Built { actors, took } => format!("built {} in {}", actors.join(", "), seconds(*took)),
+            Event::Applied { app, revision, saved, .. } => {
+                let since = if saved.first { "start" } else { "save" };
+                format!(
+                    "{app}: revision {revision} serves in {} since the {since}",
+                    seconds(saved.at.elapsed())
+                )
+            }
+            Event::Unchanged { took } => format!("nothing to deploy, in {} since the save", seconds(*took)),
+            Event::Failed { failure, .. } => format!("error: {failure}"),
+            Event::Log(row) => logs::line(row),
+        }
+    }
+
+    fn json(&self) -> Result<Value, Failure> {
+        Ok(match self {
+            Event::Node(Ready { admin, http }) => json!({ "event": "node", "admin": admin, "http": http }),
+            Event::Built { actors, took } => {
+                json!({ "event": "built", "actors": actors, "ms": milliseconds(*took) })
+            }
+            Event::Applied { app, revision, changes, saved } => json!({
+                "event": "applied",
+                "app": app,
+                "revision": revision,
+                "changes": changes,
+                // Of the first round: since the start.
+                "ms": milliseconds(saved.at.elapsed()),
+            }),
+            Event::Unchanged { took } => json!({ "event": "unchanged", "ms": milliseconds(*took) }),
+            Event::Failed { step, failure } => {
+                let step = format!("{step:?}").to_lowercase();
+                json!({ "event": "failed", "step": step, "error": failure.to_json()["error"] })
+            }
+            Event::Log(row) => {
+                let mut line = serde_json::to_value(row).map_err(anyhow::Error::from)?;
+                line["event"] = json!("log");
+                line
+            }
+        })
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use lattice_proto::Ran;
+
+    use super::*;
+
+    #[test]
+    fn a_step_is_a_line_with_the_time_it_took() {
+        let built =
+            Event::Built { actors: &["cart".into(), "till".into()], took: Duration::from_millis(912) };
+        assert_eq!(built.text(), "built cart, till in 0.9 s");
+        let json = json!({ "event": "built", "actors": ["cart", "till"], "ms": 912 });
+        assert_eq!(built.json().unwrap(), json);
+    }
+
+    #[test]
+    fn a_failure_says_which_step_it_was() {
+        let failure = Failure::new("setup", Ran::No, "cargo could not build a");
+        let failed = Event::Failed { step: Step::Build, failure: &failure };
+        assert_eq!(failed.text(), "error: cargo could not build a");
+        let json = failed.json().unwrap();
+        assert_eq!((&json["step"], &json["error"]["kind"]), (&json!("build"), &json!("setup")));
+    }
+}
