@@ -16,8 +16,7 @@ mod line;
 mod resolve;
 mod tls;
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -26,9 +25,10 @@ use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::client::legacy::{self, Builder};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lattice_proto::ActorName;
-use lattice_proto::manifest::{HttpGrant, Server, ServerHost, reach};
+use lattice_proto::manifest::{HttpGrant, Reach, Server, ServerHost, reach};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::logs::Once;
 use crate::replica::Body;
 use crate::telemetry::metrics;
 
@@ -58,9 +58,6 @@ const MAX_HEAD: usize = 64 << 10;
 const WINDOW: u32 = 256 << 10;
 const WINDOW_OF_ALL: u32 = 1 << 20;
 
-/// Servers whose refusal is told for each version of an actor; more are only counted, as it is the guest that chooses them.
-const TOLD: usize = 64;
-
 /// What all actors of a node share.
 #[derive(Clone)]
 pub struct Clients {
@@ -77,8 +74,8 @@ pub struct Client {
     client: legacy::Client<Connector<Resolver>, Body>,
     own: Arc<Semaphore>,
     all: Arc<Semaphore>,
-    /// Servers whose refusal was told.
-    told: Mutex<BTreeSet<String>>,
+    /// Servers whose refusal was told; the others are only counted, as it is the guest that chooses them.
+    told: Once,
 }
 
 /// How long is waited, and for what.
@@ -124,7 +121,7 @@ impl Clients {
             client: builder().build(connector),
             own: Arc::new(Semaphore::new(REQUESTS_OF_ONE)),
             all: self.room.clone(),
-            told: Mutex::default(),
+            told: Once::default(),
         }
     }
 }
@@ -196,7 +193,7 @@ impl Client {
                     format!("`{actor}` may ask {server}, but not at {address}, which is no public address");
                 let grant = match &server.host {
                     // Beyond private networks an address has to be named itself.
-                    ServerHost::Name(_) if address::is_private(*address) => {
+                    ServerHost::Name(_) if address::admits(Reach::Private, *address) => {
                         format!("{{ url = \"{server}\", private = true }}")
                     }
                     _ => {
@@ -220,10 +217,7 @@ impl Client {
 
     fn tell(&self, server: &Server, failure: &Failure, why: &str) {
         metrics::refused(self.actor.as_str());
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = told.len() < TOLD && told.insert(format!("{server} {failure}"));
-        drop(told);
-        if is_new {
+        if self.told.is_new(format!("{server} {failure}")) {
             tracing::warn!(actor = %self.actor, "{why}");
         }
     }

@@ -14,6 +14,7 @@
 
 mod answer;
 mod forward;
+mod readers;
 mod routes;
 mod typed;
 
@@ -43,6 +44,7 @@ use crate::port;
 use crate::router::Router;
 
 use answer::Problem;
+use readers::Readers;
 
 /// Connections at once; beyond that the one over which nothing went for the longest time makes room.
 const CONNECTIONS: usize = 8_192;
@@ -191,11 +193,17 @@ where
         };
         let (builder, gateway, watcher) = (builder.clone(), gateway.clone(), open.watcher());
         tokio::spawn(async move {
-            let service = service_fn(|request| serve(gateway.clone(), client, request));
+            let readers = Readers::default();
+            let service = service_fn(|request| serve(gateway.clone(), readers.clone(), client, request));
             let connection = builder.serve_connection(TokioIo::new(io), service);
-            if let Err(error) = watcher.watch(connection).await {
-                // Anybody can cause these, so they are no more than a detail.
-                tracing::debug!(%client, error = %causes::full(&*error), "an HTTP connection broke");
+            // Anybody can cause these, so they are no more than a detail.
+            tokio::select! {
+                ended = watcher.watch(connection) => if let Err(error) = ended {
+                    tracing::debug!(%client, error = %causes::full(&*error), "an HTTP connection broke");
+                },
+                () = readers.stall() => {
+                    tracing::debug!(%client, "an HTTP connection ends: its client does not read what it asked for");
+                }
             }
         });
     }
@@ -207,6 +215,7 @@ where
 
 async fn serve(
     gateway: Arc<Gateway>,
+    readers: Readers,
     client: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
@@ -217,7 +226,7 @@ async fn serve(
             let outcome = gateway.route(client, request).await;
             let response = outcome.unwrap_or_else(|problem| problem.into_response(&method));
             // It has its place until the client has read the answer.
-            response.map(|body| holding(body, room))
+            response.map(|body| readers.reads(body, room))
         }
         Err(_) => Problem::from(Fault::Overloaded("the node".to_owned())).unread().into_response(&method),
     };

@@ -16,6 +16,7 @@
 mod guest;
 mod layer;
 mod limit;
+mod once;
 mod otlp;
 mod reading;
 mod ring;
@@ -24,6 +25,7 @@ mod store;
 
 pub use guest::{Speaker, Speaking};
 pub use layer::{Layer, filter};
+pub use once::Once;
 pub use otlp::Otlp;
 pub use reading::{Error, Read, Reader, Reading, Selection};
 pub use serving::serve;

@@ -9,6 +9,7 @@
 //! A trap costs the turns in the instance and no others: what waits in the mailbox is served by the next instance. When a
 //! replica is stopped that traps again and again, what waits is given back to be served elsewhere.
 
+mod begun;
 mod exchange;
 mod in_flight;
 mod local;
@@ -26,6 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::engine::{Compiled, Exit, Home, Instance};
 use crate::telemetry::{Cold, metrics};
 
+pub use begun::{Begun, SMALL};
 pub use exchange::{Body, Broken, Exchange, Request, Response};
 pub use in_flight::InFlight;
 pub use local::{Busy, Local, LocalActor, Refusal, draw};

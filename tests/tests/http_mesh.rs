@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lattice_tests::http::{self, Page};
+use lattice_tests::http;
 use lattice_tests::otlp::{Receiver, Tree};
 use lattice_tests::{Builder, Lattice, cli, number, say, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -215,26 +215,88 @@ async fn rest(stream: &mut TcpStream) -> (bool, usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idempotent_requests_survive_the_loss_of_a_node() {
-    const REQUESTS: usize = 400;
     let mut lattice = builder(3).start().await;
-    lattice.apply(&app("back", "replicas = 2")).await;
+    lattice.apply(&app("back", "replicas = 2\nconcurrency = 64")).await;
     let at = gateway(&lattice, 0).await;
     lattice.wait_for_spread(0, "web", &[1, 1], LATEST).await;
-    let asking = tokio::spawn(async move {
-        let mut failed = Vec::<Page>::new();
-        for _ in 0..REQUESTS {
-            let page = http::get(&at, "/sleep?5").await;
-            if page.status != 200 {
-                failed.push(page);
-            }
-        }
-        failed
-    });
-    // One of the two has some of them at this moment.
-    wait_for("one runs", LATEST, async || running(&lattice).await, |running| *running > 0).await;
+    let asking: Vec<_> = (0..16)
+        .map(|_| {
+            let at = at.clone();
+            tokio::spawn(async move { http::get(&at, "/sleep?2000").await })
+        })
+        .collect();
+    // Those of the node that dies are not answered, and are long enough to be under way then.
+    let lost = lattice.nodes[1].ready().admin.clone();
+    wait_for("some run there", LATEST, async || in_flight(&lost).await, |running| *running > 0).await;
     lattice.nodes[1].kill();
-    let failed = asking.await.unwrap();
-    assert!(failed.is_empty(), "{} of {REQUESTS}: {:?}", failed.len(), failed[0]);
+    for asked in asking {
+        let page = asked.await.unwrap();
+        assert_eq!((page.status, page.body.as_str()), (200, "awake"), "{page:?}");
+    }
+}
+
+/// Requests that run on a node, as it says itself.
+async fn in_flight(admin: &str) -> u64 {
+    let page = http::get(admin, "/metrics").await.body;
+    let mut lines = page.lines().filter(|line| line.contains("actor=\"web\""));
+    let line = lines.find(|line| line.starts_with("lattice_actor_in_flight{"));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Server-sent events, as each of them happens: on the node that makes them, and through another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_reach_whoever_listens_one_by_one() {
+    let lattice = builder(2).start().await;
+    lattice.apply(&app("back", "")).await;
+    for node in 0..2 {
+        let at = gateway(&lattice, node).await;
+        let mut stream = begin(&at, "GET /events?20 HTTP/1.1").await;
+        let (mut read, mut part) = (String::new(), vec![0; 4 << 10]);
+        let listens = async {
+            while !read.contains("data: tick 25\n\n") {
+                let got = stream.read(&mut part).await.unwrap();
+                assert!(got > 0, "it ended: {read}");
+                let came = String::from_utf8_lossy(&part[..got]);
+                // What is said later never comes in the same piece as what is said first.
+                assert!(!(came.contains("data: tick 0\n") && came.contains("data: tick 20\n")), "{came}");
+                read.push_str(&came);
+            }
+        };
+        tokio::time::timeout(LATEST, listens).await.expect("they come");
+        assert!(read.to_ascii_lowercase().contains("content-type: text/event-stream"), "{read}");
+        for number in 0..=25 {
+            assert_eq!(read.matches(&format!("id: {number}\n")).count(), 1, "{number}: {read}");
+        }
+        drop(stream);
+        wait_for("the guest has ended", LATEST, async || running(&lattice).await, |running| *running == 0)
+            .await;
+    }
+}
+
+/// A body that comes in small pieces and then pauses for longer than either end may be silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_trickles_and_pauses_goes_on() {
+    /// After which an end that says nothing is taken for lost; what waits for more has to say so meanwhile.
+    const SILENCE: Duration = Duration::from_secs(16);
+    let lattice = builder(2).start().await;
+    lattice.apply(&app("back", "")).await;
+    let at = gateway(&lattice, 0).await;
+    let mut stream = begin(&at, "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked").await;
+    let part = async |stream: &mut TcpStream, bytes: &str| {
+        stream.write_all(format!("{:x}\r\n{bytes}\r\n", bytes.len()).as_bytes()).await.unwrap();
+    };
+    for _ in 0..10 {
+        part(&mut stream, "a trickle").await;
+    }
+    // The pause is what is tested, and no condition is waited for.
+    tokio::time::sleep(SILENCE + Duration::from_secs(4)).await;
+    part(&mut stream, "the rest").await;
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    let mut read = Vec::new();
+    tokio::time::timeout(LATEST, stream.read_to_end(&mut read)).await.expect("it ends").unwrap();
+    let read = String::from_utf8(read).unwrap();
+    assert!(read.ends_with("0\r\n\r\n"), "{read}");
+    assert_eq!((read.matches("a trickle").count(), read.matches("the rest").count()), (10, 1), "{read}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

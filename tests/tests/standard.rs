@@ -144,7 +144,7 @@ async fn a_request_that_goes_wrong_costs_no_other() {
         }
         let said = raw(at, "/endless-half").await;
         assert!(!said.contains("\r\n0\r\n"), "nobody is to take it for all: {said}");
-        for path in ["/half", "/short"] {
+        for path in ["/half", "/short", "/leak"] {
             let said = raw(at, path).await;
             // The head may have been on its way, but nobody takes this for an answer.
             let (head, body) = said.split_once("\r\n\r\n").unwrap_or_default();

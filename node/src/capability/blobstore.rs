@@ -18,9 +18,9 @@ use tokio_util::io::StreamReader;
 use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
 use wasmtime::{AsContextMut, StoreContextMut};
 
-use super::storage::{begin, drop_resource, table};
+use super::storage::{begin, drop_resource, refuse, table};
 use crate::bus::{self, Objects};
-use crate::engine::{self, Guest};
+use crate::engine::Guest;
 use incoming::Incoming;
 use outgoing::Outgoing;
 
@@ -91,20 +91,13 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 /// The container of this name, if the manifest grants it; it may not be there.
-fn granted(mut store: Store<'_>, name: &str) -> Given<Container> {
+fn granted(store: Store<'_>, name: &str) -> Given<Container> {
     let name: StoreName = name.parse().map_err(|error: lattice_proto::id::Invalid| error.to_string())?;
     let home = store.data().home.clone();
     if home.settings.grants.blobstore.contain(&name) {
         return Ok(Container { objects: home.stores.container(&name), name });
     }
-    let actor = &home.actor;
-    let hint = format!(
-        "`{actor}` may not open the container `{name}`; add it to `grants.blobstore` of `{actor}` in the manifest"
-    );
-    let turn = engine::current_turn(store.as_context_mut());
-    let trace = turn.and_then(|turn| turn.trace.as_ref().map(|scope| scope.context.parent));
-    tracing::warn!(%actor, version = home.version, trace = trace.map(tracing::field::display), "{hint}");
-    Err(hint)
+    Err(refuse(store, "container", "blobstore", &name))
 }
 
 /// Asks a container for something within the turn.

@@ -8,8 +8,8 @@ use lattice_proto::StoreName;
 use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
 use wasmtime::{AsContextMut, StoreContextMut};
 
-use super::storage::{begin, drop_resource, table};
-use crate::engine::{self, Guest};
+use super::storage::{begin, drop_resource, refuse, table};
+use crate::engine::Guest;
 use crate::stores::{self, Key, Swap, Values};
 
 /// The store of an empty name.
@@ -106,16 +106,7 @@ async fn open(mut store: Store<'_>, name: String) -> Given<Resource<Bucket>> {
     let name: StoreName = name.parse().map_err(|_| Error::NoSuchStore)?;
     let home = store.data().home.clone();
     if !home.settings.grants.keyvalue.contains(&name) {
-        let turn = engine::current_turn(store.as_context_mut());
-        let trace = turn.and_then(|turn| turn.trace.as_ref().map(|scope| scope.context.parent));
-        let trace = trace.map(tracing::field::display);
-        let actor = &home.actor;
-        tracing::warn!(
-            %actor,
-            version = home.version,
-            trace,
-            "`{actor}` may not open the key-value store `{name}`; add it to `grants.keyvalue` of `{actor}` in the manifest"
-        );
+        refuse(store, "key-value store", "keyvalue", &name);
         return Err(Error::AccessDenied);
     }
     let operation = begin(store.as_context_mut(), "keyvalue open", name.as_str())?;

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use lattice_proto::StoreName;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{AsContextMut, StoreContextMut};
@@ -11,7 +12,7 @@ use wasmtime_wasi::WasiView;
 use crate::engine::{self, Guest};
 use crate::keyed::Tenure;
 use crate::replica::Gate;
-use crate::telemetry::{Span, attribute};
+use crate::telemetry::{Span, attribute, metrics};
 
 /// How long one operation may take, unless its turn ends before. A cluster elects within seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -74,6 +75,28 @@ impl Operation {
         let late = |_| "it was not done in time; it is not known whether it will be".to_owned();
         tokio::time::timeout_at(self.until.into(), all).await.map_err(late)?
     }
+}
+
+/// Counts that a guest asked for a store that its manifest does not grant, tells the operator what to do about it, once for each, and gives
+/// what was told.
+pub(super) fn refuse(
+    mut store: StoreContextMut<'_, Guest>,
+    kind: &str,
+    grant: &str,
+    name: &StoreName,
+) -> String {
+    let turn = engine::current_turn(store.as_context_mut());
+    let trace = turn.and_then(|turn| turn.trace.as_ref().map(|scope| scope.context.parent));
+    let home = &store.data().home;
+    let actor = &home.actor;
+    metrics::store_refused(actor.name.as_str());
+    let hint = format!(
+        "`{actor}` may not open the {kind} `{name}`; add it to `grants.{grant}` of `{actor}` in the manifest"
+    );
+    if home.refused.is_new(format!("{kind} {name}")) {
+        tracing::warn!(%actor, version = home.version, trace = trace.map(tracing::field::display), "{hint}");
+    }
+    hint
 }
 
 /// What the guest holds.

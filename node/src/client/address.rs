@@ -33,6 +33,15 @@ const SPECIAL_V6: [(Ipv6Addr, u32); 3] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
 
+/// What clouds tell their machines their secrets at, where it is none of one link: Azure and Alibaba; Amazon and Google by IPv6. They lie in
+/// networks that are everybody's or private ones, and nobody means them who does not name them.
+const SECRETS: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+];
+
 /// Shared by the customers of one provider.
 const SHARED: (Ipv4Addr, u32) = (Ipv4Addr::new(100, 64, 0, 0), 10);
 
@@ -45,16 +54,17 @@ const SIX_TO_FOUR: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0)
 
 /// Whether an address may be connected to.
 pub(super) fn admits(reach: Reach, address: IpAddr) -> bool {
+    let tells_secrets = SECRETS.contains(&meant(address));
     match reach {
-        Reach::Public => is_public(address),
-        Reach::Private => is_public(address) || is_private(address),
+        Reach::Public => is_public(address) && !tells_secrets,
+        Reach::Private => (is_public(address) || is_private(address)) && !tells_secrets,
         Reach::Named => true,
     }
 }
 
 /// Whether it is one of a private network, or of the machine itself. Those of one link are not: what answers there, such as what tells
 /// machines in a cloud their secrets, nobody means who names a host of his.
-pub(super) fn is_private(address: IpAddr) -> bool {
+fn is_private(address: IpAddr) -> bool {
     match meant(address) {
         IpAddr::V4(address) => address.is_private() || address.is_loopback() || is_in_v4(address, SHARED),
         IpAddr::V6(address) => address.is_loopback() || address.is_unique_local(),
@@ -174,6 +184,12 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "2002:a9fe:a9fe::1",
             "::ffff:169.254.169.254",
+            "168.63.129.16",
+            "100.100.100.200",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "64:ff9b::a83f:8110",
+            "::ffff:100.100.100.200",
         ] {
             let address = text.parse().unwrap();
             assert!(!admits(Reach::Public, address) && !admits(Reach::Private, address), "{text}");

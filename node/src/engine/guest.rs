@@ -63,6 +63,8 @@ pub struct Home {
     pub lines: logs::Store,
     /// Who watches their messages.
     pub taps: Taps,
+    /// Which stores they were refused, as far as that was told.
+    pub refused: logs::Once,
 }
 
 impl Home {
@@ -179,6 +181,11 @@ impl Guest {
             self.speaking.set(turn.trace.as_ref().map(|scope| scope.context.parent));
         }
         self.alone = Some(turn);
+    }
+
+    /// How many resources of WASI it has.
+    pub(super) fn holds(&mut self) -> usize {
+        self.table.iter_mut().count()
     }
 
     /// The turn that it was for has ended, and another one may come.

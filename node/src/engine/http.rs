@@ -20,6 +20,9 @@ use bytes::Bytes;
 use futures::channel::oneshot::Canceled;
 use futures::future::poll_fn;
 use http_body_util::BodyExt;
+use hyper::header::CONTENT_LENGTH;
+use hyper::http::response::Parts;
+use hyper::{Method, StatusCode};
 use lattice_proto::{Fault, Ran};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -29,7 +32,7 @@ use wasmtime_wasi_http::handler::{Prepared, Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView, p2, p3};
 
-use flow::Flow;
+use flow::{Flow, Read};
 use idle::{Idle, Served};
 
 use super::guest::{Guest, Pauses};
@@ -37,7 +40,7 @@ use super::instance::{self, Unmade, explain, story};
 use super::settle::settle;
 use super::used::metered;
 use super::{Compiled, Exit, Home};
-use crate::replica::{Cause, InFlight, Request, Response, Turn, TurnContext};
+use crate::replica::{Begun, Cause, InFlight, Request, Response, SMALL, Turn, TurnContext};
 use crate::telemetry::{Cold, metrics};
 
 /// How long a guest may go on when its answer was read.
@@ -172,9 +175,30 @@ enum Ended {
     Trapped { reason: String, detail: String },
 }
 
-impl Ended {
-    /// What an error means that came from the guest, or from where it ran.
-    fn because(error: &wasmtime::Error, store: &Store<Guest>) -> Self {
+/// The same, before its store was asked what an error of the guest means.
+enum Why {
+    Fault(Fault),
+    Guest(wasmtime::Error),
+}
+
+impl From<Fault> for Why {
+    fn from(fault: Fault) -> Self {
+        Why::Fault(fault)
+    }
+}
+
+impl From<wasmtime::Error> for Why {
+    fn from(error: wasmtime::Error) -> Self {
+        Why::Guest(error)
+    }
+}
+
+impl Why {
+    fn explained(self, store: &Store<Guest>) -> Ended {
+        let error = match self {
+            Why::Fault(fault) => return Ended::Failed(fault),
+            Why::Guest(error) => error,
+        };
         let code =
             error.downcast_ref::<p2::bindings::http::types::ErrorCode>().map(|code| format!("{code:?}"));
         let code = code.or_else(|| {
@@ -183,8 +207,8 @@ impl Ended {
         match code {
             Some(code) => Ended::Failed(Fault::Trapped(format!("it answered with the error {code}"))),
             None => {
-                let reason = explain(error, store);
-                Ended::Trapped { reason, detail: story(error) }
+                let reason = explain(&error, store);
+                Ended::Trapped { reason, detail: story(&error) }
             }
         }
     }
@@ -210,106 +234,147 @@ async fn serve_one(
     let Served { mut store, proxy, requests } = used;
     store.data_mut().enter_alone(context.clone());
     let long = store.data().long.clone();
-    let (sender, mut answer) = futures::channel::oneshot::channel();
+    let (sender, said) = futures::channel::oneshot::channel();
+    let method = request.method().clone();
     let request: hyper::Request<WasiBody> =
         request.map(|body| body.map_err(|broken| Error::InternalError(Some(broken.0))).boxed_unsync());
-    let entered = Paused {
-        pauses: store.data().pauses.clone(),
-        future: Box::pin(
-            store.run_concurrent(async |accessor| enter(accessor, &proxy, request, sender).await),
-        ),
-    };
-    let mut served = metered(settle(entered), home.clone(), long);
-
-    let mut over = false;
-    let response = {
-        let head = tokio::select! {
-            biased;
-            head = &mut answer => head,
-            ended = &mut served => match ended.and_then(|ended| ended) {
-                // Whatever it said is there by now.
-                Ok(()) => {
-                    over = true;
-                    answer.try_recv().ok().flatten().ok_or(Canceled)
-                }
-                Err(error) => {
-                    drop(served);
-                    return Err(Ended::because(&error, &store));
-                }
-            },
-            () = context.cancelled.cancelled() => return Err(Ended::Failed(Fault::Cancelled(Ran::Maybe))),
-            () = tokio::time::sleep_until(context.deadline.into()) => {
-                return Err(Ended::Failed(Fault::Deadline(Ran::Maybe)));
-            }
-        };
-        match head {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
-                drop(served);
-                return Err(Ended::because(&error, &store));
-            }
-            Err(Canceled) => {
-                return Err(Ended::Failed(Fault::Trapped("it ended without an answer".to_owned())));
-            }
-        }
-    };
     let flow = Flow::default();
-    let (head, body) = response.into_parts();
-    let (body, mut read) = flow.of(body);
-    let response = Response::from_parts(head, body.boxed_unsync());
-    if over {
-        flow.is_whole();
-    }
-    let mut stalled = tokio::time::interval(LOOK);
-    if respond.send(response).is_err() {
-        return Err(Ended::Failed(Fault::Cancelled(Ran::Maybe)));
-    }
-    let mut was_read = false;
-    let mut after = std::pin::pin!(tokio::time::sleep(AFTER));
-    while !over {
-        tokio::select! {
-            ended = &mut served => {
-                over = true;
-                if let Err(error) = ended.and_then(|ended| ended) {
-                    flow.breaks_off();
-                    drop(served);
-                    return Err(Ended::because(&error, &store));
-                }
-                flow.is_whole();
-            }
-            _ = stalled.tick() => if flow.stalls() {
-                return Err(Ended::Failed(Fault::Cancelled(Ran::Yes)));
-            },
-            // Whether it was read to its end or left, the guest has nobody to speak to any more.
-            _ = &mut read, if !was_read => {
-                was_read = true;
-                after.as_mut().reset(tokio::time::Instant::now() + AFTER);
-            }
-            () = &mut after, if was_read => break,
-        }
-    }
-    drop(served);
+    let served = {
+        let entered = Paused {
+            pauses: store.data().pauses.clone(),
+            future: Box::pin(
+                store.run_concurrent(async |accessor| enter(accessor, &proxy, request, sender).await),
+            ),
+        };
+        let future = Box::pin(metered(settle(entered), home.clone(), long));
+        let mut running = Running { future, over: false };
+        let served = async {
+            let (response, read) = running.answer(said, context, &method, &flow).await?;
+            respond.send(response).map_err(|_| Fault::Cancelled(Ran::Maybe))?;
+            running.end(read, &flow).await
+        };
+        served.await
+    };
+    let (over, mut read) = served.map_err(|why: Why| {
+        // Before the store goes, and with it the guest's end of the body.
+        flow.breaks_off();
+        why.explained(&store)
+    })?;
     // One that did not come to an end is of no more use to anybody. Nor is one that has left its body open, which ends with it.
-    let mut used = over.then(|| Served { store, proxy, requests: requests + 1 });
-    if !idle.reuses() {
-        used = None;
-    }
-    after.as_mut().reset(tokio::time::Instant::now() + AFTER);
+    let mut used = (over && idle.reuses()).then(|| Served { store, proxy, requests: requests + 1 });
     drop(room);
     // Of a 0.2 component what it has written may wait for its reader still.
-    while !was_read {
+    let mut after = std::pin::pin!(tokio::time::sleep(AFTER));
+    let mut look = tokio::time::interval(LOOK);
+    let was_read = loop {
         tokio::select! {
-            _ = &mut read => was_read = true,
-            _ = stalled.tick() => if flow.stalls() {
-                break;
+            biased;
+            _ = &mut read => break true,
+            _ = look.tick() => if flow.stalls() {
+                break false;
             },
             () = &mut after, if used.is_some() => used = None,
         }
-    }
+    };
     if let Some(used) = used.filter(|_| was_read) {
         idle.put(used);
     }
     Ok(())
+}
+
+/// A guest that serves a request.
+struct Running<F> {
+    future: F,
+    /// It has nothing more to do.
+    over: bool,
+}
+
+impl<F: Future<Output = wasmtime::Result<wasmtime::Result<()>>> + Unpin> Running<F> {
+    /// Runs it until it has nothing more to do, once. An error is a trap.
+    async fn runs(&mut self) -> wasmtime::Result<()> {
+        if self.over {
+            return std::future::pending().await;
+        }
+        (&mut self.future).await??;
+        self.over = true;
+        Ok(())
+    }
+
+    /// Runs it until its answer is there, as far as that goes in one piece.
+    async fn answer(
+        &mut self,
+        mut said: futures::channel::oneshot::Receiver<wasmtime::Result<hyper::Response<WasiBody>>>,
+        context: &TurnContext,
+        method: &Method,
+        flow: &Flow,
+    ) -> Result<(Response, Read), Why> {
+        let head = tokio::select! {
+            biased;
+            head = &mut said => head,
+            ended = self.runs() => {
+                ended?;
+                flow.is_whole();
+                // Whatever it said is there by now.
+                said.try_recv().ok().flatten().ok_or(Canceled)
+            }
+            () = context.cancelled.cancelled() => return Err(Fault::Cancelled(Ran::Maybe).into()),
+            () = tokio::time::sleep_until(context.deadline.into()) => {
+                return Err(Fault::Deadline(Ran::Maybe).into());
+            }
+        };
+        let head = head.map_err(|Canceled| Fault::Trapped("it ended without an answer".to_owned()))??;
+        let (head, body) = head.into_parts();
+        let (body, read) = flow.of(body, length(method, &head));
+        let mut body = std::pin::pin!(Begun::read(body, SMALL));
+        let body = loop {
+            tokio::select! {
+                biased;
+                ended = self.runs() => {
+                    ended?;
+                    flow.is_whole();
+                }
+                begun = &mut body => break begun.map_err(|broken| Fault::Trapped(broken.0))?,
+            }
+        };
+        if !body.is_whole() {
+            flow.is_handed_over();
+        }
+        Ok((Response::from_parts(head, body), read))
+    }
+
+    /// Runs it on while somebody reads its answer, and for a while after that. Tells whether it came to its end.
+    async fn end(&mut self, mut read: Read, flow: &Flow) -> Result<(bool, Read), Why> {
+        let mut stalled = tokio::time::interval(LOOK);
+        let mut after = std::pin::pin!(tokio::time::sleep(AFTER));
+        let mut was_read = false;
+        while !self.over {
+            tokio::select! {
+                ended = self.runs() => {
+                    ended?;
+                    flow.is_whole();
+                }
+                _ = stalled.tick() => if flow.stalls() {
+                    return Err(Fault::Cancelled(Ran::Yes).into());
+                },
+                // Whether it was read to its end or left, the guest has nobody to speak to any more.
+                _ = &mut read, if !was_read => {
+                    was_read = true;
+                    after.as_mut().reset(tokio::time::Instant::now() + AFTER);
+                }
+                () = &mut after, if was_read => break,
+            }
+        }
+        Ok((self.over, read))
+    }
+}
+
+/// How long a body is that its head announces, where that is more than a word about what another request would get (RFC 9110, 8.6).
+fn length(method: &Method, head: &Parts) -> Option<u64> {
+    let has_none = method == Method::HEAD
+        || head.status.is_informational()
+        || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let length = head.headers.get(CONTENT_LENGTH).filter(|_| !has_none)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 /// Tells whether a guest stands still because it waits: for a body, or for time. That is no computing, however short it is.

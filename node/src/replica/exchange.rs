@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::oneshot;
 
+use super::Begun;
+
 /// What streams one way or the other. An error ends it.
 pub type Body = UnsyncBoxBody<Bytes, Broken>;
 
@@ -18,8 +20,8 @@ pub struct Broken(pub String);
 /// As it came in.
 pub type Request = hyper::Request<Body>;
 
-/// As a guest makes it: the head first, while it still makes the body.
-pub type Response = hyper::Response<Body>;
+/// As a guest makes it: the head and what there is of the body, while it may still make the rest.
+pub type Response = hyper::Response<Begun>;
 
 /// One request that nobody has taken yet.
 pub struct Exchange(Mutex<Option<(Request, oneshot::Sender<Response>)>>);

@@ -16,7 +16,6 @@
 //!    as well.
 
 mod arriving;
-mod begun;
 mod leaving;
 
 use std::collections::HashMap;
@@ -34,7 +33,6 @@ use crate::bus::Connection;
 
 pub(super) use arriving::Arriving;
 use arriving::Inlet;
-pub(super) use begun::{begin, begun, ended, full};
 pub(super) use leaving::Leaving;
 use leaving::Told;
 
@@ -46,9 +44,6 @@ const LARGE_ROOM: u64 = 512 << 10;
 
 /// How many bodies may have that at once.
 const LARGE: usize = 64;
-
-/// The most bytes of a body that go with its head.
-pub(super) const SMALL: usize = 64 << 10;
 
 /// The most bytes of a body in one frame, so that it fits into what async-nats reads at once.
 const CHUNK: usize = 31 << 10;

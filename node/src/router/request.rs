@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
+use hyper::Response;
 use hyper::body::Body as _;
-use hyper::header::{CONTENT_LENGTH, HeaderMap};
 use lattice_proto::envelope::{Aim, ContentType};
 use lattice_proto::http::{Answer, Beginning, End, Opening};
 use lattice_proto::{ActorName, Fault, Operation, Ran};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::attempt::{Attempt, Tried, Try};
-use super::bodies::{Arriving, Leaving, SMALL, begun, ended, full};
+use super::bodies::{Arriving, Leaving};
 use super::table::Known;
 use super::{Ask, Router};
-use crate::replica::{Body, Cause, Exchange, LocalActor, Message, Pending, Request, Respond, Response};
+use crate::replica::{Begun, Body, Cause, Exchange, LocalActor, Message, Pending, Request, Respond, SMALL};
 use crate::telemetry::{Span, Turned};
 
 /// How long a guest may go on reading a request when its answer is whole, as it may on the node that a request comes to.
@@ -40,7 +40,7 @@ impl Router {
         request: Request,
         deadline: Instant,
         span: &mut Span,
-    ) -> Result<Response, Fault> {
+    ) -> Result<Response<Body>, Fault> {
         let id = self.message_id();
         span.carries(&id);
         let ask = Ask {
@@ -84,19 +84,19 @@ impl Held {
     fn into_body(self) -> Body {
         match self {
             Held::Streams(body) => body,
-            Held::Whole(bytes, end) => full(bytes, end),
+            Held::Whole(bytes, end) => Begun::whole(bytes, end).into_body(),
         }
     }
 
-    /// Reads a body that is known to be small.
-    async fn gather(&mut self) -> Result<(), Fault> {
+    /// Reads a body that is known to have no more than so many bytes.
+    async fn gather(&mut self, limit: usize) -> Result<(), Fault> {
         let Held::Streams(body) = self else { return Ok(()) };
-        let is_small = body.size_hint().exact().is_some_and(|size| size <= SMALL as u64);
+        let is_small = body.size_hint().exact().is_some_and(|size| size <= limit as u64);
         if !is_small && !body.is_end_stream() {
             return Ok(());
         }
         let broken = |error| Fault::Malformed(format!("the body of the request broke off: {error}"));
-        let all = Limited::new(body, SMALL).collect().await.map_err(broken)?;
+        let all = Limited::new(body, limit).collect().await.map_err(broken)?;
         let end = End { trailers: all.trailers().cloned() };
         *self = Held::Whole(all.to_bytes(), end);
         Ok(())
@@ -126,7 +126,7 @@ impl Asking {
 }
 
 impl Try for Asking {
-    type Answer = Response;
+    type Answer = Response<Body>;
 
     async fn here(
         &self,
@@ -134,7 +134,7 @@ impl Try for Asking {
         local: &LocalActor,
         ask: &Ask,
         attempt: &Attempt<'_>,
-    ) -> Tried<Response> {
+    ) -> Tried<Response<Body>> {
         let Some(request) = self.take() else { return Tried::Done(Err(taken())) };
         let (exchange, head) = Exchange::new(request.map(Held::into_body));
         let exchange = Arc::new(exchange);
@@ -169,7 +169,11 @@ impl Try for Asking {
                 self.put_back(request.map(Held::Streams));
                 Tried::Refused(Fault::NoReplica(reason))
             }
-            (answered, _) => Tried::Done(answered),
+            (answered, _) => Tried::Done(answered.map(|response| {
+                let (head, body) = response.into_parts();
+                let body = body.into_answer(&head.headers);
+                Response::from_parts(head, body)
+            })),
         }
     }
 
@@ -180,10 +184,11 @@ impl Try for Asking {
         index: usize,
         ask: &Ask,
         attempt: &Attempt<'_>,
-    ) -> Tried<Response> {
+    ) -> Tried<Response<Body>> {
         let bodies = &known.targets[index].peer.bodies;
         let Some(mut request) = self.take() else { return Tried::Done(Err(taken())) };
-        match tokio::time::timeout_at(ask.deadline.into(), request.body_mut().gather()).await {
+        let small = request.body_mut().gather(SMALL.min(bodies.chunk()));
+        match tokio::time::timeout_at(ask.deadline.into(), small).await {
             Ok(Ok(())) => {}
             Ok(Err(fault)) => return Tried::Done(Err(fault)),
             Err(_) => return Tried::Done(Err(Fault::Deadline(Ran::No))),
@@ -228,22 +233,18 @@ fn answered(
     payload: Bytes,
     rest: Arriving,
     sending: Option<AbortOnDropHandle<()>>,
-) -> Result<Response, Fault> {
+) -> Result<Response<Body>, Fault> {
     let Answer(response) = Answer::decode(payload)
         .map_err(|error| Fault::Unknown(format!("what was answered cannot be read: {error}")))?;
-    let (head, Beginning { bytes, end }) = response.into_parts();
-    let body = match end {
+    let (head, beginning) = response.into_parts();
+    let body = match beginning.end {
         Some(end) => {
             rest.forget();
             // A guest may go on reading for a while when it has answered.
             if let Some(sending) = sending {
                 tokio::spawn(tokio::time::timeout(AFTER, sending));
             }
-            match is_as_long(&head.headers, bytes.len()) {
-                true => full(bytes, end),
-                // Whoever writes it to the client sees that it is too short or too long, and breaks off.
-                false => begun(bytes, ended(end)),
-            }
+            Begun::whole(beginning.bytes, end)
         }
         None => {
             rest.begins();
@@ -252,16 +253,11 @@ fn answered(
                 let _ = &sending;
                 broken
             });
-            begun(bytes, rest.boxed_unsync())
+            Begun::new(beginning.bytes, rest.boxed_unsync())
         }
     };
+    let body = body.into_answer(&head.headers);
     Ok(Response::from_parts(head, body))
-}
-
-/// Whether a body of so many bytes is as long as its head says, if that says anything.
-fn is_as_long(headers: &HeaderMap, bytes: usize) -> bool {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    lengths.all(|length| length.to_str().ok().and_then(|length| length.parse().ok()) == Some(bytes))
 }
 
 /// Sends the body of a request when somebody begins to read it.

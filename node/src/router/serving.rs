@@ -8,9 +8,9 @@ use lattice_proto::Fault;
 use lattice_proto::http::{Answer, Beginning, Opening};
 use tokio::sync::oneshot;
 
-use super::bodies::{Arriving, Bodies, Leaving, SMALL, begin, begun, full};
+use super::bodies::{Arriving, Bodies, Leaving};
 use super::handled::Answering;
-use crate::replica::{Exchange, Response};
+use crate::replica::{Begun, Exchange, Response, SMALL};
 
 /// A request that was given to a replica.
 pub(super) struct Opened {
@@ -26,9 +26,12 @@ pub(super) struct Opened {
 pub(super) fn open(bodies: &Bodies, payload: Bytes) -> Result<(Exchange, Opened), Fault> {
     let opening = Opening::decode(payload).map_err(|error| Fault::Malformed(error.to_string()))?;
     let Opening { number, request } = opening;
-    let request = request.map(|Beginning { bytes, end }| match end {
-        Some(end) => full(bytes, end),
-        None => begun(bytes, Arriving::of_request(bodies, number).boxed_unsync()),
+    let request = request.map(|Beginning { bytes, end }| {
+        let begun = match end {
+            Some(end) => Begun::whole(bytes, end),
+            None => Begun::new(bytes, Arriving::of_request(bodies, number).boxed_unsync()),
+        };
+        begun.into_body()
     });
     let (exchange, head) = Exchange::new(request);
     Ok((exchange, Opened { number, bodies: bodies.clone(), head }))
@@ -41,14 +44,14 @@ impl Opened {
         bodies.clone().spawn(async move {
             let Ok(response) = head.await else { return };
             let (head, body) = response.into_parts();
-            let (beginning, rest, body) = begin(body, SMALL.min(bodies.chunk())).await;
+            let (beginning, rest) = body.cut(SMALL.min(bodies.chunk()));
             // There before the reply: its reader may be quick.
-            let leaving = beginning.end.is_none().then(|| Leaving::of_answer(&bodies, number));
+            let rest = rest.map(|rest| (Leaving::of_answer(&bodies, number), rest));
             let posted = answering.answer(Ok(Answer::encode(&head, &beginning)), false);
             // The node may end when all that was asked is answered, and bodies are counted by themselves.
             drop(answering);
-            if let Some(leaving) = leaving.filter(|_| posted) {
-                leaving.send(rest, body).await;
+            if let Some((leaving, (read, body))) = rest.filter(|_| posted) {
+                leaving.send(read, body).await;
             }
         });
     }

@@ -63,6 +63,7 @@ pub(super) struct Instruments {
     pub failures: Counter<u64>,
     pub asked: Histogram<f64>,
     pub refused: Counter<u64>,
+    pub store_refused: Counter<u64>,
     pub traps: Counter<u64>,
     pub restarts: Counter<u64>,
     pub lag: Histogram<f64>,
@@ -104,6 +105,11 @@ impl Instruments {
                 "lattice.http.refused",
                 "{request}",
                 "HTTP requests of guests that their manifest does not grant",
+            ),
+            store_refused: count(
+                "lattice.store.refused",
+                "{attempt}",
+                "Stores and containers that guests asked for and their manifest does not grant",
             ),
             traps: count("lattice.actor.traps", "{trap}", "Instances that trapped or were given up"),
             restarts: count(
@@ -165,6 +171,11 @@ pub fn asked(
 /// A guest made one that its manifest does not grant.
 pub fn refused(actor: &str) {
     INSTRUMENTS.refused.add(1, &[KeyValue::new(attribute::ACTOR, actor.to_owned())]);
+}
+
+/// A guest asked for a store or a container that its manifest does not grant.
+pub fn store_refused(actor: &str) {
+    INSTRUMENTS.store_refused.add(1, &[KeyValue::new(attribute::ACTOR, actor.to_owned())]);
 }
 
 /// An instance trapped, or was given up.

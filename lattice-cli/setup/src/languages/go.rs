@@ -11,7 +11,7 @@ use wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADA
 
 use super::{Language, kit, section};
 use crate::process::{show, tell};
-use crate::{Error, Notice, Report, Result, python};
+use crate::{Error, Notice, Report, Result, cache, python};
 
 /// The first program compiles Go's own packages along, which takes half a minute on two cores.
 const BUILD_BOUND: Duration = Duration::from_secs(600);
@@ -47,10 +47,12 @@ impl Tools {
     }
 
     /// Go, to be run in a project; never another version of it, whatever the project says.
-    fn go(&self, project: &Path) -> Command {
+    fn go(&self, project: &Path) -> Result<Command> {
+        let cache = cache::folder()?;
         let mut go = Command::new(self.program());
         go.current_dir(project).env("GOROOT", &self.go).env("GOTOOLCHAIN", "local").env_remove("GOFLAGS");
-        go
+        go.env("GOCACHE", cache.join("go-build")).env("GOMODCACHE", cache.join("go-mod"));
+        Ok(go)
     }
 }
 
@@ -72,9 +74,9 @@ pub fn build(project: &Path, report: Report) -> Result<PathBuf> {
     let overlay = correct(&tools, &built).map_err(|error| problem(&error.to_string()))?;
 
     // Natively it tells which operations it has.
-    let printed = tell(tools.go(&project).args(["run", "."]), BUILD_BOUND)
+    let printed = tell(tools.go(&project)?.args(["run", "."]), BUILD_BOUND)
         .map_err(|_| problem("Go's messages stand above"))?;
-    let mut go = tools.go(&project);
+    let mut go = tools.go(&project)?;
     go.args(["build", "-buildmode=c-shared", "-overlay"]).arg(overlay).arg("-o").arg(place("core.wasm"));
     show(go.arg(".").env("GOOS", "wasip1").env("GOARCH", "wasm"), BUILD_BOUND)
         .map_err(|_| problem("Go's messages stand above"))?;

@@ -1,17 +1,17 @@
 //! JavaScript and TypeScript: bundled by esbuild, made a component by componentize-qjs, which embeds QuickJS. Both come from
 //! npm into our cache folder.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use std::{env, fs};
 
 use serde_json::Value;
 
 use super::{Language, kit, section};
 use crate::cache::{self, Workshop};
 use crate::process::{capture, on_path, show, tell};
-use crate::{Error, Notice, Report, Result};
+use crate::{Error, Notice, Report, Result, python};
 
 /// Exact versions, so that an actor that builds today builds tomorrow.
 const PACKAGES: [&str; 2] = ["componentize-qjs@0.4.5", "esbuild@0.28.2"];
@@ -30,45 +30,101 @@ const SCRIPT: &str = include_str!("javascript.mjs");
 const PROBE: &str =
     "require('esbuild').transformSync(''); import('componentize-qjs').then(() => process.exit(0))";
 
+/// The oldest Node.js that is used, by its major version: what is older is not tested any more by those who make the tools.
+const MINIMUM: u32 = 20;
+
+/// Node.js with its npm.
+pub struct Node {
+    pub program: PathBuf,
+    npm: Npm,
+}
+
+/// How npm is started.
+enum Npm {
+    Program(PathBuf),
+    /// By Node.js.
+    Script(PathBuf),
+}
+
+impl Node {
+    /// The system's own, or one of PyPI's; gets that on the first call.
+    pub fn get(report: Report) -> Result<Self> {
+        if let Some(node) = Self::find() {
+            return Ok(node);
+        }
+        let got = python::node(report);
+        let folder = got.map_err(|error| Error::NoNode { minimum: MINIMUM, reason: error.to_string() })?;
+        let npm = Npm::Script(folder.join("lib/node_modules/npm/bin/npm-cli.js"));
+        Ok(Self { program: folder.join("bin/node"), npm })
+    }
+
+    /// The system's own, where it is new enough.
+    pub fn find() -> Option<Self> {
+        let program = on_path("node").into_iter().next()?;
+        let npm = Npm::Program(on_path("npm").into_iter().next()?);
+        let version = capture(Command::new(&program).arg("--version"), QUICK).ok()?;
+        (major(&version)? >= MINIMUM).then_some(Self { program, npm })
+    }
+
+    fn command(&self) -> Command {
+        Command::new(&self.program)
+    }
+
+    /// Installs what the project in this folder depends on.
+    fn install(&self, folder: &Path) -> Result<Command> {
+        let mut npm = match &self.npm {
+            Npm::Program(program) => Command::new(program),
+            Npm::Script(script) => {
+                let mut node = self.command();
+                node.arg(script);
+                node
+            }
+        };
+        npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--cache"]);
+        npm.arg(cache::folder()?.join("npm")).current_dir(folder);
+        // Packages that are built when they are installed look for it there.
+        let own = self.program.parent().map(Path::to_owned);
+        let path = env::var_os("PATH").unwrap_or_default();
+        if let Ok(path) = env::join_paths(own.into_iter().chain(env::split_paths(&path))) {
+            npm.env("PATH", path);
+        }
+        Ok(npm)
+    }
+}
+
+/// Of a version as node tells it.
+fn major(version: &str) -> Option<u32> {
+    version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
 /// The folder in which node finds the tools; gets them on the first call.
-pub fn tools(report: Report) -> Result<PathBuf> {
+pub fn tools(node: &Node, report: Report) -> Result<PathBuf> {
     let place = cache::folder()?.join(FOLDER);
     let found = format!("JavaScript tools ({})", place.display());
     let stood_there = place.exists();
-    if stood_there && look(&place).is_ok() {
+    if stood_there && look(node, &place).is_ok() {
         report(Notice::Found(found));
         return Ok(place);
     }
     report(Notice::Getting(format!("getting JavaScript tools from npm: {}", PACKAGES.join(", "))));
     let workshop = Workshop::open(&cache::folder()?)?;
+    let made = workshop.path().join("tools");
+    fs::create_dir(&made).map_err(Error::io("create", &made))?;
+    let mut npm = node.install(&made)?;
+    // A folder above may be somebody's project.
+    capture(npm.args(["--prefix", ".", "--ignore-scripts"]).args(PACKAGES), INSTALL_BOUND)?;
+    look(node, &made)?;
     // What stopped working, say because it is of another machine, moves aside and goes with the workshop.
     if stood_there {
         let _ = fs::rename(&place, workshop.path().join("broken"));
     }
-    let made = workshop.path().join("tools");
-    fs::create_dir(&made).map_err(Error::io("create", &made))?;
-    let mut npm = npm(&made)?;
-    // A folder above may be somebody's project.
-    capture(npm.args(["--prefix", ".", "--ignore-scripts"]).args(PACKAGES), INSTALL_BOUND)?;
-    look(&made)?;
     cache::publish_folder(&made, &place)?;
     report(Notice::Done(format!("got {found}")));
     Ok(place)
 }
 
-fn look(place: &Path) -> Result<()> {
-    capture(Command::new(node()?).args(["-e", PROBE]).current_dir(place), QUICK).map(drop)
-}
-
-pub fn node() -> Result<PathBuf> {
-    on_path("node").into_iter().next().ok_or(Error::NoNode { missing: "node" })
-}
-
-fn npm(folder: &Path) -> Result<Command> {
-    let program = on_path("npm").into_iter().next().ok_or(Error::NoNode { missing: "npm" })?;
-    let mut npm = Command::new(program);
-    npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(folder);
-    Ok(npm)
+fn look(node: &Node, place: &Path) -> Result<()> {
+    capture(node.command().args(["-e", PROBE]).current_dir(place), QUICK).map(drop)
 }
 
 /// Compiles a project.
@@ -76,14 +132,15 @@ pub fn build(project: &Path, report: Report) -> Result<PathBuf> {
     let project = project.canonicalize().map_err(Error::io("read", project))?;
     let problem = |problem: String| Error::Compile { folder: project.clone(), problem };
     let package = Package::read(&project).map_err(problem)?;
-    let tools = tools(report)?;
+    let node = Node::get(report)?;
+    let tools = tools(&node, report)?;
     if package.needs_install {
         report(Notice::Getting(format!("installing the packages of {} with npm", project.display())));
-        show(&mut npm(&project)?, INSTALL_BOUND)?;
+        show(&mut node.install(&project)?, INSTALL_BOUND)?;
     }
     report(Notice::Getting(format!("building {}", package.name)));
     let built = kit::bring(Language::JavaScript, &project)?.join("built");
-    let mut node = Command::new(node()?);
+    let mut node = node.command();
     node.args(["--input-type=module", "--eval", SCRIPT, "--"]).arg(&project).arg(&package.main);
     let printed = tell(node.current_dir(tools), BUILD_BOUND)
         .map_err(|_| problem("node's messages stand above".to_owned()))?;
@@ -129,6 +186,14 @@ impl Package {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_read_as_node_tells_it() {
+        assert_eq!(major("v20.20.2\n"), Some(20));
+        assert_eq!(major("v18.0.0-nightly"), Some(18));
+        assert_eq!(major("20.1.0"), None);
+        assert_eq!(major(""), None);
+    }
 
     #[test]
     fn a_package_names_the_module_of_the_actor() {

@@ -15,6 +15,9 @@ use super::super::guest::Guest;
 /// Requests that one instance serves; then what it may have leaked is given back.
 const REQUESTS: u32 = 1_000;
 
+/// What WASI gave an instance and it still holds between two requests. Its standard output and the like are a few; more it has leaked.
+const HANDLES: usize = 64;
+
 /// How long one waits for a request.
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -62,8 +65,9 @@ impl Idle {
 
     /// One that has served a request to its end.
     pub fn put(&self, mut served: Served) {
-        if self.reuse && served.requests < REQUESTS {
-            served.store.data_mut().rests();
+        let guest = served.store.data_mut();
+        if self.reuse && served.requests < REQUESTS && guest.holds() <= HANDLES {
+            guest.rests();
             self.waiting().push((Instant::now(), served));
         }
     }

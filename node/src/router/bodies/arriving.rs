@@ -140,7 +140,11 @@ impl Arriving {
 
     fn new(bodies: &Bodies, id: BodyId, until: u64) -> Self {
         let inlet = Arc::new(Inlet::new(until));
-        bodies.open().arriving.insert(id, inlet.clone());
+        let other = bodies.open().arriving.insert(id, inlet.clone());
+        // No node uses a number twice, and one that does so all the same has two bodies in one.
+        if let Some(other) = other {
+            other.breaks("its sender has begun another one in its place");
+        }
         Self {
             bodies: bodies.clone(),
             id,
@@ -230,7 +234,12 @@ impl Body for Arriving {
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        self.bodies.open().arriving.remove(&self.id);
+        let mut open = self.bodies.open();
+        // Another one may be in its place.
+        if open.arriving.get(&self.id).is_some_and(|inlet| Arc::ptr_eq(inlet, &self.inlet)) {
+            open.arriving.remove(&self.id);
+        }
+        drop(open);
         if !self.over {
             self.bodies.say_last(self.id, What::Left);
         }

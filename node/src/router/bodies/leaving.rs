@@ -137,7 +137,12 @@ impl Leaving {
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        self.bodies.open().leaving.remove(&self.id);
+        let mut open = self.bodies.open();
+        // Another one may be in its place.
+        if open.leaving.get(&self.id).is_some_and(|reader| reader.subscribe().same_channel(&self.told)) {
+            open.leaving.remove(&self.id);
+        }
+        drop(open);
         if !self.over {
             self.bodies.say_last(self.id, What::Broken("its sender gave up".to_owned()));
         }

@@ -86,6 +86,26 @@ impl wasip2::exports::http::incoming_handler::Guest for Web {
                 drop(stream);
                 let _ = OutgoingBody::finish(body, None);
             }
+            // The same, and what it holds of the answer is never given back.
+            "/leak" => {
+                let body = answer(out, &[("content-length", "10")]);
+                let stream = body.write().unwrap();
+                write(&stream, b"leak").unwrap();
+                std::mem::forget((stream, body));
+            }
+            // Events, each when it happens, for as long as somebody listens.
+            "/events" => {
+                let body =
+                    answer(out, &[("content-type", "text/event-stream"), ("cache-control", "no-cache")]);
+                let stream = body.write().unwrap();
+                let every = std::time::Duration::from_millis(query.parse().unwrap());
+                for number in 0.. {
+                    if write(&stream, format!("id: {number}\ndata: tick {number}\n\n").as_bytes()).is_err() {
+                        return;
+                    }
+                    std::thread::sleep(every);
+                }
+            }
             "/hoard" => {
                 let mut all: Vec<Vec<u8>> = Vec::new();
                 loop {
