@@ -433,7 +433,10 @@ impl Pending {
             tokio::select! {
                 biased;
                 Ok(head) = &mut head => Ok(head),
-                answer = &mut self.reply => Err(answer.ok().and_then(Result::err).unwrap_or_else(nothing)),
+                // Both may have come since it was looked for the first of them.
+                answer = &mut self.reply => head.try_recv().map_err(|_| {
+                    answer.ok().and_then(Result::err).unwrap_or_else(nothing)
+                }),
             }
         };
         let first = tokio::time::timeout_at(self.context.deadline.into(), first).await;
