@@ -13,6 +13,7 @@ mod node;
 mod page;
 mod pool;
 mod survey;
+mod topics;
 mod used;
 
 use std::sync::LazyLock;
@@ -35,6 +36,7 @@ use page::Readers;
 pub use page::{CONTENT_TYPE, Page};
 pub use pool::Pooled;
 pub use survey::survey;
+pub use topics::{Backlog, Subscriptions, backlogs, heard, published, subscriptions};
 pub use used::Used;
 
 /// Operations of one actor that are told apart.
@@ -63,6 +65,8 @@ pub(super) struct Instruments {
     pub failures: Counter<u64>,
     pub asked: Histogram<f64>,
     pub refused: Counter<u64>,
+    pub published: Counter<u64>,
+    pub heard: Counter<u64>,
     pub traps: Counter<u64>,
     pub restarts: Counter<u64>,
     pub lag: Histogram<f64>,
@@ -104,6 +108,16 @@ impl Instruments {
                 "lattice.http.refused",
                 "{request}",
                 "HTTP requests of guests that their manifest does not grant",
+            ),
+            published: count(
+                "lattice.topic.published",
+                "{message}",
+                "Messages that were published to topics, by the actor that did",
+            ),
+            heard: count(
+                "lattice.topic.handled",
+                "{message}",
+                "Messages of topics that were taken for an actor, by what became of them",
             ),
             traps: count("lattice.actor.traps", "{trap}", "Instances that trapped or were given up"),
             restarts: count(
