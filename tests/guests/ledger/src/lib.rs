@@ -95,6 +95,13 @@ impl Ledger {
         Ok(self.entries.len())
     }
 
+    /// Appends a number, and publishes it.
+    async fn announce(&mut self, ctx: &Turn, topic: String, number: u64) -> Result<usize> {
+        self.entries.push(number);
+        ctx.publish(&topic, &number).await?;
+        Ok(self.entries.len())
+    }
+
     /// Sends somebody something, and fails: nothing is to be left of it.
     async fn spread_and_fail(&mut self, ctx: &Turn, number: u64, to: String) -> Result<usize> {
         self.entries.push(number);
