@@ -83,7 +83,8 @@ impl Context {
         &self.origin.cause
     }
 
-    /// Who calls or sends: an actor's ID, `external` for a plain NATS client, or none when it came through the admin API.
+    /// Who calls or sends: an actor's ID, `external` for a plain NATS client or what was published to a topic, or
+    /// none when it came through the admin API.
     /// For a reminder it is the actor itself.
     pub fn caller(&self) -> Option<&str> {
         self.origin.caller.as_deref()

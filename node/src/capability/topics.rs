@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::{Accessor, Linker};
 use wasmtime::{AsContextMut, StoreContextMut};
 
+use crate::clock::boottime;
 use crate::engine::{self, Failure, Guest, Home};
 use crate::keyed::Tenure;
 use crate::replica::Gate;
@@ -113,7 +114,7 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
 async fn held_back(
     home: Arc<Home>,
     what: Publication,
-    deadline: Instant,
+    mut deadline: Instant,
     gate: Option<Gate>,
     tenure: Option<(Tenure, u64)>,
 ) -> Result<(), Fault> {
@@ -123,8 +124,10 @@ async fn held_back(
         opened.unwrap_or(Err(Fault::Deadline(Ran::No)))?;
     }
     if let Some((tenure, number)) = tenure {
-        // Another owner may serve the key by now, and whoever subscribes must not hear both.
-        tenure.until(number).ok_or(Fault::Cancelled(Ran::No))?;
+        // Another owner may serve the key by now, and whoever subscribes must not hear both. Nothing is tried after that time; what
+        // is on its way to the server then cannot be called back.
+        let until = tenure.until(number).ok_or(Fault::Cancelled(Ran::No))?;
+        deadline = deadline.min(Instant::now() + until.saturating_sub(boottime()));
     }
     home.topics.publish(&what, deadline).await
 }

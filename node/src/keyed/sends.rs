@@ -114,14 +114,14 @@ impl Sends {
                 receipt.give().await;
                 return Carried::Handled;
             };
-            match judge(&fault) {
+            let verdict = judge(&fault);
+            match verdict {
                 // Others are not to wait for it.
                 _ if matches!(fault, Fault::NoReplica(_)) => looked = LOOKS,
                 Verdict::Later => looked += 1,
-                Verdict::Again => tried += 1,
-                Verdict::Never => tried = TRIES,
+                Verdict::Again | Verdict::Never => tried += 1,
             }
-            if tried >= TRIES {
+            if verdict == Verdict::Never || tried >= TRIES {
                 // Where there is no room for it, it stays where it is for now.
                 if let Err(error) = self.letters.bury(letter, fault.to_string(), tried).await {
                     tracing::warn!(%error, letter = %letter.id, "a letter that was given up is not kept yet");

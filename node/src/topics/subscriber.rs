@@ -8,7 +8,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use lattice_proto::envelope::{ContentType, TraceContext};
 use lattice_proto::id::EXTERNAL;
-use lattice_proto::letter::Letter;
+use lattice_proto::letter::{Letter, Place};
 use lattice_proto::manifest::Subscription;
 use lattice_proto::subject::{self, Subjects};
 use lattice_proto::{ActorName, MessageId, Topic, TopicPattern};
@@ -156,7 +156,7 @@ fn letter(
 ) -> Letter {
     let header = |name| delivered.headers.get(name).unwrap_or_default();
     Letter {
-        id: id(actor, delivered),
+        id: id(actor, delivered.place),
         target: actor.clone().into(),
         operation: subscription.operation.clone(),
         payload: delivered.payload.clone(),
@@ -171,10 +171,27 @@ fn letter(
 }
 
 /// The same each time that an actor gets the message, and another one for each actor: it may be kept with the dead letters of each.
-fn id(actor: &ActorName, delivered: &Delivered) -> MessageId {
-    let place = delivered.place;
+fn id(actor: &ActorName, place: Place) -> MessageId {
     let digest = Sha256::digest(format!("{}.{}.{actor}", place.stream, place.sequence));
     let word =
         digest[..16].iter().fold(String::with_capacity(32), |word, byte| word + &format!("{byte:02x}"));
     word.parse().unwrap_or_else(|_| unreachable!("hexadecimal digits are a message id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_message_has_one_id_for_each_actor_that_gets_it() {
+        let (first, second): (ActorName, ActorName) = ("first".parse().unwrap(), "second".parse().unwrap());
+        let place = |stream, sequence| Place { stream, sequence };
+        assert_eq!(id(&first, place(1, 23)), id(&first, place(1, 23)));
+        let others = [(&first, 1, 23), (&second, 1, 23), (&first, 12, 3), (&first, 2, 23), (&first, 1, 24)];
+        let ids: BTreeSet<_> =
+            others.iter().map(|(actor, stream, sequence)| id(actor, place(*stream, *sequence))).collect();
+        assert_eq!(ids.len(), others.len());
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use lattice_actor::serde_json::json;
 use lattice_actor::{Cause, Context, Rejection, Result, Schedule, Turn, keyed, log};
 use serde::{Deserialize, Serialize};
 
@@ -98,7 +99,7 @@ impl Ledger {
     /// Appends a number, and publishes it.
     async fn announce(&mut self, ctx: &Turn, topic: String, number: u64) -> Result<usize> {
         self.entries.push(number);
-        ctx.publish(&topic, &number).await?;
+        ctx.publish(&topic, &json!({ "number": number })).await?;
         Ok(self.entries.len())
     }
 
