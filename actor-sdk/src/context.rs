@@ -13,6 +13,7 @@ use crate::cause::Cause;
 use crate::interface::{Callee, Interface};
 use crate::json;
 use crate::mesh::Mesh;
+use crate::{CallError, Result};
 
 /// The message being handled, and the mesh around it. Every operation gets one.
 ///
@@ -82,7 +83,8 @@ impl Context {
         &self.origin.cause
     }
 
-    /// Who calls or sends: an actor's ID, `external` for a plain NATS client, or none when it came through the admin API.
+    /// Who calls or sends: an actor's ID, `external` for a plain NATS client or what was published to a topic, or
+    /// none when it came through the admin API.
     /// For a reminder it is the actor itself.
     pub fn caller(&self) -> Option<&str> {
         self.origin.caller.as_deref()
@@ -150,6 +152,61 @@ impl Context {
         arguments: &(impl Serialize + ?Sized),
     ) -> Call<T> {
         json::call_with(&self.callee(to), operation, arguments)
+    }
+
+    /// Publishes a message to a topic, for whoever subscribes: `ctx.publish("orders.created", &order)`. The message is written as
+    /// JSON. It returns when the message is stored: from then on each actor that subscribes gets it at least once, by one of its
+    /// replicas, in no certain order.
+    ///
+    /// A keyed actor publishes as it calls, and not as it sends: what its turn saw is committed before, and the turn itself
+    /// after it.
+    ///
+    /// # Errors
+    /// As any call; [`Denied`](crate::CallError::Denied) where the manifest does not grant the topic (`grants.publish`).
+    ///
+    /// # Examples
+    /// ```
+    /// use lattice_actor::serde_json::json;
+    /// use lattice_actor::testing::{Mesh, block_on};
+    ///
+    /// let mesh = Mesh::new();
+    /// block_on(mesh.context().publish("orders.created", &json!({ "id": 7 })))?;
+    /// assert_eq!(mesh.published()[0].topic, "orders.created");
+    /// assert_eq!(mesh.published()[0].message["id"], 7);
+    /// # Ok::<(), lattice_actor::CallError>(())
+    /// ```
+    pub async fn publish(&self, topic: &str, message: &(impl Serialize + ?Sized)) -> Result<()> {
+        let payload = serde_json::to_vec(message);
+        let payload = payload.map_err(|error| {
+            CallError::Malformed(format!("the message cannot be written as JSON: {error}"))
+        })?;
+        self.mesh.publish(topic.to_owned(), payload, json::CONTENT_TYPE).await
+    }
+
+    /// The topic that this message was published to; none where it is a call, a send or a reminder. An operation takes what was
+    /// published as its only argument.
+    ///
+    /// # Examples
+    /// ```
+    /// use lattice_actor::testing::{Mesh, block_on};
+    /// use lattice_actor::{Context, Result, actor};
+    ///
+    /// #[derive(Default)]
+    /// pub struct Audit;
+    ///
+    /// #[actor]
+    /// impl Audit {
+    ///     /// What the manifest has `subscribe = ["orders.>"]` for.
+    ///     async fn on_message(&self, ctx: &Context, order: u64) -> Result<String> {
+    ///         Ok(format!("{} {order}", ctx.topic().unwrap_or_default()))
+    ///     }
+    /// }
+    ///
+    /// let ctx = Mesh::new().context().with_topic("orders.created");
+    /// assert_eq!(block_on(Audit.on_message(&ctx, 7)), Ok("orders.created 7".into()));
+    /// ```
+    pub fn topic(&self) -> Option<String> {
+        self.mesh.topic()
     }
 
     fn callee(&self, id: impl Into<Rc<str>>) -> Callee {

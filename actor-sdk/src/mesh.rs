@@ -12,6 +12,7 @@ use crate::Result;
 use crate::call::Outgoing;
 use crate::wasm::bindings::lattice::actor::mesh;
 use crate::wasm::bindings::lattice::actor::types::CallOptions;
+use crate::wasm::topics::bindings::lattice::actor::topics;
 
 /// The node, of which a guest has one.
 #[derive(Clone, Debug)]
@@ -40,5 +41,23 @@ impl Mesh {
             mesh::call(to, operation, payload, options).await.map_err(Into::into)
         }
         .boxed_local()
+    }
+
+    pub(crate) fn publish(
+        &self,
+        topic: String,
+        payload: Vec<u8>,
+        content_type: &'static str,
+    ) -> LocalBoxFuture<'static, Result<()>> {
+        async move {
+            #[cfg(feature = "tracing")]
+            crate::spans::before_call();
+            topics::publish(topic, payload, content_type.to_owned()).await.map_err(Into::into)
+        }
+        .boxed_local()
+    }
+
+    pub(crate) fn topic(&self) -> Option<String> {
+        topics::current()
     }
 }

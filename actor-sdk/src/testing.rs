@@ -93,4 +93,4 @@ pub use futures::executor::block_on;
 
 pub use self::context::TestContext;
 pub use self::key::{Key, Reminder, Sent};
-pub use self::mesh::{Mesh, Recorded};
+pub use self::mesh::{Mesh, Published, Recorded};

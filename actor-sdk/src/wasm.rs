@@ -8,6 +8,7 @@
 pub mod check;
 mod failure;
 pub mod keyed;
+pub mod topics;
 
 use std::any::Any;
 use std::cell::Cell;

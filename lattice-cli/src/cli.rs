@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::admin::Access;
 use crate::commands::{
     apply, bench, build, call, completions, dead_letters, delete, dev, doctor, events, explain, history,
-    inspect, logs, new, node, scale, send, start, state, tap, token, top, trial,
+    inspect, logs, new, node, publish, scale, send, start, state, tap, token, top, topics, trial,
 };
 use crate::failure::Failure;
 use crate::output::Format;
@@ -93,6 +93,10 @@ pub enum Command {
     Bench(bench::Args),
     /// Send an actor a durable message, and do not wait until it was handled
     Send(send::Args),
+    /// Publish a durable message for whoever subscribes to its topic
+    Publish(publish::Args),
+    /// List who subscribes to which topics, and what waits for them
+    Topics(topics::Args),
     /// Look after messages that were sent and that nobody could handle
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),

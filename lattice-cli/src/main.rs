@@ -70,6 +70,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Call(args) => commands::call::run(args, &global).await,
         Command::Bench(args) => commands::bench::run(args, &global).await,
         Command::Send(args) => commands::send::run(args, &global).await,
+        Command::Publish(args) => commands::publish::run(args, &global).await,
+        Command::Topics(args) => commands::topics::run(args, &global).await,
         Command::Inspect(args) => commands::inspect::run(args, &global).await,
         Command::State(command) => commands::state::run(command, &global).await,
         Command::DeadLetters(command) => commands::dead_letters::run(command, &global).await,

@@ -16,6 +16,7 @@ mod pictures;
 mod service;
 mod taps;
 mod tokens;
+mod topics;
 mod web;
 
 use std::net::SocketAddr;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::artifact::Artifacts;
+use crate::bus::Mail;
 use crate::config;
 use crate::controller::{Declarations, NodeOrders, Observer};
 use crate::events::{Archive, Events};
@@ -44,6 +46,7 @@ use crate::port;
 use crate::router::Router;
 use crate::survey::Surveyor;
 use crate::telemetry::{Counters, metrics};
+use crate::topics::Publisher;
 
 /// The largest gRPC message: the largest payload that a manifest may ask for, and some room.
 const MAX_MESSAGE: usize = 65 << 20;
@@ -93,6 +96,8 @@ pub struct Parts {
     pub artifacts: Artifacts,
     /// For messages that nobody waits for.
     pub letters: Letters,
+    /// For messages to whoever subscribes, and for what waits for those.
+    pub topics: (Publisher, Mail),
     /// For what keys keep.
     pub store: Store,
     /// For whom they belong to.

@@ -42,6 +42,7 @@ use crate::router::Router;
 use crate::stores::Stores;
 use crate::tap::Taps;
 use crate::telemetry::Counters;
+use crate::topics::Publisher;
 
 /// How long after a reconnection no actor is stopped. A lease may end just then, and the leader see it anew a renewal
 /// later: two leases are more than that takes.
@@ -63,6 +64,8 @@ pub struct Tools {
     pub clients: Clients,
     /// What they keep by interfaces of the standard.
     pub stores: Stores,
+    /// By what they publish.
+    pub topics: Publisher,
     /// Where their state is reported.
     pub inventory: Inventory,
     /// Where their crashes are told.

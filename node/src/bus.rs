@@ -12,6 +12,7 @@ mod log;
 mod mail;
 mod object;
 mod opening;
+mod queue;
 mod space;
 mod streams;
 mod temporary;
@@ -30,6 +31,7 @@ pub use log::{Log, Logged, Place, ReadError, Reader, Until};
 pub use mail::{Collected, Delivered, Group, Mail, MailReader, Posted, Receipt, SharedReader};
 pub use object::{Chunks, Objects, Stored};
 pub use opening::Opening;
+pub use queue::{Queue, Queued};
 pub use space::{Entry, Fate, Guard, Space};
 pub use watch::{Change, Mirror, Watch};
 
@@ -125,6 +127,8 @@ pub struct Bus {
     pub due: Mail,
     /// Letters for replicated actors.
     pub sends: Mail,
+    /// Messages of topics.
+    pub topics: Mail,
     /// Letters that nobody could handle.
     pub dead: Space,
     /// How many servers of a cluster keep what is created.
@@ -159,6 +163,7 @@ impl Bus {
             reminders: Space::stream(calls.clone(), subjects.reminders_stream()),
             due: Mail::new(calls.clone(), subjects.reminders_stream()),
             sends: Mail::new(calls.clone(), subjects.sends_stream()),
+            topics: Mail::new(calls.clone(), subjects.topics_stream()),
             dead: Space::stream(calls.clone(), subjects.dead_stream()),
             calls,
             control,

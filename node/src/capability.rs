@@ -9,6 +9,7 @@ mod log;
 mod mesh;
 mod output;
 mod storage;
+mod topics;
 mod trace;
 
 use wasmtime::component::Linker;
@@ -27,6 +28,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     mesh::link(linker)?;
     log::link(linker)?;
     trace::link(linker)?;
+    topics::link(linker)?;
     config::link(linker)?;
     keyvalue::link(linker)?;
     blobstore::link(linker)

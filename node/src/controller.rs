@@ -20,6 +20,7 @@ mod office;
 mod reconcile;
 mod rollout;
 mod scaling;
+mod subscriptions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +91,8 @@ pub async fn run(
         let deposed = elected.deposed.as_ref().map(|deposed| deposed.incarnation.clone());
         let collecting = collect::run((*context).clone(), context.artifacts.clone(), context.artifact_grace);
         let _collecting = AbortOnDropHandle::new(tokio::spawn(collecting));
+        let subscribing = subscriptions::run((*context).clone());
+        let _subscribing = AbortOnDropHandle::new(tokio::spawn(subscribing));
         let outcome = office::hold(&context, elected, &mut told, &stop).await;
         tracing::info!(outcome, after = ?deposed, "this node no longer leads the lattice");
         if stop.is_cancelled() {

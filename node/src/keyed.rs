@@ -43,6 +43,7 @@ pub use known::{Backlog, Known, letter_bytes, reminder_bytes};
 pub use letters::{Dead, Letters};
 pub use owners::Owners;
 pub use sends::Sends;
+pub(crate) use sends::{Carried, To};
 pub use store::{Kept, Store};
 pub use tenure::{Begin, Tenure};
 pub use timers::{Failing, MAX_TIMERS, Timer, Timers};

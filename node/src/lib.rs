@@ -3,7 +3,7 @@
 //! In reading order: [`node`] wires everything together. What crosses the network goes through [`bus`]. [`membership`]
 //! is this node's place in the lattice, [`controller`] what it does when it leads (with the pure [`placement`]), and
 //! [`agent`] what it does as a member; what happens is told through [`events`]. A message goes through [`router`] into a [`replica`] or to one of its keys in [`keyed`], which run a guest of
-//! [`engine`], which calls out through `capability`, by HTTP over connections of [`client`]. Operators come in through [`admin`], and HTTP clients through [`gateway`]; what happens can be seen by [`telemetry`], [`logs`], [`traces`], [`tap`] and [`survey`].
+//! [`engine`], which calls out through `capability`, by HTTP over connections of [`client`]; what is published goes by way of [`topics`]. Operators come in through [`admin`], and HTTP clients through [`gateway`]; what happens can be seen by [`telemetry`], [`logs`], [`traces`], [`tap`] and [`survey`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect"))]
 
@@ -28,6 +28,7 @@ pub mod keyed;
 pub mod replica;
 pub mod router;
 pub mod stores;
+pub mod topics;
 
 mod capability;
 pub mod client;

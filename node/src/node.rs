@@ -34,6 +34,7 @@ use crate::stores::Stores;
 use crate::survey::{self, Surveyor};
 use crate::tap::Taps;
 use crate::telemetry::{self, Counters, metrics};
+use crate::topics::{Publisher, Subscriber};
 use crate::{Error, Options, admin, gateway, logs, shutdown, tap, traces};
 
 /// How long a node that knows what it ran last waits for NATS before it begins without: as long as one attempt to connect
@@ -173,6 +174,7 @@ async fn serve(
 
     let store = Store::new(bus.clone(), subjects.clone(), me.incarnation.clone());
     let letters = Letters::new(bus.clone(), subjects.clone(), owners.clone(), clock.clone());
+    let topics = Publisher::new(bus.topics.clone(), subjects.clone(), counters.clone());
 
     // Operators. They are answered from the first moment on: what a node that waits for NATS cannot do it says at once.
     let stop = CancellationToken::new();
@@ -189,6 +191,7 @@ async fn serve(
         observer: observer.clone(),
         artifacts: artifacts.clone(),
         letters: letters.clone(),
+        topics: (topics.clone(), bus.topics.clone()),
         store: store.clone(),
         owners: owners.clone(),
         events: events.clone(),
@@ -278,7 +281,17 @@ async fn serve(
     let delivery =
         Delivery::new(keyed.clone(), local.clone(), router.clone(), letters.clone(), counters.clone());
     tasks.spawn(delivery.run());
-    tasks.spawn(Sends::new(router.clone(), letters.clone(), counters.clone()).run());
+    let sends = Sends::new(router.clone(), letters.clone(), counters.clone());
+    tasks.spawn(sends.clone().run());
+    let subscriber = Subscriber::new(
+        bus.topics.clone(),
+        subjects.clone(),
+        local.clone(),
+        sends,
+        letters.clone(),
+        counters.clone(),
+    );
+    tasks.spawn(subscriber.run());
     let tools = Tools {
         specs: Specs::new(bus.clone(), subjects.clone(), known.as_ref()),
         artifacts: artifacts.clone(),
@@ -287,6 +300,7 @@ async fn serve(
         router: router.clone(),
         clients: Clients::default(),
         stores: Stores::new(bus.clone(), subjects.clone()),
+        topics,
         inventory: inventory.clone(),
         events: events.clone(),
         lines,

@@ -12,7 +12,8 @@
 //!         commit                    the wait for the store, of a key that changed something
 //! ```
 //!
-//! A letter is sent by a `send …` span and handled by a `process …` span, which is linked to it.
+//! A letter is sent by a `send …` span and handled by a `process …` span, which is linked to it; what is published to a topic, by a
+//! `publish` span and a `process …` span of each actor that subscribes.
 //!
 //! They are exported by OTLP when the standard `OTEL_…` variables say so, and what failed or was slow is kept in memory as well
 //! ([`recent`]). Where telemetry is switched off a [`Span`] holds nothing, costs nothing, and still passes its caller's context

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
+use crate::topic;
+
 /// Why a text is no valid identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no {what}: {rule}")]
@@ -144,6 +146,14 @@ name! {
             hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         })
     }
+}
+name! {
+    /// What a message is about that goes to whoever subscribes: words, the most general first, such as `orders.created`.
+    Topic, "topic", "use letters, digits, `-` and `_` in words with dots between them, such as `orders.created`, 128 characters at most", topic::is_topic
+}
+name! {
+    /// Topics: a topic in which `*` stands for any one word, and `>` at the end for one or more.
+    TopicPattern, "pattern of topics", "use words of letters, digits, `-` and `_` with dots between them, `*` for any one word and `>` for all that follow, such as `orders.>`, 128 characters at most", topic::is_pattern
 }
 name! {
     /// One message, over all its attempts.

@@ -15,7 +15,7 @@ use prost::Message;
 use sha2::{Digest as _, Sha256};
 
 use crate::envelope::{ContentType, TraceContext, wire};
-use crate::id::{ActorId, MessageId, Operation};
+use crate::id::{ActorId, MessageId, Operation, Topic};
 
 /// The version that this node writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -68,6 +68,8 @@ pub struct Letter {
     pub trace: Option<TraceContext>,
     /// When, in milliseconds since 1970 in the time of the NATS server.
     pub sent_ms: u64,
+    /// The topic that it was published to, where it came by one.
+    pub topic: Option<Topic>,
 }
 
 /// A letter that nobody could handle.
@@ -182,6 +184,7 @@ impl Letter {
             traceparent: trace.map(|trace| trace.parent.to_string()).unwrap_or_default(),
             tracestate: trace.and_then(|trace| trace.state.as_deref()).unwrap_or_default().to_owned(),
             sent_ms: self.sent_ms,
+            topic: self.topic.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     }
 
@@ -215,6 +218,10 @@ impl Letter {
             number: letter.number.map(number).transpose()?,
             trace: TraceContext::parse(&letter.traceparent, &letter.tracestate),
             sent_ms: letter.sent_ms,
+            topic: match letter.topic.as_str() {
+                "" => None,
+                topic => Some(topic.parse().map_err(|_| Malformed::Field("topic"))?),
+            },
         })
     }
 }
@@ -260,6 +267,7 @@ mod tests {
             number: Some(Number { origin, number: 300 }),
             trace: TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=b"),
             sent_ms: 1_700_000_000_000,
+            topic: None,
         }
     }
 
@@ -270,6 +278,8 @@ mod tests {
         assert_eq!(Letter::decode(letter.encode()), Ok(letter.clone()));
         let outside = Letter { number: None, sender: Some("external".into()), trace: None, ..letter.clone() };
         assert_eq!(Letter::decode(outside.encode()), Ok(outside));
+        let published = Letter { topic: Some("orders.created".parse().unwrap()), ..letter.clone() };
+        assert_eq!(Letter::decode(published.encode()), Ok(published));
         let dead = DeadLetter { letter, reason: "it trapped".into(), tries: 8, at_ms: 1 };
         assert_eq!(DeadLetter::decode(dead.encode()), Ok(dead));
     }
@@ -293,6 +303,7 @@ mod tests {
             (wire::Letter { version: 0, ..good.clone() }, Malformed::Field("version")),
             (wire::Letter { target: "No One".into(), ..good.clone() }, Malformed::Field("target")),
             (wire::Letter { sender: "a b".into(), ..good.clone() }, Malformed::Field("sender")),
+            (wire::Letter { topic: "a..b".into(), ..good.clone() }, Malformed::Field("topic")),
             (wire::Letter { number: number(0), ..good.clone() }, Malformed::Field("number")),
             (wire::Letter { number: Some(wire::Numbered::default()), ..good }, Malformed::Field("number")),
         ] {

@@ -1,6 +1,6 @@
 //! Every byte that crosses a process or sandbox boundary in Lattice.
 //!
-//! In reading order: what things are called ([`id`], [`subject`]), what nodes say to each other ([`envelope`],
+//! In reading order: what things are called ([`id`], [`topic`], [`subject`]), what nodes say to each other ([`envelope`],
 //! [`fault`], [`http`]), what is declared ([`manifest`]) and what is kept in the shared store ([`record`], and for keyed actors [`shard`], [`state`],
 //! [`letter`] and [`reminder`]),
 //! what happened ([`event`]), what was said meanwhile ([`log`]), what became of calls ([`trace`]), which messages there are ([`tap`]) and how things are ([`survey`]), what an artifact says of itself ([`metadata`]), and the admin API ([`admin`], with the feature `grpc`).
@@ -12,6 +12,7 @@
 
 pub mod id;
 pub mod subject;
+pub mod topic;
 
 pub mod envelope;
 pub mod fault;
@@ -39,4 +40,5 @@ pub mod admin;
 pub use fault::{Fault, Ran};
 pub use id::{
     ActorId, ActorName, AppName, Digest, Incarnation, LatticeId, MessageId, NodeName, Operation, StoreName,
+    Topic, TopicPattern,
 };

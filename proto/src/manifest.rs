@@ -8,6 +8,7 @@ mod http_grant;
 mod placement;
 mod replicas;
 mod source;
+mod subscription;
 mod unit;
 mod update;
 
@@ -16,13 +17,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ActorName, AppName, Digest, StoreName};
+use crate::id::{ActorName, AppName, Digest, StoreName, Topic, TopicPattern};
 
 pub use http::{Found, Host, HttpMethod, HttpRoute, HttpRoutes, PathPrefix};
 pub use http_grant::{HttpGrant, HttpScheme, Reach, Server, ServerHost, Servers, reach};
 pub use placement::{EACH_NODE, Label, Placement};
 pub use replicas::{Each, Range, Replicas};
 pub use source::Error;
+pub use subscription::{ON_MESSAGE, Subscription};
 pub use unit::{Bytes, Millis};
 pub use update::{Percent, Share, Update};
 
@@ -75,6 +77,9 @@ pub struct Settings {
     /// Whether an instance serves one request after the other, where it is a component for HTTP.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reuse: bool,
+    /// The topics whose messages it handles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subscribe: Vec<Subscription>,
     /// Where they run.
     #[serde(default)]
     pub placement: Placement,
@@ -181,6 +186,16 @@ pub struct Grants {
     /// The containers of objects that it may open and make.
     #[serde(default, skip_serializing_if = "Containers::are_none")]
     pub blobstore: Containers,
+    /// The topics that it may publish to.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub publish: BTreeSet<TopicPattern>,
+}
+
+impl Grants {
+    /// Whether it may publish to a topic.
+    pub fn lets_publish(&self, topic: &Topic) -> bool {
+        self.publish.iter().any(|pattern| pattern.matches(topic))
+    }
 }
 
 /// Containers of objects.
@@ -240,6 +255,8 @@ pub mod bound {
     pub const CONFIG: usize = 64 << 10;
     /// Key-value stores or containers that one actor may name.
     pub const STORES: usize = 64;
+    /// Patterns of topics that one actor subscribes to, or may publish to.
+    pub const TOPICS: usize = 64;
     /// The text of a manifest, in bytes.
     pub const TEXT: usize = 1 << 20;
 }
@@ -254,6 +271,7 @@ impl Default for Settings {
             ingress: BTreeSet::new(),
             http: Vec::new(),
             reuse: false,
+            subscribe: Vec::new(),
             placement: Placement::default(),
             update: Update::default(),
             limits: Limits::default(),

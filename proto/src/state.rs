@@ -222,6 +222,7 @@ mod tests {
             number: Some(number),
             trace: None,
             sent_ms: 3,
+            topic: None,
         };
         let reminder = Reminder {
             id: "expire".into(),

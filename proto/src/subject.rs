@@ -17,6 +17,7 @@
 //! lat.<lattice>.reminder.<partition>.<shard>.<actor>.<key>.<id>  what keys want to be reminded of
 //! lat.<lattice>.due.<partition>.<shard>.<actor>.<key>.<id>       what is due of that
 //! lat.<lattice>.send.<actor>                                     letters for replicated actors
+//! lat.<lattice>.topic.<topic>                                    messages for whoever subscribes to their topics
 //! lat.<lattice>.dead.<actor>.<letter>                            letters that nobody could handle
 //! ```
 
@@ -26,7 +27,7 @@ use crate::envelope::MAX_TOGETHER;
 use crate::event::Kind;
 use crate::id::{
     ActorId, ActorName, AppName, Incarnation, LatticeId, MAX_KEY_BYTES, MessageId, NodeName, Operation,
-    StoreName,
+    StoreName, Topic, TopicPattern,
 };
 use crate::reminder;
 use crate::shard::Shard;
@@ -416,6 +417,30 @@ impl Subjects {
         format!("{}send.*", self.prefix)
     }
 
+    /// Where messages of a topic are published.
+    pub fn topic(&self, topic: &Topic) -> String {
+        format!("{}topic.{topic}", self.prefix)
+    }
+
+    /// All of [`Self::topic`] that a pattern stands for.
+    pub fn topic_filter(&self, pattern: &TopicPattern) -> String {
+        format!("{}topic.{pattern}", self.prefix)
+    }
+
+    /// All of [`Self::topic`].
+    pub fn topics_filter(&self) -> String {
+        format!("{}topic.>", self.prefix)
+    }
+
+    /// Which topic a subject under [`Self::topics_filter`] names.
+    ///
+    /// # Errors
+    /// When it names none: NATS lets subjects hold more than topics do.
+    pub fn parse_topic(&self, subject: &str) -> Result<Topic, Malformed> {
+        let topic = subject.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix("topic."));
+        topic.ok_or(Malformed("not of a topic"))?.parse().map_err(|_| Malformed("invalid topic"))
+    }
+
     /// Where a letter is kept that nobody could handle.
     pub fn dead(&self, actor: &ActorName, letter: &MessageId) -> String {
         format!("{}dead.{actor}.{letter}", self.prefix)
@@ -464,6 +489,11 @@ impl Subjects {
     /// The stream of letters for replicated actors.
     pub fn sends_stream(&self) -> String {
         format!("lat_{}_sends", self.lattice)
+    }
+
+    /// The stream of messages of topics.
+    pub fn topics_stream(&self) -> String {
+        format!("lat_{}_topics", self.lattice)
     }
 
     /// The stream of letters that nobody could handle.
@@ -515,6 +545,32 @@ impl Subjects {
     pub fn artifacts_bucket(&self) -> String {
         format!("lat_{}_artifacts", self.lattice)
     }
+}
+
+/// The name of what an actor gets of its subscription to a pattern, in the stream of topics. No name of a NATS consumer holds
+/// what makes a pattern of a topic, so other signs stand for it.
+pub fn subscription(actor: &ActorName, pattern: &TopicPattern) -> String {
+    let sign = |sign| match sign {
+        '.' => '+',
+        '*' => '=',
+        '>' => '~',
+        other => other,
+    };
+    format!("{actor}_{}", pattern.as_str().chars().map(sign).collect::<String>())
+}
+
+/// The actor and the pattern of a name that [`subscription`] made; none of any other name.
+pub fn parse_subscription(name: &str) -> Option<(ActorName, TopicPattern)> {
+    // No actor's name holds the sign in between.
+    let (actor, pattern) = name.split_once('_')?;
+    let sign = |sign| match sign {
+        '+' => '.',
+        '=' => '*',
+        '~' => '>',
+        other => other,
+    };
+    let pattern: String = pattern.chars().map(sign).collect();
+    Some((actor.parse().ok()?, pattern.parse().ok()?))
 }
 
 /// What lies in a mail stream.
@@ -699,6 +755,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn topics_and_subscriptions_are_read() {
+        let subjects = subjects();
+        let topic = "orders.created".parse().unwrap();
+        assert_eq!(subjects.topic(&topic), "lat.shop.topic.orders.created");
+        assert_eq!(subjects.parse_topic("lat.shop.topic.orders.created"), Ok(topic));
+        for bad in [
+            "lat.shop.topic.",
+            "lat.shop.topic.a$",
+            "lat.shop.topic.a..b",
+            "lat.other.topic.a",
+            "lat.shop.topic",
+        ] {
+            assert!(subjects.parse_topic(bad).is_err(), "{bad}");
+        }
+        for pattern in ["orders.created", "a-b_c.*.x", ">", "stock.*.>"] {
+            let (actor, pattern): (ActorName, TopicPattern) =
+                ("cart-2".parse().unwrap(), pattern.parse().unwrap());
+            let name = subscription(&actor, &pattern);
+            assert!(!name.contains(['.', '*', '>', ' ', '/']), "{name}");
+            assert_eq!(parse_subscription(&name), Some((actor, pattern)));
+        }
+        for other in ["", "nodes", "Cart_a", "cart_", "cart_a.b ", "_a"] {
+            assert_eq!(parse_subscription(other), None, "{other}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_key_survives_its_subject(key in "\\PC{1,60}") {
@@ -718,6 +801,8 @@ mod tests {
             let _ = subjects().parse_due(&subject);
             let _ = subjects().parse_state(&subject);
             let _ = subjects().parse_inbox(&subject);
+            let _ = subjects().parse_topic(&subject);
+            let _ = parse_subscription(&subject);
         }
     }
 }

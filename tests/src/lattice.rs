@@ -9,8 +9,8 @@ use lattice_proto::admin::admin_client::AdminClient as Client;
 use lattice_proto::admin::{
     Actor, ApplyRequest, CallRequest, DeadLetter, DeleteRequest, ExplainRequest, GetCountersRequest,
     GetHistoryRequest, GetOperationRequest, ListActorsRequest, ListDeadLettersRequest, ListNodesRequest,
-    Node as NodeInfo, NodeRequest, Operation, Revision, RollbackRequest, ScaleRequest, SendRequest,
-    TrialRequest,
+    ListSubscriptionsRequest, Node as NodeInfo, NodeRequest, Operation, PublishRequest, Revision,
+    RollbackRequest, ScaleRequest, SendRequest, Subscription, TrialRequest,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -258,6 +258,24 @@ impl Lattice {
             ..SendRequest::default()
         };
         Ok(self.admin(node).send(request).await?.into_inner().id)
+    }
+
+    /// Publishes through a given node, and returns the message's id when it is stored.
+    pub async fn publish(&self, node: usize, topic: &str, message: Value) -> Result<String, Fault> {
+        let request = PublishRequest {
+            topic: topic.to_owned(),
+            payload: message.to_string().into_bytes().into(),
+            timeout_ms: u64::try_from(CALL_TIMEOUT.as_millis()).unwrap(),
+            ..PublishRequest::default()
+        };
+        Ok(self.admin(node).publish(request).await?.into_inner().id)
+    }
+
+    /// What an actor subscribes to, and what waits for it, as a given node lists it.
+    pub async fn subscriptions(&self, node: usize, actor: &str) -> Vec<Subscription> {
+        let request =
+            ListSubscriptionsRequest { actor: actor.to_owned(), ..ListSubscriptionsRequest::default() };
+        self.admin(node).list_subscriptions(request).await.unwrap().into_inner().subscriptions
     }
 
     /// The messages that nobody could handle, as a given node lists them.

@@ -41,6 +41,11 @@ async fn with_the_shipped_accounts_nodes_work_and_clients_may_call_and_no_more()
     let reply = client.request("lat.default.call.greeter.hello", "\"Ada\"".into()).await.unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&reply.payload).unwrap(), json!("Hello, Ada!"));
 
+    // What it publishes to a topic is stored, and told to be so.
+    let stored = client.request("lat.default.topic.orders.created", "{}".into()).await.unwrap();
+    let stored: Value = serde_json::from_slice(&stored.payload).unwrap();
+    assert_eq!(stored["stream"], json!("lat_default_topics"), "{stored}");
+
     // What only nodes may do comes to nothing: the inbox of a node, and what is stored.
     let inbox = format!("lat.default.node.{}.ping", lattice.nodes[0].ready().id);
     assert!(

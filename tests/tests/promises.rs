@@ -60,6 +60,7 @@ mod standard;
 mod start_order;
 mod tap;
 mod top;
+mod topics;
 mod traces;
 mod trial;
 mod two_versions;

@@ -56,6 +56,13 @@ impl TestContext {
         self
     }
 
+    /// Sets the topic that the message was published to.
+    #[must_use]
+    pub fn with_topic(mut self, topic: impl Into<String>) -> Self {
+        self.0.mesh = self.0.mesh.heard_by(topic.into());
+        self
+    }
+
     /// Sets why there is a turn. Only a turn of a keyed actor has another cause than a call, and a test has those made.
     pub(super) fn with_cause(mut self, cause: Cause) -> Self {
         self.0.origin.cause = cause;

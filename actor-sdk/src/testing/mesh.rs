@@ -27,6 +27,8 @@ use crate::{Actor, CallError, Keyed, Message, Result, actor, json};
 #[derive(Clone, Default)]
 pub struct Mesh {
     self_id: Option<Rc<str>>,
+    /// Where the message at hand was published to.
+    topic: Option<Rc<str>>,
     /// The actors that wait for each other here, outermost first.
     chain: Vec<Rc<str>>,
     shared: Rc<Shared>,
@@ -39,6 +41,7 @@ pub(super) struct Shared {
     answers: RefCell<HashMap<(String, String), Handler>>,
     keys: Keys,
     calls: RefCell<Vec<Recorded>>,
+    published: RefCell<Vec<Published>>,
     under_way: Cell<usize>,
     most_under_way: Cell<usize>,
 }
@@ -56,6 +59,17 @@ pub struct Recorded {
     pub arguments: Value,
     /// The time limit that the caller gave it, if any.
     pub timeout: Option<Duration>,
+}
+
+/// A message that was published.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Published {
+    /// To which topic.
+    pub topic: String,
+    /// What was told; `null` where it is no JSON.
+    pub message: Value,
+    /// By whom.
+    pub from: String,
 }
 
 impl Mesh {
@@ -120,6 +134,11 @@ impl Mesh {
         self.shared.calls.borrow().clone()
     }
 
+    /// All messages that were published so far, in that order. Nobody subscribes here: a test hands them on as it likes.
+    pub fn published(&self) -> Vec<Published> {
+        self.shared.published.borrow().clone()
+    }
+
     /// How many calls were under way at once, at most: 1 when each waited for the one before.
     pub fn most_at_once(&self) -> usize {
         self.shared.most_under_way.get()
@@ -180,7 +199,7 @@ impl Mesh {
 
     /// A turn that nobody waits for.
     fn turn(&self, id: &str, cause: Cause) -> TestContext {
-        let mesh = Mesh { self_id: None, chain: Vec::new(), shared: self.shared.clone() };
+        let mesh = Mesh { shared: self.shared.clone(), ..Mesh::default() };
         mesh.waited_for(id).context().with_cause(cause)
     }
 
@@ -192,11 +211,15 @@ impl Mesh {
         Mesh { self_id: Some(id.into()), ..self.clone() }
     }
 
+    pub(super) fn heard_by(&self, topic: String) -> Self {
+        Mesh { topic: Some(topic.into()), ..self.clone() }
+    }
+
     /// The mesh around an actor that the actor of this one waits for.
     fn waited_for(&self, id: &str) -> Self {
         let id: Rc<str> = id.into();
         let chain = self.chain.iter().cloned().chain([id.clone()]).collect();
-        Mesh { self_id: Some(id), chain, shared: self.shared.clone() }
+        Mesh { self_id: Some(id), topic: None, chain, shared: self.shared.clone() }
     }
 
     pub(crate) fn call(&self, outgoing: Outgoing) -> LocalBoxFuture<'static, Result<Vec<u8>>> {
@@ -225,6 +248,26 @@ impl Mesh {
             handler?(context, message).await
         }
         .boxed_local()
+    }
+
+    pub(crate) fn publish(
+        &self,
+        topic: String,
+        payload: Vec<u8>,
+        _content_type: &'static str,
+    ) -> LocalBoxFuture<'static, Result<()>> {
+        let published = Published { topic, message: arguments(&payload), from: self.self_id().to_owned() };
+        let shared = self.shared.clone();
+        async move {
+            yield_once().await;
+            shared.published.borrow_mut().push(published);
+            Ok(())
+        }
+        .boxed_local()
+    }
+
+    pub(crate) fn topic(&self) -> Option<String> {
+        self.topic.as_deref().map(Into::into)
     }
 
     fn find(&self, to: &str, operation: &str) -> Option<Handler> {

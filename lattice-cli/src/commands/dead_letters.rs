@@ -52,6 +52,8 @@ struct View {
     reason: String,
     tries: u32,
     at_ms: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    topic: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<serde_json::Value>,
 }
@@ -149,6 +151,7 @@ impl From<DeadLetter> for View {
             reason: letter.reason,
             tries: letter.tries,
             at_ms: letter.at_ms,
+            topic: letter.topic,
             payload: None,
         }
     }
@@ -174,8 +177,9 @@ fn columns(view: &View) -> Vec<Cell> {
 
 fn text(view: &View) -> String {
     let payload = view.payload.as_ref().map(ToString::to_string).unwrap_or_default();
+    let topic = if view.topic.is_empty() { String::new() } else { format!("topic      {}\n", view.topic) };
     format!(
-        "{}\nfor        {}\noperation  {}\nfrom       {}\nsent       {}\ngiven up   {}, after {} tries\nwhy        {}\npayload    {payload}\n",
+        "{}\nfor        {}\noperation  {}\n{topic}from       {}\nsent       {}\ngiven up   {}, after {} tries\nwhy        {}\npayload    {payload}\n",
         view.id,
         view.target,
         view.operation,

@@ -32,7 +32,7 @@ const TAP: Needs = Needs::Token(Role::Tap);
 const WRITE: Needs = Needs::Token(Role::Write);
 
 /// All paths that are served, but for those of the web page, which sees to itself.
-const METHODS: [(&str, Needs); 40] = [
+const METHODS: [(&str, Needs); 42] = [
     ("/healthz", Needs::Nothing),
     ("/grpc.health.v1.Health/Check", Needs::Nothing),
     ("/grpc.health.v1.Health/Watch", Needs::Nothing),
@@ -50,6 +50,7 @@ const METHODS: [(&str, Needs); 40] = [
     ("/lattice.admin.v1.Admin/WatchEvents", READ),
     ("/lattice.admin.v1.Admin/WatchLogs", READ),
     ("/lattice.admin.v1.Admin/WatchLattice", READ),
+    ("/lattice.admin.v1.Admin/ListSubscriptions", READ),
     ("/lattice.admin.v1.Admin/ListDeadLetters", READ),
     ("/lattice.admin.v1.Admin/GetDeadLetter", READ),
     ("/lattice.admin.v1.Admin/InspectKey", READ),
@@ -71,6 +72,7 @@ const METHODS: [(&str, Needs); 40] = [
     ("/lattice.admin.v1.Admin/LabelNode", WRITE),
     ("/lattice.admin.v1.Admin/Call", WRITE),
     ("/lattice.admin.v1.Admin/Send", WRITE),
+    ("/lattice.admin.v1.Admin/Publish", WRITE),
     ("/lattice.admin.v1.Admin/RetryDeadLetter", WRITE),
     ("/lattice.admin.v1.Admin/DropDeadLetter", WRITE),
 ];

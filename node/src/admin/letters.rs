@@ -47,6 +47,7 @@ pub(super) async fn send(parts: &Parts, request: Request<SendRequest>) -> Result
         number: None,
         trace: span.scope().map(|scope| scope.context),
         sent_ms: parts.letters.now_ms(),
+        topic: None,
     };
     let deadline = Instant::now() + timeout;
     let posted = match parts.router.check_letter(&letter, deadline).await {
@@ -166,6 +167,7 @@ fn describe(id: &MessageId, dead: Dead) -> admin::DeadLetter {
             reason: dead.reason,
             tries: dead.tries,
             at_ms: dead.at_ms,
+            topic: dead.letter.topic.map(|topic| topic.to_string()).unwrap_or_default(),
         },
         Err(reason) => admin::DeadLetter {
             id: id.to_string(),

@@ -17,7 +17,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::access::Holder;
 use super::page::Page;
-use super::{Parts, drain, error, events, history, keys, letters, logs, nodes, operation, pictures, taps};
+use super::{
+    Parts, drain, error, events, history, keys, letters, logs, nodes, operation, pictures, taps, topics,
+};
 use crate::artifact;
 use crate::controller::{DeclareError, Declared, Terms};
 use crate::router::Ask;
@@ -422,6 +424,18 @@ impl admin_server::Admin for Service {
     async fn send(&self, request: Request<SendRequest>) -> Answer<SendResponse> {
         let _room = self.room()?;
         letters::send(&self.parts, request).await.map(Response::new)
+    }
+
+    async fn publish(&self, request: Request<PublishRequest>) -> Answer<PublishResponse> {
+        let _room = self.room()?;
+        topics::publish(&self.parts, request).await.map(Response::new)
+    }
+
+    async fn list_subscriptions(
+        &self,
+        request: Request<ListSubscriptionsRequest>,
+    ) -> Answer<ListSubscriptionsResponse> {
+        topics::list(&self.parts, request.into_inner()).await.map(Response::new)
     }
 
     async fn inspect_key(&self, request: Request<KeyRequest>) -> Answer<KeyInfo> {

@@ -271,6 +271,7 @@ async fn raise(
                 settings: spec.settings,
                 router: tools.router.clone(),
                 stores: tools.stores.clone(),
+                topics: tools.topics.clone(),
                 tally: Tally::default(),
                 events: tools.events.clone(),
                 version,

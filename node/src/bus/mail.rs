@@ -19,7 +19,8 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use lattice_proto::letter::Place;
 
-use super::{Connection, Error, Space};
+use super::space::millis;
+use super::{Connection, Error, Headers, Space};
 use crate::causes::full;
 
 /// What the server answers to a write that its store does not take: also when a subject holds as much as it may.
@@ -44,9 +45,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// When a letter that was not acknowledged comes again to the same reader. An acknowledgement may be lost.
 const AGAIN: Duration = Duration::from_secs(60);
 
+/// The same of a queue: after the loss of a node others are to go on soon with what it had. Whoever works for longer says so.
+pub(super) const HELD: Duration = Duration::from_secs(10);
+
 /// Letters that may be with one reader: many times what one subject holds, so that some that cannot be handled do not hold
 /// up all others.
-const WITH_READER: i64 = 16_000;
+pub(super) const WITH_READER: i64 = 16_000;
 
 /// How often the consumers of others are taken away before it is left to a later attempt.
 const TRIES: u32 = 5;
@@ -114,6 +118,10 @@ pub struct Delivered {
     pub payload: Bytes,
     /// Where it lies.
     pub place: Place,
+    /// What else it says.
+    pub headers: Headers,
+    /// When the server stored it, in milliseconds since 1970.
+    pub stored_ms: u64,
     /// What takes it out of the stream.
     pub receipt: Receipt,
 }
@@ -132,8 +140,16 @@ impl Mail {
 
     /// Posts a letter. The same `id` within two minutes makes the same letter.
     pub async fn post(&self, subject: &str, id: &str, letter: Bytes) -> Posted {
+        self.post_with(subject, id, &[], letter).await
+    }
+
+    /// The same, and the letter says this besides.
+    pub async fn post_with(&self, subject: &str, id: &str, says: &[(&str, &str)], letter: Bytes) -> Posted {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Msg-Id", id);
+        for (name, value) in says {
+            headers.insert(*name, *value);
+        }
         match self.0.exchange(subject, headers, letter).await {
             Ok(Ok(_)) => Posted::Stored,
             Ok(Err(refused))
@@ -169,9 +185,23 @@ impl Mail {
         Ok(self.0.at(place.sequence).await?.and_then(|entry| entry.value))
     }
 
+    /// How many bytes one letter may have.
+    pub fn room(&self) -> usize {
+        self.0.room()
+    }
+
+    pub(super) fn space(&self) -> &Space {
+        &self.0
+    }
+
     /// Reads everything, together with whoever else does.
     pub fn share(&self) -> SharedReader {
-        SharedReader { mail: self.clone(), open: None, batch: None }
+        SharedReader { mail: self.clone(), queue: None, open: None, batch: None }
+    }
+
+    /// Reads a queue that somebody made of the stream, together with whoever else does. While there is no such queue it waits.
+    pub fn queue(&self, name: String) -> SharedReader {
+        SharedReader { mail: self.clone(), queue: Some(name), open: None, batch: None }
     }
 
     /// Reads a group.
@@ -238,8 +268,8 @@ impl MailReader {
                     let place = Place { stream: open.stream, sequence };
                     self.open = Some(open);
                     let receipt = Receipt { connection: self.mail.0.connection().clone(), to };
-                    let (subject, payload) = (message.message.subject.into_string(), message.message.payload);
-                    return Ok(Collected::Letter(Delivered { subject, payload, place, receipt }));
+                    let stored_ms = u64::try_from(millis(info.published)).unwrap_or(0);
+                    return Ok(Collected::Letter(delivered(message.message, stored_ms, place, receipt)));
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, group = self.group.name, "reading letters broke off; it begins anew");
@@ -340,6 +370,19 @@ impl Receipt {
         self.connection.publish(self.to.clone(), Bytes::from_static(b"+WPI")).await;
     }
 
+    /// Says so for as long as this takes, to a server that would otherwise deliver it once more after [`HELD`].
+    pub async fn while_working<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let mut tick = tokio::time::interval(HELD / 3);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = tick.tick() => self.working().await,
+            }
+        }
+    }
+
     /// Lets it be delivered once more, after so long.
     pub async fn again(&self, after: Duration) {
         let word = format!("-NAK {{\"delay\": {}}}", after.as_nanos());
@@ -347,9 +390,23 @@ impl Receipt {
     }
 }
 
-/// Reads a whole stream together with others: each letter goes to one of them, in no certain order.
+fn delivered(message: async_nats::Message, stored_ms: u64, place: Place, receipt: Receipt) -> Delivered {
+    let async_nats::Message { subject, payload, headers, .. } = message;
+    Delivered {
+        subject: subject.into_string(),
+        payload,
+        place,
+        headers: Headers(headers),
+        stored_ms,
+        receipt,
+    }
+}
+
+/// Reads a stream, or a queue that was made of it, together with others: each letter goes to one of them, in no certain order.
 pub struct SharedReader {
     mail: Mail,
+    /// The whole stream where none is named.
+    queue: Option<String>,
     open: Option<(Consumer<pull::Config>, u64)>,
     batch: Option<pull::Batch>,
 }
@@ -357,6 +414,11 @@ pub struct SharedReader {
 impl SharedReader {
     /// The next letter. While NATS is away it waits. Cancel safe, but for what was on its way: that comes again.
     pub async fn next(&mut self) -> Delivered {
+        self.next_of(BATCH).await
+    }
+
+    /// The same, where no more than `most` are to be on their way to this reader.
+    pub async fn next_of(&mut self, most: usize) -> Delivered {
         loop {
             let mut link = self.mail.0.connection().link();
             if let Some(batch) = &mut self.batch {
@@ -377,7 +439,7 @@ impl SharedReader {
                 self.batch = None;
                 continue;
             }
-            if let Err(error) = self.ask().await {
+            if let Err(error) = self.ask(most).await {
                 tracing::debug!(%error, "letters cannot be read yet");
                 self.open = None;
                 pause().await;
@@ -388,17 +450,17 @@ impl SharedReader {
     }
 
     fn shared(&self, message: async_nats::jetstream::Message) -> Option<Delivered> {
-        let sequence = message.info().ok()?.stream_sequence;
+        let info = message.info().ok()?;
+        let (sequence, stored_ms) =
+            (info.stream_sequence, u64::try_from(millis(info.published)).unwrap_or(0));
         let to = message.message.reply.clone()?;
         let stream = self.open.as_ref().map_or(0, |(_, created)| *created);
         let receipt = Receipt { connection: self.mail.0.connection().clone(), to };
-        let (subject, payload) = (message.message.subject.into_string(), message.message.payload);
-        let letter = Delivered { subject, payload, place: Place { stream, sequence }, receipt };
-        Some(letter)
+        Some(delivered(message.message, stored_ms, Place { stream, sequence }, receipt))
     }
 
     /// Asks for a batch.
-    async fn ask(&mut self) -> Result<(), Error> {
+    async fn ask(&mut self, most: usize) -> Result<(), Error> {
         if !self.mail.0.is_reachable() {
             return Err(Error::Unreachable);
         }
@@ -414,12 +476,20 @@ impl SharedReader {
                     max_ack_pending: WITH_READER,
                     ..Default::default()
                 };
-                let consumer = stream.get_or_create_consumer(SHARED, config).await;
-                let consumer = consumer.map_err(|error| Error::failed(READ, full(&error)))?;
+                let consumer = match &self.queue {
+                    Some(queue) => {
+                        let consumer = stream.get_consumer(queue).await;
+                        consumer.map_err(|error| Error::failed(READ, full(&*error)))?
+                    }
+                    None => {
+                        let consumer = stream.get_or_create_consumer(SHARED, config).await;
+                        consumer.map_err(|error| Error::failed(READ, full(&error)))?
+                    }
+                };
                 self.open.insert((consumer, u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0)))
             }
         };
-        let batch = consumer.batch().max_messages(BATCH).expires(OPEN).messages().await;
+        let batch = consumer.batch().max_messages(most.max(1)).expires(OPEN).messages().await;
         self.batch = Some(batch.map_err(|error| Error::failed(READ, full(&error)))?);
         Ok(())
     }

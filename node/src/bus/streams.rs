@@ -35,6 +35,13 @@ const LETTERS_PER_KEY: i64 = 1_000;
 /// Letters that may wait for one replicated actor.
 const LETTERS_PER_ACTOR: i64 = 1_000;
 
+/// How long a message of a topic is kept for those who subscribe: a subscriber that is away over night hears it all the same.
+const TOPICS_KEPT: Duration = Duration::from_hours(24);
+
+/// How many bytes they have together at most; the oldest make room. The server sets so much of its disk aside, and an edge box has
+/// little.
+const MAX_TOPIC_BYTES: i64 = 256 << 20;
+
 /// How many letters are kept that nobody could handle.
 const MAX_DEAD: i64 = 10_000;
 
@@ -220,6 +227,13 @@ impl Bus {
                 subjects: vec![subjects.send_filter()],
                 max_messages_per_subject: LETTERS_PER_ACTOR,
                 ..letters()
+            },
+            jetstream::stream::Config {
+                name: subjects.topics_stream(),
+                subjects: vec![subjects.topics_filter()],
+                max_age: TOPICS_KEPT,
+                max_bytes: MAX_TOPIC_BYTES,
+                ..Default::default()
             },
             jetstream::stream::Config {
                 name: subjects.dead_stream(),

@@ -11,7 +11,8 @@ pub(super) mod revision;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lattice_proto::manifest::{self, Artifact, Grants, HttpRoutes, Manifest, Settings};
+use lattice_proto::manifest::{self, Artifact, Grants, HttpRoutes, Manifest, Settings, Subscription};
+use lattice_proto::metadata::OperationMetadata;
 use lattice_proto::record::{Actor, App, Head, Origin};
 use lattice_proto::subject::{Control, Subjects};
 use lattice_proto::{ActorName, AppName, Digest};
@@ -76,6 +77,26 @@ fn serves_as_it_says(name: &ActorName, settings: &Settings, is_http: bool) -> Re
         _ => return Ok(()),
     };
     Err(Error::Invalid(format!("the artifact of `{name}` {problem}")))
+}
+
+/// Whether an artifact has the operations that are to handle what its actor subscribes to, where it says what it has.
+fn handles_what_it_hears(
+    name: &ActorName,
+    settings: &Settings,
+    operations: &[OperationMetadata],
+) -> Result<(), Error> {
+    let has = |wanted: &Subscription| operations.iter().any(|operation| operation.name == wanted.operation);
+    match settings.subscribe.iter().find(|wanted| !operations.is_empty() && !has(wanted)) {
+        None => Ok(()),
+        Some(Subscription { topic, operation }) => {
+            let known: Vec<_> = operations.iter().map(|operation| format!("`{}`", operation.name)).collect();
+            Err(Error::Invalid(format!(
+                "the artifact of `{name}` has no operation `{operation}` to handle `{topic}`; it has {}. Name one of them, as in \
+                 `subscribe = [{{ topic = \"{topic}\", operation = \"…\" }}]`",
+                known.join(", ")
+            )))
+        }
+    }
 }
 
 /// Whether the manifest grants what an artifact cannot run without.
@@ -259,6 +280,7 @@ impl Declarations {
             serves_as_it_says(name, &actor.settings, compiled.is_http())?;
             is_granted(name, &actor.settings.grants, compiled.needs())?;
             let operations = &compiled.metadata().operations;
+            handles_what_it_hears(name, &actor.settings, operations)?;
             let idempotent = operations
                 .iter()
                 .filter(|operation| operation.idempotent)

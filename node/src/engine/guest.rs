@@ -24,6 +24,7 @@ use crate::router::Router;
 use crate::stores::Stores;
 use crate::tap::Taps;
 use crate::telemetry::metrics::{Edges, Meter, Pooled};
+use crate::topics::Publisher;
 
 /// The most elements of one table. The pool's own limit, so that a guest fares the same where there is none.
 const MAX_TABLE: usize = 20_000;
@@ -49,6 +50,8 @@ pub struct Home {
     pub client: Client,
     /// What they keep by interfaces of the standard.
     pub stores: Stores,
+    /// By what they publish.
+    pub topics: Publisher,
     /// What became of their turns.
     pub tally: Tally,
     /// Where their crashes are told.

@@ -50,7 +50,7 @@ pub(super) fn is_for_guest(turn: &Turn) -> bool {
 pub(super) async fn prepare(mut turn: Turn, desk: Desk<'_>) -> Prepared {
     let known = desk.known;
     let due = match &turn.message.cause {
-        Cause::Call | Cause::Timer(_) => return Prepared::Run(turn),
+        Cause::Call | Cause::Topic(_) | Cause::Timer(_) => return Prepared::Run(turn),
         Cause::Http(_) => {
             turn.waiting.answer(Err(no_http()));
             return Prepared::Answered;
@@ -96,6 +96,7 @@ pub(super) async fn prepare(mut turn: Turn, desk: Desk<'_>) -> Prepared {
                 number: None,
                 trace: None,
                 sent_ms: due_ms,
+                topic: None,
             };
             turn.waiting.answer(Ok(letter.encode()));
             Prepared::Answered

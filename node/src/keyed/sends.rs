@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use super::Letters;
 use super::backoff::Backoff;
 use super::delivery::{TRIES, Verdict, judge};
-use crate::bus::Delivered;
+use crate::bus::{Delivered, Receipt};
+use crate::replica::LocalActor;
 use crate::router::Router;
 use crate::telemetry::Counters;
 
@@ -30,6 +31,26 @@ const NO_ROOM: Duration = Duration::from_secs(30);
 
 /// When another node is to try.
 const ELSEWHERE: Duration = Duration::from_secs(2);
+
+/// Who is to handle a letter.
+#[derive(Clone, Copy)]
+pub(crate) enum To<'a> {
+    /// Any replica, wherever it is.
+    Any,
+    /// One of these.
+    These(&'a LocalActor),
+}
+
+/// What became of a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carried {
+    /// Somebody handled it.
+    Handled,
+    /// It lies with the dead ones.
+    GivenUp,
+    /// It comes again.
+    Left,
+}
 
 /// What delivers letters to replicas.
 #[derive(Clone)]
@@ -73,34 +94,48 @@ impl Sends {
                 return;
             }
         };
+        self.carry(&letter, &delivered.receipt, To::Any).await;
+    }
+
+    /// Has a letter handled, as often as that can help, and keeps it with the dead ones where nothing does. What is to become of it
+    /// after that is told to the server.
+    pub(crate) async fn carry(&self, letter: &Letter, receipt: &Receipt, to: To<'_>) -> Carried {
         let (mut tried, mut looked) = (0, 0);
         let mut pause = Backoff::from(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
+            let delivery = async {
+                match to {
+                    To::Any => self.router.deliver_to_any(letter).await,
+                    To::These(local) => self.router.deliver_to(local, letter, tried + 1).await,
+                }
+            };
             // Others need not take it while this node tries.
-            delivered.receipt.working().await;
-            let Err(fault) = self.router.deliver_to_any(&letter).await else { break };
-            match judge(&fault) {
+            let Err(fault) = receipt.while_working(delivery).await else {
+                receipt.give().await;
+                return Carried::Handled;
+            };
+            let verdict = judge(&fault);
+            match verdict {
                 // Others are not to wait for it.
                 _ if matches!(fault, Fault::NoReplica(_)) => looked = LOOKS,
                 Verdict::Later => looked += 1,
-                Verdict::Again => tried += 1,
-                Verdict::Never => tried = TRIES,
+                Verdict::Again | Verdict::Never => tried += 1,
             }
-            if tried >= TRIES {
+            if verdict == Verdict::Never || tried >= TRIES {
                 // Where there is no room for it, it stays where it is for now.
-                if let Err(error) = self.letters.bury(&letter, fault.to_string(), tried).await {
+                if let Err(error) = self.letters.bury(letter, fault.to_string(), tried).await {
                     tracing::warn!(%error, letter = %letter.id, "a letter that was given up is not kept yet");
-                    delivered.receipt.again(NO_ROOM).await;
-                    return;
+                    receipt.again(NO_ROOM).await;
+                    return Carried::Left;
                 }
-                break;
+                receipt.give().await;
+                return Carried::GivenUp;
             }
             if looked >= LOOKS {
-                delivered.receipt.again(ELSEWHERE).await;
-                return;
+                receipt.again(ELSEWHERE).await;
+                return Carried::Left;
             }
             pause.wait().await;
         }
-        delivered.receipt.give().await;
     }
 }

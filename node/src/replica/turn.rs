@@ -8,7 +8,7 @@ use bytes::Bytes;
 use lattice_proto::envelope::{ContentType, Hop, Overwrite};
 use lattice_proto::letter::Stamp;
 use lattice_proto::reminder::Due;
-use lattice_proto::{ActorId, Fault, MessageId, Operation, Ran};
+use lattice_proto::{ActorId, Fault, MessageId, Operation, Ran, Topic};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,8 @@ pub struct TurnContext {
     pub actor: ActorId,
     /// The calls that led here, with this one at the end.
     pub chain: Vec<Hop>,
+    /// The topic that the message was published to, where it was.
+    pub topic: Option<Topic>,
     /// When the caller stops waiting.
     pub deadline: Instant,
     /// Where spans of this turn hang.
@@ -157,6 +159,8 @@ pub enum Cause {
     Call,
     /// The same, by HTTP: what is asked and answered goes another way.
     Http(Arc<Exchange>),
+    /// It was published to this topic.
+    Topic(Topic),
     /// A letter, known by this.
     Letter(Stamp),
     /// A reminder of the actor's own is due.
@@ -303,10 +307,15 @@ impl Turn {
         reply: Respond,
     ) -> Self {
         chain.push(Hop { actor: actor.clone(), message: id.clone() });
+        let topic = match &message.cause {
+            Cause::Topic(topic) => Some(topic.clone()),
+            _ => None,
+        };
         let context = Arc::new(TurnContext {
             id,
             actor,
             chain,
+            topic,
             deadline,
             trace: span.scope(),
             own: Own::default(),

@@ -140,6 +140,9 @@ impl Router {
     ) -> Result<Cause, Result<Bytes, Fault>> {
         match aim {
             Aim::Handle => Ok(Cause::Call),
+            // Keys have no topics. An actor that had replicas when it got its letter may be a keyed one by now.
+            Aim::Topic(_) if local.keys().is_some() => Ok(Cause::Call),
+            Aim::Topic(topic) => Ok(Cause::Topic(topic.clone())),
             Aim::Overwrite(overwrite) => Ok(Cause::Overwrite(Arc::new(overwrite.clone()))),
             Aim::Look => Err(match local.keys() {
                 Some(keys) => Ok(keys.look(target).encode()),

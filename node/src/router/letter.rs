@@ -9,7 +9,7 @@ use lattice_proto::{ActorId, Fault, MessageId, Operation};
 
 use super::keyed::check_key;
 use super::{Ask, Router};
-use crate::replica::{Cause, Message, Pending, Respond};
+use crate::replica::{Cause, LocalActor, Message, Pending, Respond};
 use crate::telemetry::{Span, Turned};
 
 /// Stands for the operation of a reminder until its record is looked at.
@@ -122,6 +122,29 @@ impl Router {
         pending.answer().await
     }
 
+    /// Delivers what was published to replicas of this node that are of one version.
+    ///
+    /// # Errors
+    /// Why none of them handled it.
+    pub async fn deliver_to(&self, local: &LocalActor, letter: &Letter, attempt: u32) -> Result<(), Fault> {
+        let turned = Turned::Topic(letter.trace.clone(), letter.topic.clone());
+        let message = Message {
+            operation: letter.operation.clone(),
+            payload: letter.payload.clone(),
+            content_type: letter.content_type.clone(),
+            caller: letter.sender.clone(),
+            attempt,
+            cause: letter.topic.clone().map_or(Cause::Call, Cause::Topic),
+        };
+        let (deadline, id) = (Instant::now() + DELIVERY, letter.id.clone());
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        let reply = Respond::Waiter(sender);
+        let turn = self.turn(local, id, &letter.target, Vec::new(), deadline, message, turned, reply)?;
+        let pending = Pending::new(&turn, answer);
+        self.admit(local, turn)?;
+        pending.answer().await.map(drop)
+    }
+
     /// Delivers a letter to a replica, wherever one is.
     ///
     /// # Errors
@@ -140,7 +163,7 @@ impl Router {
             chain: Vec::new(),
             trace: span.scope(),
             not_after: None,
-            aim: Aim::Handle,
+            aim: letter.topic.clone().map_or(Aim::Handle, Aim::Topic),
         };
         let outcome = self.call(ask).await.map(drop);
         if let Err(fault) = &outcome {

@@ -8,7 +8,7 @@ pub const RPC_SERVICE: &str = "rpc.service";
 pub const RPC_METHOD: &str = "rpc.method";
 /// What carries letters: always [`SYSTEM`].
 pub const MESSAGING_SYSTEM: &str = "messaging.system";
-/// The name of the actor that a letter is for.
+/// The name of the actor that a letter is for, or the topic that a message is published to.
 pub const MESSAGING_DESTINATION: &str = "messaging.destination.name";
 /// `send` or `process`.
 pub const MESSAGING_OPERATION: &str = "messaging.operation.type";
@@ -41,6 +41,8 @@ pub const STORE: &str = "lattice.store";
 pub const ACTOR: &str = "lattice.actor";
 /// The name of the calling actor; empty for callers that are none.
 pub const CALLER: &str = "lattice.caller";
+/// What became of a message that was taken for somebody who subscribes: `handled`, `given-up`, or `left` for another try later.
+pub const OUTCOME: &str = "lattice.outcome";
 /// What is measured of a node: a kind of instance, a pool of memory.
 pub const KIND: &str = "lattice.kind";
 /// See [`KIND`].
@@ -63,7 +65,9 @@ pub const RAN: &str = "lattice.ran";
 pub const TARGET: &str = "lattice.target";
 /// Why the router chose it.
 pub const CHOICE: &str = "lattice.choice";
-/// Why a turn that nobody called for was run: `letter`, `reminder` or `timer`.
+/// The topic of a message; in metrics, the pattern that a subscription names.
+pub const TOPIC: &str = "lattice.topic";
+/// Why a turn that nobody called for was run: `letter`, `topic`, `reminder` or `timer`.
 pub const CAUSE: &str = "lattice.cause";
 /// What was made anew while a message waited: `key` or `replica`.
 pub const START: &str = "lattice.start";

@@ -39,6 +39,12 @@ counters! {
     calls_received,
     /// A call came from a plain NATS client.
     calls_ingress,
+    /// A message was published to a topic.
+    topics_published,
+    /// A message of a topic was handled by an actor that subscribes to it.
+    topics_handled,
+    /// One was given up, and lies with the dead letters.
+    topics_given_up,
     /// A mailbox was full.
     overloaded,
     /// A message arrived after its deadline.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lattice_proto::envelope::TraceContext;
-use lattice_proto::{ActorId, Fault, MessageId, Operation};
+use lattice_proto::{ActorId, Fault, MessageId, Operation, Topic};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Event, SpanKind};
 
@@ -20,6 +20,8 @@ pub enum Turned {
     Call(Option<Scope>),
     /// A letter that was sent with this context.
     Letter(Option<TraceContext>),
+    /// It was published with this context, to this topic.
+    Topic(Option<TraceContext>, Option<Topic>),
     /// A reminder or a timer of the actor's own; which of them.
     Own(&'static str),
 }
@@ -58,6 +60,13 @@ impl Handling {
             Turned::Letter(sent) => {
                 let span = Span::open(Origin::Letter(sent), SpanKind::Consumer, Name::Process, subject);
                 (span, Some("letter"))
+            }
+            Turned::Topic(sent, topic) => {
+                let mut span = Span::open(Origin::Letter(sent), SpanKind::Consumer, Name::Process, subject);
+                if let Some(topic) = topic {
+                    span.note(attribute::TOPIC, topic.as_str().to_owned());
+                }
+                (span, Some("topic"))
             }
             Turned::Own(cause) => {
                 (Span::open(Origin::Scope(None), SpanKind::Consumer, Name::Process, subject), Some(cause))

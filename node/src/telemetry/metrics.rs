@@ -13,6 +13,7 @@ mod node;
 mod page;
 mod pool;
 mod survey;
+mod topics;
 mod used;
 
 use std::sync::LazyLock;
@@ -35,6 +36,7 @@ use page::Readers;
 pub use page::{CONTENT_TYPE, Page};
 pub use pool::Pooled;
 pub use survey::survey;
+pub use topics::{Backlog, Subscriptions, backlogs, heard, published, subscriptions};
 pub use used::Used;
 
 /// Operations of one actor that are told apart.
@@ -64,6 +66,8 @@ pub(super) struct Instruments {
     pub asked: Histogram<f64>,
     pub refused: Counter<u64>,
     pub store_refused: Counter<u64>,
+    pub published: Counter<u64>,
+    pub heard: Counter<u64>,
     pub traps: Counter<u64>,
     pub restarts: Counter<u64>,
     pub lag: Histogram<f64>,
@@ -110,6 +114,16 @@ impl Instruments {
                 "lattice.store.refused",
                 "{attempt}",
                 "Stores and containers that guests asked for and their manifest does not grant",
+            ),
+            published: count(
+                "lattice.topic.published",
+                "{message}",
+                "Messages that were published to topics, by the actor that did",
+            ),
+            heard: count(
+                "lattice.topic.handled",
+                "{message}",
+                "Messages of topics that were taken for an actor, by what became of them",
             ),
             traps: count("lattice.actor.traps", "{trap}", "Instances that trapped or were given up"),
             restarts: count(

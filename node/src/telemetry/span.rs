@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use lattice_proto::envelope::{TraceContext, TraceParent};
-use lattice_proto::{ActorId, Fault, Incarnation, MessageId, Operation, Ran};
+use lattice_proto::{ActorId, Fault, Incarnation, MessageId, Operation, Ran, Topic};
 use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
@@ -140,6 +140,19 @@ impl Span {
     pub fn send(parent: Option<Scope>, actor: &ActorId, operation: &Operation) -> Self {
         let subject = || Subject { actor: actor.clone(), operation: operation.clone() };
         Self::open(Origin::Scope(parent), SpanKind::Producer, Name::Send, subject)
+    }
+
+    /// A message is published to a topic. What hangs under it is what its subscribers make of it.
+    pub fn publish(parent: Option<Scope>, topic: &Topic) -> Self {
+        let Some(recorder) = Recorder::get() else { return Self { live: None, parent } };
+        let mut span = match recorder.open(parent.as_ref(), SpanKind::Producer, Name::Step("publish"), None) {
+            Ok(live) => Self { live: Some(live), parent: None },
+            Err(passed_on) => return Self { live: None, parent: Some(passed_on) },
+        };
+        span.note(attribute::MESSAGING_SYSTEM, attribute::SYSTEM);
+        span.note(attribute::MESSAGING_DESTINATION, topic.as_str().to_owned());
+        span.note(attribute::MESSAGING_OPERATION, "send");
+        span
     }
 
     /// A letter on its way to somebody who handles it.

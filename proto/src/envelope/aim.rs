@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::{Malformed, VERSION, check_version, decode, wire};
+use super::{Malformed, VERSION, check_version, decode, parse, wire};
+use crate::id::Topic;
 use crate::reminder::{MAX_REMINDERS, Reminder};
 
 /// What is to be done with a call.
@@ -19,6 +20,8 @@ pub enum Aim {
     Look,
     /// Its payload is an [`crate::http::Opening`], and the reply's an [`crate::http::Answer`].
     Http,
+    /// The actor handles it as what was published to this topic.
+    Topic(Topic),
 }
 
 /// How the state of a key is overwritten.
@@ -47,6 +50,7 @@ impl Aim {
             Aim::Handle => None,
             Aim::Look => Some(wire::call::Aim::Look(wire::Look {})),
             Aim::Http => Some(wire::call::Aim::Http(wire::Http {})),
+            Aim::Topic(topic) => Some(wire::call::Aim::Topic(topic.to_string())),
             Aim::Overwrite(Overwrite { delete, if_revision, reminders }) => {
                 let reminders = reminders.as_ref().map(|reminders| wire::Reminders {
                     reminders: reminders.iter().map(Reminder::to_wire).collect(),
@@ -62,9 +66,10 @@ impl Aim {
             None => return Ok(Aim::Handle),
             Some(wire::call::Aim::Look(_)) => return Ok(Aim::Look),
             Some(wire::call::Aim::Http(_)) => return Ok(Aim::Http),
+            Some(wire::call::Aim::Topic(topic)) => return Ok(Aim::Topic(parse("topic", &topic)?)),
             Some(wire::call::Aim::Overwrite(overwrite)) => overwrite,
         };
-        let parse = |wire::Reminders { reminders }| {
+        let read = |wire::Reminders { reminders }| {
             if reminders.len() > MAX_REMINDERS {
                 return Err(Malformed::field("reminders", format!("more than {MAX_REMINDERS}")));
             }
@@ -72,7 +77,7 @@ impl Aim {
                 |one| Reminder::from_wire(one).map_err(|error| Malformed::field("reminders", error));
             reminders.into_iter().map(reminder).collect::<Result<Vec<_>, _>>()
         };
-        let reminders = reminders.map(parse).transpose()?;
+        let reminders = reminders.map(read).transpose()?;
         Ok(Aim::Overwrite(Overwrite { delete, if_revision, reminders }))
     }
 }

@@ -5,6 +5,7 @@ mod http_grant;
 mod keyed;
 mod placement;
 mod replicas;
+mod topics;
 mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +60,7 @@ struct SourceActor {
     ingress: Option<Vec<Spanned<String>>>,
     http: Option<Spanned<toml::Value>>,
     reuse: Option<Spanned<bool>>,
+    subscribe: Option<Vec<Spanned<toml::Value>>>,
     placement: Option<placement::Source>,
     update: Option<update::Source>,
     limits: Option<SourceLimits>,
@@ -87,6 +89,7 @@ struct SourceGrants {
     http: Option<Vec<Spanned<toml::Value>>>,
     keyvalue: Option<Vec<Spanned<String>>>,
     blobstore: Option<Vec<Spanned<String>>>,
+    publish: Option<Vec<Spanned<String>>>,
 }
 
 fn printable(c: char) -> impl Iterator<Item = char> {
@@ -216,6 +219,12 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
         let message = "only an actor with `http` has it; others keep their instances anyway";
         return Err(at.error(&field("reuse"), reuse, message));
     }
+    let subscribe = source.subscribe.as_deref().unwrap_or_default();
+    if let Some(first) = subscribe.first().filter(|_| !http.is_empty()) {
+        let message =
+            "an actor with `http` answers requests and handles no messages; let another one subscribe";
+        return Err(at.error(&field("subscribe"), first, message));
+    }
     let settings = Settings {
         kind,
         replicas: match (kind, &source.replicas) {
@@ -234,6 +243,7 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
             .collect::<Result<_, _>>()?,
         http,
         reuse: source.reuse.as_ref().is_some_and(|reuse| *reuse.get_ref()),
+        subscribe: topics::subscriptions(at, &field("subscribe"), subscribe)?,
         placement: source
             .placement
             .as_ref()
@@ -330,7 +340,8 @@ fn grants(at: &Text<'_>, field: &str, source: &SourceGrants) -> Result<Grants, E
         Some(names) if any(names) => Containers::Any,
         names => Containers::Named(stores(at, &format!("{field}.blobstore"), names)?),
     };
-    Ok(Grants { call, log: source.log.unwrap_or(false), http, keyvalue, blobstore })
+    let publish = topics::patterns(at, &format!("{field}.publish"), source.publish.as_deref())?;
+    Ok(Grants { call, log: source.log.unwrap_or(false), http, keyvalue, blobstore, publish })
 }
 
 fn stores(

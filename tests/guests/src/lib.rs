@@ -213,6 +213,36 @@ impl Misfit {
         })
     }
 
+    /// Publishes a number, as `on_message` hears it.
+    async fn tell(&self, ctx: &Context, topic: String, number: u64) -> Result<()> {
+        ctx.publish(&topic, &json!({ "number": number })).await
+    }
+
+    /// Hears a number: appends it to a list of its own for each topic, when it has waited for so long, or fails where it is to. Before
+    /// that it appends it to a list of those that it began with.
+    async fn on_message(
+        &self,
+        ctx: &Context,
+        number: u64,
+        wait_ms: Option<u64>,
+        fail: Option<bool>,
+    ) -> Result<()> {
+        let (me, topic) = (ctx.self_id(), ctx.topic().unwrap_or_else(|| "none".to_owned()));
+        let append = async |list: &str| {
+            let key = format!("ledger/{me}:{list}");
+            ctx.call::<usize>(key.as_str(), "append", &json!({ "number": number })).await
+        };
+        if fail.unwrap_or_default() {
+            let caller = ctx.caller().unwrap_or("nobody");
+            return Err(Rejection::new("refused", format!("as it was told by {topic} from {caller}")).into());
+        }
+        if let Some(ms) = wait_ms {
+            append("begun").await?;
+            clock::wait(Duration::from_millis(ms)).await;
+        }
+        append(&topic).await.map(drop)
+    }
+
     /// Fails with an error of its own.
     async fn reject(&self, _ctx: &Context, code: String) -> Result<()> {
         let details = json!({ "code": code });

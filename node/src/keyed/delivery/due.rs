@@ -38,7 +38,7 @@ impl Delivery {
                 }
             };
             while workers.try_join_next().is_some() {}
-            let Delivered { subject, payload, place, receipt } = delivered;
+            let Delivered { subject, payload, place, receipt, .. } = delivered;
             let actor = self.letters.subjects.parse_due(&subject).ok().filter(|(of, _)| *of == shard);
             let (Some((_, actor)), Ok(due)) = (actor, Due::decode(payload)) else {
                 self.counters.malformed_records();

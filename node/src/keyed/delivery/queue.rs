@@ -90,7 +90,7 @@ impl Delivery {
         queues: &Arc<Mutex<Queues>>,
         workers: &mut JoinSet<()>,
     ) {
-        let Delivered { subject, payload, place, receipt } = delivered;
+        let Delivered { subject, payload, place, receipt, .. } = delivered;
         let (mail, actor) = match self.letters.subjects.parse_mail(&subject) {
             Ok((mail, of, actor)) if of == shard => (mail, actor),
             _ => {

@@ -10,7 +10,7 @@ use lattice_proto::subject::{Inbox, Subjects};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
-use super::{INSTRUMENTS, edges, lattice};
+use super::{INSTRUMENTS, edges, lattice, topics};
 use crate::bus::Connection;
 use crate::keyed::Keyed;
 use crate::membership::Fence;
@@ -49,6 +49,7 @@ pub fn observe(observed: Observed) {
     INSTRUMENTS.leaders.add(0, &[]);
     edges::observe(&source);
     lattice::observe(&source);
+    topics::observe(&source);
 }
 
 /// What is told of one actor.

@@ -29,6 +29,9 @@ pub(super) fn kind(
     refuse(at, &field("concurrency"), source.concurrency.as_ref(), one)?;
     let typed = "keyed actors answer HTTP clients at `/actors`, where `ingress = [\"http\"]`; remove it";
     refuse(at, &field("http"), source.http.as_ref(), typed)?;
+    let no_key = "a message of a topic is for no key; let a replicated actor subscribe, and call or send to the key that it is for";
+    let subscribe = source.subscribe.as_ref().and_then(|subscribe| subscribe.first());
+    refuse(at, &field("subscribe"), subscribe, no_key)?;
     let canary = source.update.as_ref().and_then(|update| update.canary.as_ref());
     refuse(at, &field("update.canary"), canary, "two versions cannot share the state of one key; remove it")?;
     let mut keyed = Keyed::default();

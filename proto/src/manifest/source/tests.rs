@@ -49,6 +49,28 @@ fn stores_containers_and_configuration_are_granted_by_name() {
 }
 
 #[test]
+fn topics_are_subscribed_to_by_patterns_and_handled_by_operations() {
+    let text = with(
+        "subscribe = [\"orders.>\", { topic = \"stock.*.low\", operation = \"reorder\" }]\n\
+         grants = { publish = [\"orders.created\", \"audit.>\"] }",
+    );
+    let settings = Manifest::parse(&text, "lattice.toml").unwrap().actors["cart"].settings.clone();
+    let subscribed: Vec<_> =
+        settings.subscribe.iter().map(|one| (one.topic.as_str(), one.operation.as_str())).collect();
+    assert_eq!(subscribed, [("orders.>", "on_message"), ("stock.*.low", "reorder")]);
+    let may = |topic: &str| settings.grants.lets_publish(&topic.parse().unwrap());
+    assert!(may("orders.created") && may("audit.a.b") && !may("orders.changed") && !may("audit"));
+    // What is not named is not in the record, which an older node reads as well.
+    let record = serde_json::to_string(&Settings::default()).unwrap();
+    assert!(!record.contains("subscribe") && !record.contains("publish"));
+    let many = (0..=bound::TOPICS).map(|n| format!("\"t{n}\"")).collect::<Vec<_>>().join(", ");
+    for lines in [format!("subscribe = [{many}]"), format!("grants = {{ publish = [{many}] }}")] {
+        let error = Manifest::parse(&with(&lines), "m").unwrap_err();
+        assert!(error.message.contains("at most 64"), "{error}");
+    }
+}
+
+#[test]
 fn what_is_left_out_has_the_documented_default() {
     let manifest = Manifest::parse(&with(""), "lattice.toml").unwrap();
     assert_eq!(manifest.actors["cart"].settings, Settings::default());
@@ -70,6 +92,22 @@ fn mistakes_are_named_with_line_field_and_what_is_allowed() {
         ("config = { a = 3 }", 6, "actors.cart.config", "string"),
         ("grants = { keyvalue = [\"*\"] }", 6, "actors.cart.grants.keyvalue", "lower case"),
         ("grants = { blobstore = [\"My Photos\"] }", 6, "actors.cart.grants.blobstore", "lower case"),
+        ("subscribe = \"orders.>\"", 6, "actors.cart.subscribe", "sequence"),
+        ("subscribe = [3]", 6, "actors.cart.subscribe", "`\"orders.>\"`"),
+        ("subscribe = [\"orders.\"]", 6, "actors.cart.subscribe", "`>` for all that follow"),
+        ("subscribe = [\"a\",\n\"a b\"]", 7, "actors.cart.subscribe", "`a b` is no pattern of topics"),
+        ("subscribe = [\"a.*\", \"*.b\"]", 6, "actors.cart.subscribe", "`*.b` and `a.*` stand for the same"),
+        ("subscribe = [{ topic = \"a\", key = \"b\" }]", 6, "actors.cart.subscribe", "unknown field `key`"),
+        ("subscribe = [{ operation = \"a\" }]", 6, "actors.cart.subscribe", "`{ topic = "),
+        (
+            "subscribe = [{ topic = \"a\", operation = \"b c\" }]",
+            6,
+            "actors.cart.subscribe",
+            "`b c` is no operation",
+        ),
+        ("kind = \"keyed\"\nsubscribe = [\"a\"]", 7, "actors.cart.subscribe", "for no key"),
+        ("http = {}\nsubscribe = [\"a\"]", 7, "actors.cart.subscribe", "let another one subscribe"),
+        ("grants = { publish = [\"a.>.b\"] }", 6, "actors.cart.grants.publish", "`a.>.b` is no pattern"),
         ("replcas = 3", 6, "actors.cart.replcas", "expected one of"),
         ("replicas = -1", 6, "actors.cart.replicas", "0 to 10000"),
         ("replicas = \"many\"", 6, "actors.cart.replicas", "0 to 10000"),

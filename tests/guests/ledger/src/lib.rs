@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use lattice_actor::serde_json::json;
 use lattice_actor::{Cause, Context, Rejection, Result, Schedule, Turn, keyed, log};
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +93,13 @@ impl Ledger {
         for id in to {
             ctx.send(ctx.call::<usize>(id, "append", &number))?;
         }
+        Ok(self.entries.len())
+    }
+
+    /// Appends a number, and publishes it.
+    async fn announce(&mut self, ctx: &Turn, topic: String, number: u64) -> Result<usize> {
+        self.entries.push(number);
+        ctx.publish(&topic, &json!({ "number": number })).await?;
         Ok(self.entries.len())
     }
 

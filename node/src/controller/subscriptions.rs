@@ -1,0 +1,154 @@
+//! Makes a queue of the stream of topics for each subscription that is declared, and takes away what nobody declares any more. The
+//! leader does it; it never reads a message.
+//!
+//! Rules:
+//! 1. A queue begins when the revision that asks for it was stored, by the server's own clock: what was published after that and
+//!    before the leader came to make it is in it.
+//! 2. What cannot be read says nothing: queues are taken away only when all that is declared is known.
+//! 3. A queue that is gone although it is declared is made once more. What lies in the stream since that revision then comes once
+//!    more.
+//! 4. Where an actor has no replica until it is called, a queue that holds something stands for a call.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::FutureExt;
+use lattice_proto::ActorName;
+use lattice_proto::envelope::Wake;
+use lattice_proto::manifest::{Replicas, Settings};
+use lattice_proto::record::App;
+use lattice_proto::subject::{self, Control, Inbox};
+
+use super::{Context, observe};
+use crate::bus::{self, Entry, Queue};
+use crate::membership::ToLeader;
+use crate::telemetry::metrics::{self, Backlog};
+
+/// How often it is looked what waits in the queues.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long what changes again and again may be read once.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// What is declared.
+#[derive(Debug, Default)]
+struct Declared {
+    /// By name.
+    queues: BTreeMap<String, Queue>,
+    /// Actors that may have no replica until somebody wants something of them.
+    on_demand: BTreeSet<ActorName>,
+}
+
+/// Goes on for as long as it is let.
+pub(super) async fn run(context: Context) {
+    let leader = ToLeader::new(context.bus.calls.clone(), context.subjects.clone(), context.leader.clone());
+    let mut changes = context.bus.decisions.watch(&context.subjects.control(&Control::Catalog));
+    let mut declared: Option<Declared> = None;
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let _measured = metrics::subscriptions();
+    loop {
+        tokio::select! {
+            _ = changes.next() => {
+                tokio::time::sleep(GATHER).await;
+                while changes.next().now_or_never().is_some() {}
+                declared = None;
+            }
+            _ = look.tick() => {}
+        }
+        // Where nobody subscribes, nobody is to be asked either.
+        if declared.as_ref().is_some_and(|declared| declared.queues.is_empty()) {
+            continue;
+        }
+        if let Err(error) = round(&context, &leader, &mut declared).await {
+            tracing::debug!(%error, "subscriptions were not looked after; it is tried again");
+            declared = None;
+        }
+    }
+}
+
+async fn round(
+    context: &Context,
+    leader: &ToLeader,
+    declared: &mut Option<Declared>,
+) -> Result<(), bus::Error> {
+    let topics = &context.bus.topics;
+    // Listed before what is declared is read: what is declared in between is not taken for a leftover. Nor is anything that came
+    // after that was read: there may be another leader by now.
+    let there = topics.queues().await?;
+    let is_fresh = declared.is_none();
+    let declared = match declared {
+        Some(declared) => declared,
+        None => declared.insert(read(context).await?),
+    };
+    for (name, queue) in &declared.queues {
+        if !there.iter().any(|queued| queued.name == *name) {
+            topics.make_queue(name, queue).await?;
+            tracing::info!(name, filter = queue.filter, "a subscription begins");
+        }
+    }
+    let mut backlogs = Vec::new();
+    for queued in there {
+        let Some((actor, pattern)) = subject::parse_subscription(&queued.name) else { continue };
+        if !declared.queues.contains_key(&queued.name) {
+            if is_fresh {
+                topics.remove_queue(&queued.name).await?;
+                tracing::info!(name = queued.name, "a subscription ends");
+            }
+            continue;
+        }
+        if queued.pending > 0 && declared.on_demand.contains(&actor) {
+            let held = u32::try_from(queued.pending).unwrap_or(u32::MAX);
+            let wake = Wake { origin: context.me.incarnation.clone(), actor: actor.clone(), held };
+            leader.tell(&Inbox::Wake, wake.encode()).await;
+        }
+        backlogs.push(Backlog {
+            actor: actor.to_string(),
+            topics: pattern.to_string(),
+            pending: queued.pending,
+            in_hand: queued.in_hand,
+        });
+    }
+    metrics::backlogs(backlogs);
+    Ok(())
+}
+
+async fn read(context: &Context) -> Result<Declared, bus::Error> {
+    let listing = observe::read_control(&context.bus.decisions, &context.subjects).await?;
+    let mut declared = Declared::default();
+    for app in listing.apps(&context.subjects)? {
+        let revision = |revision| {
+            let key = context.subjects.control(&Control::Spec(app.app.clone(), revision));
+            listing.entries.iter().find(|entry| entry.key == key)
+        };
+        for (name, actor) in &app.actors {
+            let now = revision(actor.version).or_else(|| revision(app.revision));
+            declared.add(context, name, &actor.settings, now);
+            // What a new version is tried beside goes on as it was.
+            if let Some(entry) = actor.beside.and_then(revision) {
+                let before: App = observe::decode(entry)?;
+                if let Some(before) = before.actors.get(name) {
+                    declared.add(context, name, &before.settings, Some(entry));
+                }
+            }
+        }
+    }
+    Ok(declared)
+}
+
+impl Declared {
+    fn add(&mut self, context: &Context, actor: &ActorName, settings: &Settings, since: Option<&Entry>) {
+        if settings.subscribe.is_empty() {
+            return;
+        }
+        if matches!(settings.replicas, Replicas::Range(range) if range.min == 0) {
+            self.on_demand.insert(actor.clone());
+        }
+        for subscription in &settings.subscribe {
+            let name = subject::subscription(actor, &subscription.topic);
+            let filter = context.subjects.topic_filter(&subscription.topic);
+            let from_ms = since.map_or(0, |entry| entry.stored_ms);
+            self.queues.entry(name).or_insert(Queue { filter, from_ms });
+        }
+    }
+}
