@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ActorName, AppName, Digest, StoreName};
+use crate::reference::Reference;
 
 pub use http::{Found, Host, HttpMethod, HttpRoute, HttpRoutes, PathPrefix};
 pub use http_grant::{HttpGrant, HttpScheme, Reach, Server, ServerHost, Servers, reach};
@@ -53,6 +54,8 @@ pub enum Artifact {
     Path(PathBuf),
     /// Already in the lattice.
     Stored(Digest),
+    /// In a registry, from which the node gets it that takes the manifest.
+    Registry(Reference),
 }
 
 /// All that a manifest sets for one actor, with the defaults filled in.

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lattice_proto::manifest::{self, Artifact, Grants, HttpRoutes, Manifest, Settings};
 use lattice_proto::record::{Actor, App, Head, Origin};
 use lattice_proto::subject::{Control, Subjects};
-use lattice_proto::{ActorName, AppName, Digest};
+use lattice_proto::{ActorName, AppName, Digest, Reference};
 
 pub use self::error::Error;
 use self::next::Next;
@@ -23,6 +23,7 @@ use crate::artifact::Artifacts;
 use crate::bus::{self, Bus, Guard};
 use crate::engine::Needs;
 use crate::events::Events;
+use crate::registry::{Registries, Resolved};
 use crate::router::ENVELOPE_ROOM;
 
 /// How often a declaration that collides with others is made anew.
@@ -48,6 +49,7 @@ pub struct Declarations {
     bus: Bus,
     subjects: Subjects,
     artifacts: Artifacts,
+    registries: Registries,
     events: Events,
 }
 
@@ -123,8 +125,14 @@ fn routes_are_free<'a>(
 
 impl Declarations {
     /// Over this store.
-    pub fn new(bus: Bus, subjects: Subjects, artifacts: Artifacts, events: Events) -> Self {
-        Self { bus, subjects, artifacts, events }
+    pub fn new(
+        bus: Bus,
+        subjects: Subjects,
+        artifacts: Artifacts,
+        registries: Registries,
+        events: Events,
+    ) -> Self {
+        Self { bus, subjects, artifacts, registries, events }
     }
 
     /// Declares an app as its manifest says; `artifacts` are the digests of those that the manifest names by path.
@@ -211,9 +219,14 @@ impl Declarations {
     ) -> Result<BTreeMap<ActorName, Actor>, Error> {
         let room = self.bus.calls.max_payload().saturating_sub(ENVELOPE_ROOM) as u64;
         let mut actors = BTreeMap::new();
+        let mut known = BTreeMap::new();
         for (name, actor) in &manifest.actors {
-            let (digest, shown) = match &actor.artifact {
-                Artifact::Stored(digest) => (digest.clone(), digest.to_string()),
+            let (digest, shown, from) = match &actor.artifact {
+                Artifact::Stored(digest) => (digest.clone(), digest.to_string(), None),
+                Artifact::Registry(reference) => {
+                    let Resolved { reference, digest } = self.get(name, reference, &mut known).await?;
+                    (digest, reference.to_string(), Some(reference))
+                }
                 Artifact::Path(path) => {
                     let missing = || {
                         Error::Invalid(format!(
@@ -221,7 +234,8 @@ impl Declarations {
                             path.display()
                         ))
                     };
-                    (artifacts.get(name).ok_or_else(missing)?.clone(), format!("`{}`", path.display()))
+                    let digest = artifacts.get(name).ok_or_else(missing)?.clone();
+                    (digest, format!("`{}`", path.display()), None)
                 }
             };
             let asked = actor.settings.limits.payload;
@@ -264,10 +278,34 @@ impl Declarations {
                 .filter(|operation| operation.idempotent)
                 .map(|operation| operation.name.clone());
             let (settings, idempotent) = (actor.settings.clone(), idempotent.collect());
-            let actor = Actor { version: 0, beside: None, digest, settings, idempotent };
+            let actor = Actor { version: 0, beside: None, digest, from, settings, idempotent };
             actors.insert(name.clone(), actor);
         }
         Ok(actors)
+    }
+
+    /// Gets an artifact from a registry, once for all actors of a manifest that name it: they are to be of the same.
+    async fn get(
+        &self,
+        actor: &ActorName,
+        reference: &Reference,
+        known: &mut BTreeMap<Reference, Resolved>,
+    ) -> Result<Resolved, Error> {
+        if let Some(resolved) = known.get(reference) {
+            return Ok(resolved.clone());
+        }
+        let has = async |digest: &Digest| self.artifacts.has(digest).await;
+        let store = async |bytes| self.artifacts.store(bytes).await;
+        let got = self.registries.get(reference, has, store).await;
+        let got = got.map_err(|source| Error::Registry {
+            actor: actor.clone(),
+            reference: reference.clone(),
+            source,
+        })?;
+        let artifact = reference.to_string();
+        let resolved = got.map_err(|source| Error::Artifact { actor: actor.clone(), artifact, source })?;
+        known.insert(reference.clone(), resolved.clone());
+        Ok(resolved)
     }
 
     /// Makes the next revision of one app.

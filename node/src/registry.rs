@@ -1,0 +1,197 @@
+//! Artifacts from registries: which this node gets for a declaration, and what must admit them first.
+//!
+//! Rules:
+//! 1. Nothing is got from a registry that the operator did not name.
+//! 2. What a tag means is found out once for a declaration, by whoever takes it. From then on there are bytes with a digest, as of any
+//!    artifact: no other node, and no later start, asks a registry.
+//! 3. What must admit an artifact is asked before anything of it is fetched, each time, and by what the registry's manifest says of it.
+//! 4. A few are got at once, and a few more wait; others are told to come back. What waits holds nothing.
+//! 5. What may be done is in the configuration, which is read once. What changes by itself, credentials and authorities, is read each time.
+
+mod hook;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lattice_oci::{Access, Client, Credentials, Login, Pull};
+use lattice_proto::{Digest, Reference};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::config::Registries as Settings;
+use crate::port;
+
+/// What is got at the same time. Each may be as large as an artifact.
+const AT_ONCE: usize = 2;
+
+/// What waits for that.
+const WAITING: usize = 64;
+
+/// Why an artifact is not got from a registry.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operator did not name the registry.
+    #[error("this node gets nothing from there; to have it do so, {0}")]
+    NotAllowed(String),
+    /// What must admit it did not.
+    #[error("it is not admitted: {0}")]
+    NotAdmitted(String),
+    /// What must admit it could not be asked.
+    #[error("what must admit it, `registries.verify`, {0}")]
+    Hook(String),
+    /// A file that says how to speak with registries.
+    #[error("{setting} of this node: {reason}")]
+    File {
+        /// Which.
+        setting: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Too many at the same time.
+    #[error("this node is getting many artifacts at the moment; try once more, or ask another node")]
+    Busy,
+    /// The registry.
+    #[error("{source}{}", advice(source))]
+    Oci {
+        /// What went wrong there.
+        #[from]
+        source: lattice_oci::Error,
+    },
+}
+
+/// What an operator can do about it, where there is something.
+fn advice(error: &lattice_oci::Error) -> String {
+    use lattice_oci::Error;
+    match error {
+        Error::Unauthorized { known: false, .. } => {
+            "; give this node some with `credentials = \"/path/to/config.json\"` in the table `[registries]` of its configuration, a file \
+             as `docker login` writes it"
+        }
+        Error::Unauthorized { known: true, .. } => "; look at the file that `registries.credentials` names",
+        Error::InTheClear { .. } => {
+            "; if that is meant, name it as `insecure` in the table `[registries]` of this node's configuration"
+        }
+        Error::Tls { .. } => {
+            "; an authority that this system does not know can be named with `ca = \"/path/to/ca.pem\"` in the table `[registries]` of \
+             this node's configuration"
+        }
+        _ => "",
+    }
+    .to_owned()
+}
+
+/// What a reference means.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// Pinned.
+    pub reference: Reference,
+    /// Of the bytes.
+    pub digest: Digest,
+}
+
+/// A cheap handle on what a node gets from registries.
+#[derive(Clone)]
+pub struct Registries(Arc<Shared>);
+
+struct Shared {
+    settings: Settings,
+    room: Semaphore,
+    running: Semaphore,
+}
+
+impl Registries {
+    /// As the operator says.
+    pub fn new(settings: Settings) -> Self {
+        let (room, running) = (Semaphore::new(AT_ONCE + WAITING), Semaphore::new(AT_ONCE));
+        Self(Arc::new(Shared { settings, room, running }))
+    }
+
+    /// Finds out what a reference means, and gets its bytes unless `known` says that the lattice has them.
+    ///
+    /// # Errors
+    /// Why this node does not, in words that say what to do.
+    pub async fn get<E>(
+        &self,
+        reference: &Reference,
+        known: impl AsyncFnOnce(&Digest) -> Result<bool, E>,
+        store: impl AsyncFnOnce(Bytes) -> Result<Digest, E>,
+    ) -> Result<Result<Resolved, E>, Error> {
+        let outcome = self.try_get(reference, known, store).await;
+        if let Err(error) = &outcome {
+            tracing::warn!(%reference, %error, "an artifact is not taken from a registry");
+        }
+        outcome
+    }
+
+    async fn try_get<E>(
+        &self,
+        reference: &Reference,
+        known: impl AsyncFnOnce(&Digest) -> Result<bool, E>,
+        store: impl AsyncFnOnce(Bytes) -> Result<Digest, E>,
+    ) -> Result<Result<Resolved, E>, Error> {
+        let settings = &self.0.settings;
+        if !settings.admit(reference) {
+            return Err(Error::NotAllowed(settings.line_for(reference.host())));
+        }
+        let _place = self.place().await?;
+        let (client, login) = self.0.prepare(reference).await?;
+        let pull = client.resolve(reference, login).await?;
+        let Pull { manifest, layer, .. } = &pull;
+        let resolved =
+            Resolved { reference: reference.pinned(manifest.clone()), digest: layer.digest.clone() };
+        hook::admit(&settings.verify, &resolved).await?;
+        let (reference, digest, bytes) = (&resolved.reference, &resolved.digest, layer.size);
+        match known(digest).await {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::info!(%reference, %digest, "an artifact in a registry is one that the lattice has");
+                return Ok(Ok(resolved));
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+        let fetched = pull.fetch(|_| ()).await?;
+        if let Err(error) = store(fetched).await {
+            return Ok(Err(error));
+        }
+        tracing::info!(%reference, %digest, bytes, "an artifact was taken from a registry");
+        Ok(Ok(resolved))
+    }
+
+    async fn place(&self) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), Error> {
+        let room = self.0.room.try_acquire().map_err(|_| Error::Busy)?;
+        // Nobody closes it.
+        let running = self.0.running.acquire().await.map_err(|_| Error::Busy)?;
+        Ok((room, running))
+    }
+}
+
+impl Shared {
+    async fn prepare(&self, reference: &Reference) -> Result<(Client, Option<Login>), Error> {
+        let Settings { insecure, credentials, ca, .. } = &self.settings;
+        let read = async |setting: &'static str, path: &PathBuf| {
+            let contents = port::read(std::slice::from_ref(path)).await.pop();
+            let contents = contents.unwrap_or_else(|| Err("cannot be read".to_owned()));
+            contents.map_err(|reason| Error::File { setting, reason: format!("{} {reason}", path.display()) })
+        };
+        let wrong = |setting: &'static str, reason: String| Error::File { setting, reason };
+        let login = match credentials {
+            Some(path) => {
+                let text = read("registries.credentials", path).await?;
+                let all = Credentials::parse(&text).map_err(|reason| {
+                    wrong("registries.credentials", format!("{}, {reason}", path.display()))
+                })?;
+                all.of(reference).map_err(|reason| wrong("registries.credentials", reason))?
+            }
+            None => None,
+        };
+        let ca = match ca {
+            Some(path) => Some(read("registries.ca", path).await?),
+            None => None,
+        };
+        let access = Access { insecure: insecure.clone(), ca };
+        // Whom the system trusts is read from files.
+        let client = tokio::task::spawn_blocking(|| Client::new(access)).await;
+        let client = client.map_err(|_| wrong("registries.ca", "the node is stopping".to_owned()))??;
+        Ok((client, login))
+    }
+}
