@@ -17,7 +17,7 @@ use tempfile::TempDir;
 /// An app of one greeter with this artifact, a replica on each node.
 fn app(artifact: &str) -> String {
     format!(
-        "[app]\nname = \"greeter\"\n\n[actors.greeter]\nartifact = \"{artifact}\"\nreplicas = \"each-node\"\n\
+        "[app]\nname = \"greeter\"\n\n[actors.greeter]\nartifact = \"{artifact}\"\nreplicas = \"each\"\n\
          update = {{ observe = \"100ms\" }}\n"
     )
 }
