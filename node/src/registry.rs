@@ -80,14 +80,18 @@ fn advice(error: &lattice_oci::Error) -> String {
     .to_owned()
 }
 
-/// What a reference means.
-#[derive(Debug, Clone)]
-pub struct Resolved {
+/// What a reference means, and a place among those that are got until it is dropped.
+pub struct Found<'a> {
     /// Pinned.
     pub reference: Reference,
     /// Of the bytes.
     pub digest: Digest,
+    pull: Pull,
+    _place: Place<'a>,
 }
+
+/// Among those that wait or are got, and among those that are got.
+type Place<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
 
 /// A cheap handle on what a node gets from registries.
 #[derive(Clone)]
@@ -106,63 +110,57 @@ impl Registries {
         Self(Arc::new(Shared { settings, room, running }))
     }
 
-    /// Finds out what a reference means, and gets its bytes unless `known` says that the lattice has them.
+    /// Finds out what a reference means, and whether it is admitted.
     ///
     /// # Errors
-    /// Why this node does not, in words that say what to do.
-    pub async fn get<E>(
-        &self,
-        reference: &Reference,
-        known: impl AsyncFnOnce(&Digest) -> Result<bool, E>,
-        store: impl AsyncFnOnce(Bytes) -> Result<Digest, E>,
-    ) -> Result<Result<Resolved, E>, Error> {
-        let outcome = self.try_get(reference, known, store).await;
-        if let Err(error) = &outcome {
-            tracing::warn!(%reference, %error, "an artifact is not taken from a registry");
-        }
-        outcome
+    /// Why it may not be used, in words that say what to do.
+    pub async fn find(&self, reference: &Reference) -> Result<Found<'_>, Error> {
+        let found = self.look(reference).await;
+        found.inspect_err(|error| refused(reference, error))
     }
 
-    async fn try_get<E>(
-        &self,
-        reference: &Reference,
-        known: impl AsyncFnOnce(&Digest) -> Result<bool, E>,
-        store: impl AsyncFnOnce(Bytes) -> Result<Digest, E>,
-    ) -> Result<Result<Resolved, E>, Error> {
+    async fn look(&self, reference: &Reference) -> Result<Found<'_>, Error> {
         let settings = &self.0.settings;
         if !settings.admit(reference) {
             return Err(Error::NotAllowed(settings.line_for(reference.host())));
         }
-        let _place = self.place().await?;
+        let place = self.place().await?;
         let (client, login) = self.0.prepare(reference).await?;
         let pull = client.resolve(reference, login).await?;
-        let Pull { manifest, layer, .. } = &pull;
-        let resolved =
-            Resolved { reference: reference.pinned(manifest.clone()), digest: layer.digest.clone() };
-        hook::admit(&settings.verify, &resolved).await?;
-        let (reference, digest, bytes) = (&resolved.reference, &resolved.digest, layer.size);
-        match known(digest).await {
-            Ok(false) => {}
-            Ok(true) => {
-                tracing::info!(%reference, %digest, "an artifact in a registry is one that the lattice has");
-                return Ok(Ok(resolved));
-            }
-            Err(error) => return Ok(Err(error)),
-        }
-        let fetched = pull.fetch(|_| ()).await?;
-        if let Err(error) = store(fetched).await {
-            return Ok(Err(error));
-        }
-        tracing::info!(%reference, %digest, bytes, "an artifact was taken from a registry");
-        Ok(Ok(resolved))
+        let (reference, digest) = (reference.pinned(pull.manifest.clone()), pull.layer.digest.clone());
+        hook::admit(&settings.verify, &reference, &digest).await?;
+        tracing::info!(%reference, %digest, "what a registry has may be used");
+        Ok(Found { reference, digest, pull, _place: place })
     }
 
-    async fn place(&self) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), Error> {
+    async fn place(&self) -> Result<Place<'_>, Error> {
         let room = self.0.room.try_acquire().map_err(|_| Error::Busy)?;
         // Nobody closes it.
         let running = self.0.running.acquire().await.map_err(|_| Error::Busy)?;
         Ok((room, running))
     }
+}
+
+impl Found<'_> {
+    /// Its bytes, which have the digest.
+    ///
+    /// # Errors
+    /// When the registry sends others, or more, or none.
+    pub async fn fetch(&mut self) -> Result<Bytes, Error> {
+        let fetched = self.pull.fetch(|_| ()).await.map_err(Error::from);
+        let (reference, digest) = (&self.reference, &self.digest);
+        match &fetched {
+            Ok(bytes) => {
+                tracing::info!(%reference, %digest, bytes = bytes.len(), "an artifact was taken from a registry");
+            }
+            Err(error) => refused(reference, error),
+        }
+        fetched
+    }
+}
+
+fn refused(reference: &Reference, error: &Error) {
+    tracing::warn!(%reference, %error, "an artifact is not taken from a registry");
 }
 
 impl Shared {

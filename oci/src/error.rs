@@ -13,6 +13,14 @@ pub enum Error {
         /// From the system.
         reason: String,
     },
+    /// What it was saying has no end, or is no HTTP.
+    #[error("{host} broke off: {reason}")]
+    Broken {
+        /// Who was asked.
+        host: String,
+        /// From hyper.
+        reason: String,
+    },
     /// It answers in the clear, and was asked by TLS.
     #[error("{host} does not speak TLS")]
     InTheClear {

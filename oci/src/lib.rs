@@ -47,9 +47,11 @@ pub use pull::Pull;
 mod push;
 pub use push::{About, Pushed};
 
+use std::sync::Arc;
+
 /// Speaks with registries. It keeps nothing of one for another.
 pub struct Client {
-    wire: wire::Wire,
+    wire: Arc<wire::Wire>,
 }
 
 impl Client {
@@ -58,6 +60,6 @@ impl Client {
     /// # Errors
     /// When what is to be trusted is no certificate.
     pub fn new(access: Access) -> Result<Self, Error> {
-        Ok(Self { wire: wire::Wire::new(access)? })
+        Ok(Self { wire: Arc::new(wire::Wire::new(access)?) })
     }
 }

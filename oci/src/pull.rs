@@ -24,12 +24,12 @@ const RESOLVE: Duration = Duration::from_secs(60);
 const FETCH: Duration = Duration::from_secs(300);
 
 /// What a reference means, and the way to it.
-pub struct Pull<'a> {
+pub struct Pull {
     /// The digest of the manifest that it names.
     pub manifest: Digest,
     /// Its component.
     pub layer: Layer,
-    session: Session<'a>,
+    session: Session,
 }
 
 impl Client {
@@ -37,8 +37,8 @@ impl Client {
     ///
     /// # Errors
     /// When the registry does not say it, or when it is no component that could be an artifact.
-    pub async fn resolve(&self, reference: &Reference, login: Option<Login>) -> Result<Pull<'_>, Error> {
-        let mut session = Session::new(&self.wire, reference, login, Wish::Pull);
+    pub async fn resolve(&self, reference: &Reference, login: Option<Login>) -> Result<Pull, Error> {
+        let mut session = Session::new(self.wire.clone(), reference, login, Wish::Pull);
         let host = reference.host();
         let resolving = async {
             let (bytes, manifest) = document(&mut session, reference.tag(), reference.digest()).await?;
@@ -63,12 +63,12 @@ impl Client {
     }
 }
 
-impl Pull<'_> {
+impl Pull {
     /// The component's bytes, which have its digest; `progress` is told how many have come.
     ///
     /// # Errors
     /// When the registry sends others, or more, or none.
-    pub async fn fetch(mut self, progress: impl FnMut(u64)) -> Result<Bytes, Error> {
+    pub async fn fetch(&mut self, progress: impl FnMut(u64)) -> Result<Bytes, Error> {
         let host = self.session.host().to_owned();
         let fetched = tokio::time::timeout(FETCH, self.read(progress)).await;
         fetched.map_err(|_| slow(&host, "takes longer than 300 s to send it"))?
@@ -103,7 +103,7 @@ impl Pull<'_> {
 
 /// A manifest, with its digest.
 async fn document(
-    session: &mut Session<'_>,
+    session: &mut Session,
     tag: Option<&str>,
     pinned: Option<&Digest>,
 ) -> Result<(Vec<u8>, Digest), Error> {

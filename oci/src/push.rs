@@ -87,7 +87,7 @@ impl Client {
         login: Option<Login>,
         progress: impl FnMut(u64),
     ) -> Result<Pushed, Error> {
-        let session = Session::new(&self.wire, reference, login, Wish::Push);
+        let session = Session::new(self.wire.clone(), reference, login, Wish::Push);
         let pushing = push(session, reference, component, about, progress);
         let host = || reference.host().to_owned();
         let pushed = tokio::time::timeout(PUSH, pushing).await;
@@ -96,7 +96,7 @@ impl Client {
 }
 
 async fn push(
-    mut session: Session<'_>,
+    mut session: Session,
     reference: &Reference,
     component: &Component,
     about: &About,
@@ -138,7 +138,7 @@ async fn push(
 
 /// Puts some bytes there, unless the registry has them.
 async fn put(
-    session: &mut Session<'_>,
+    session: &mut Session,
     digest: &Digest,
     bytes: Bytes,
     progress: &mut impl FnMut(u64),
@@ -152,11 +152,11 @@ async fn put(
         return Ok(());
     }
     let begin = session.at("blobs/uploads/");
-    let answer = session.ask(ask(Method::POST, begin.clone(), Upload::default())).await?;
+    let answer = session.ask(ask(Method::POST, begin, Upload::default())).await?;
     if answer.status != StatusCode::ACCEPTED {
         return Err(answer.refused("such repository").await);
     }
-    let place = session.led(&begin, &answer)?.with("digest", digest.as_str());
+    let place = session.led(&answer)?.with("digest", digest.as_str());
     let gone = Arc::<AtomicU64>::default();
     let mut ask = ask(Method::PUT, place, Upload { bytes, gone: gone.clone() });
     ask.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));

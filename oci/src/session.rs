@@ -1,5 +1,7 @@
 //! What is asked of one registry for one reference: it signs in when it is told to, and follows where it is led.
 
+use std::sync::Arc;
+
 use http::header::{AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_auth::ChallengeRef;
@@ -26,8 +28,8 @@ pub enum Wish {
 }
 
 /// Requests to one registry.
-pub struct Session<'a> {
-    wire: &'a Wire,
+pub struct Session {
+    wire: Arc<Wire>,
     reference: Reference,
     login: Option<Login>,
     wish: Wish,
@@ -41,8 +43,8 @@ struct Token {
     access_token: Option<String>,
 }
 
-impl<'a> Session<'a> {
-    pub fn new(wire: &'a Wire, reference: &Reference, login: Option<Login>, wish: Wish) -> Self {
+impl Session {
+    pub fn new(wire: Arc<Wire>, reference: &Reference, login: Option<Login>, wish: Wish) -> Self {
         Self { wire, reference: reference.clone(), login, wish, authorization: None }
     }
 
@@ -64,8 +66,8 @@ impl<'a> Session<'a> {
     /// Asks; once more, with what the registry wants to see, where it wants any.
     pub async fn ask(&mut self, ask: Ask) -> Result<Answer, Error> {
         let answer = self.follow(ask.clone()).await?;
-        // Only the registry is signed in to: others to which it leads have to answer without.
-        if answer.status != StatusCode::UNAUTHORIZED || !ask.url.is_beside(&self.at("")) {
+        // Only the registry is signed in to: others to which it leads have to answer without, and name no token server.
+        if answer.status != StatusCode::UNAUTHORIZED || !answer.url.is_beside(&self.at("")) {
             return Ok(answer);
         }
         self.authorization = Some(self.authorize(&answer.headers).await?);
@@ -92,7 +94,7 @@ impl<'a> Session<'a> {
             if !is_led {
                 return Ok(answer);
             }
-            ask.url = self.led(&ask.url, &answer)?;
+            ask.url = self.led(&answer)?;
         }
         Err(Error::Malformed {
             host: first.host,
@@ -104,7 +106,8 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// When that is nowhere, or cannot be gone to.
-    pub fn led(&self, from: &Url, answer: &Answer) -> Result<Url, Error> {
+    pub fn led(&self, answer: &Answer) -> Result<Url, Error> {
+        let from = &answer.url;
         let place = answer.headers.get(LOCATION).and_then(|place| place.to_str().ok());
         let url = place.and_then(|place| from.to(place));
         let url = url.ok_or_else(|| Error::Malformed {

@@ -79,7 +79,8 @@ pub struct Upload {
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
-    host: String,
+    /// Who gave it.
+    pub url: Url,
     body: Incoming,
     _line: AbortOnDropHandle<()>,
 }
@@ -165,8 +166,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Line for T {}
 async fn talk(line: Box<dyn Line>, ask: Ask) -> Result<Answer, Error> {
     let Ask { method, url, mut headers, upload } = ask;
     let host = url.host.clone();
-    let broken =
-        |error: &hyper::Error| Error::Unreachable { host: host.clone(), reason: shown(&causes(error)) };
+    let broken = |error: &hyper::Error| Error::Broken { host: host.clone(), reason: shown(&causes(error)) };
     let mut builder = http1::Builder::new();
     builder.max_buf_size(MAX_HEAD);
     let (mut sender, connection) =
@@ -199,7 +199,7 @@ async fn talk(line: Box<dyn Line>, ask: Ask) -> Result<Answer, Error> {
         }
     };
     let (head, body) = answer.into_parts();
-    Ok(Answer { status: head.status, headers: head.headers, host, body, _line: line })
+    Ok(Answer { status: head.status, headers: head.headers, url, body, _line: line })
 }
 
 impl Upload {
@@ -220,9 +220,9 @@ impl Answer {
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             let frame = tokio::time::timeout(SILENCE, self.body.frame()).await;
-            let Some(frame) = frame.map_err(|_| silent(&self.host))? else { return Ok(None) };
-            let frame = frame.map_err(|error| Error::Unreachable {
-                host: self.host.clone(),
+            let Some(frame) = frame.map_err(|_| silent(&self.url.host))? else { return Ok(None) };
+            let frame = frame.map_err(|error| Error::Broken {
+                host: self.url.host.clone(),
                 reason: shown(&causes(&error)),
             })?;
             // Trailers say nothing that is asked for.
@@ -237,7 +237,7 @@ impl Answer {
         let mut all = Vec::new();
         while let Some(bytes) = self.next().await? {
             if (all.len() + bytes.len()) as u64 > limit {
-                return Err(Error::Overrun { host: self.host.clone(), what, limit });
+                return Err(Error::Overrun { host: self.url.host.clone(), what, limit });
             }
             all.extend_from_slice(&bytes);
         }
@@ -246,7 +246,7 @@ impl Answer {
 
     /// As an error, where it is not what was wanted: of `what` in the registry.
     pub async fn refused(mut self, what: &str) -> Error {
-        let host = self.host.clone();
+        let host = self.url.host.clone();
         match self.status {
             StatusCode::NOT_FOUND => return Error::Missing { host, what: what.to_owned() },
             StatusCode::FORBIDDEN => return Error::Forbidden { host, said: self.said().await },

@@ -26,7 +26,7 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     let Args { reference, to, registry } = args;
     let (client, login) = registry.client(&reference)?;
     let said = |error| failure(error, &reference);
-    let pull = client.resolve(&reference, login).await.map_err(said)?;
+    let mut pull = client.resolve(&reference, login).await.map_err(said)?;
     let (manifest, layer) = (pull.manifest.clone(), pull.layer.clone());
     let mut progress = Progress::new(global.output, "pulling bytes");
     let shown = reference.to_string();

@@ -71,6 +71,9 @@ pub(super) fn failure(error: Error, reference: &Reference) -> Failure {
         Error::Unreachable { .. } => {
             ("unreachable", "; does it run, and are its host and its port the right ones?".to_owned())
         }
+        Error::Broken { .. } => {
+            ("unreachable", "; does it speak TLS, and was it to be asked by plain HTTP?".to_owned())
+        }
         Error::InTheClear { .. } => ("tls", "; give --insecure if that is meant".to_owned()),
         Error::Tls { .. } => ("tls", "; name its authority with --ca FILE".to_owned()),
         Error::Authority(_) => ("tls", "; look at the file that --ca names".to_owned()),

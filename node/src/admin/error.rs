@@ -134,9 +134,10 @@ fn from_registry(error: &registry::Error) -> (Code, &'static str) {
         }
         registry::Error::Oci { source } => match source {
             Oci::Unauthorized { .. } | Oci::Forbidden { .. } => (Code::PermissionDenied, "denied"),
-            Oci::Unreachable { .. } | Oci::TooSlow { .. } | Oci::Status { status: 500.., .. } => {
-                (Code::Unavailable, "unavailable")
-            }
+            Oci::Unreachable { .. }
+            | Oci::Broken { .. }
+            | Oci::TooSlow { .. }
+            | Oci::Status { status: 500.., .. } => (Code::Unavailable, "unavailable"),
             Oci::Missing { .. } => (Code::NotFound, "no-such-artifact"),
             Oci::TooLarge { .. } => (Code::InvalidArgument, "too-large"),
             _ => (Code::InvalidArgument, "invalid-artifact"),

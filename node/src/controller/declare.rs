@@ -23,7 +23,7 @@ use crate::artifact::Artifacts;
 use crate::bus::{self, Bus, Guard};
 use crate::engine::Needs;
 use crate::events::Events;
-use crate::registry::{Registries, Resolved};
+use crate::registry::Registries;
 use crate::router::ENVELOPE_ROOM;
 
 /// How often a declaration that collides with others is made anew.
@@ -224,7 +224,7 @@ impl Declarations {
             let (digest, shown, from) = match &actor.artifact {
                 Artifact::Stored(digest) => (digest.clone(), digest.to_string(), None),
                 Artifact::Registry(reference) => {
-                    let Resolved { reference, digest } = self.get(name, reference, &mut known).await?;
+                    let (reference, digest) = self.get(name, reference, &mut known).await?;
                     (digest, reference.to_string(), Some(reference))
                 }
                 Artifact::Path(path) => {
@@ -284,28 +284,28 @@ impl Declarations {
         Ok(actors)
     }
 
-    /// Gets an artifact from a registry, once for all actors of a manifest that name it: they are to be of the same.
+    /// Gets an artifact from a registry, once for all actors of a manifest that name it: they are to be of the same. Tells the
+    /// reference as it is pinned, and the digest of the bytes.
     async fn get(
         &self,
         actor: &ActorName,
         reference: &Reference,
-        known: &mut BTreeMap<Reference, Resolved>,
-    ) -> Result<Resolved, Error> {
-        if let Some(resolved) = known.get(reference) {
-            return Ok(resolved.clone());
+        known: &mut BTreeMap<Reference, (Reference, Digest)>,
+    ) -> Result<(Reference, Digest), Error> {
+        if let Some(got) = known.get(reference) {
+            return Ok(got.clone());
         }
-        let has = async |digest: &Digest| self.artifacts.has(digest).await;
-        let store = async |bytes| self.artifacts.store(bytes).await;
-        let got = self.registries.get(reference, has, store).await;
-        let got = got.map_err(|source| Error::Registry {
-            actor: actor.clone(),
-            reference: reference.clone(),
-            source,
-        })?;
-        let artifact = reference.to_string();
-        let resolved = got.map_err(|source| Error::Artifact { actor: actor.clone(), artifact, source })?;
-        known.insert(reference.clone(), resolved.clone());
-        Ok(resolved)
+        let wrong = |source| Error::Registry { actor: actor.clone(), reference: reference.clone(), source };
+        let unusable =
+            |source| Error::Artifact { actor: actor.clone(), artifact: reference.to_string(), source };
+        let mut found = self.registries.find(reference).await.map_err(wrong)?;
+        if !self.artifacts.has(&found.digest).await.map_err(unusable)? {
+            let bytes = found.fetch().await.map_err(wrong)?;
+            self.artifacts.store(bytes).await.map_err(unusable)?;
+        }
+        let got = (found.reference.clone(), found.digest.clone());
+        known.insert(reference.clone(), got.clone());
+        Ok(got)
     }
 
     /// Makes the next revision of one app.

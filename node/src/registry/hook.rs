@@ -4,10 +4,11 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use lattice_proto::{Digest, Reference};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
-use super::{Error, Resolved};
+use super::Error;
 
 /// How long it may take. It may have to ask servers of its own.
 const BOUND: Duration = Duration::from_secs(60);
@@ -20,15 +21,15 @@ const LINES: usize = 5;
 ///
 /// # Errors
 /// When it says no, does not say anything in time, or is not there.
-pub(super) async fn admit(verify: &[String], resolved: &Resolved) -> Result<(), Error> {
+pub(super) async fn admit(verify: &[String], pinned: &Reference, digest: &Digest) -> Result<(), Error> {
     let Some((program, arguments)) = verify.split_first() else { return Ok(()) };
     let mut command = Command::new(program);
     command
         .args(arguments)
-        .arg(resolved.reference.plain())
-        .env("LATTICE_REFERENCE", resolved.reference.to_string())
-        .env("LATTICE_MANIFEST_DIGEST", resolved.reference.digest().map_or("", |digest| digest.as_str()))
-        .env("LATTICE_ARTIFACT_DIGEST", resolved.digest.as_str())
+        .arg(pinned.plain())
+        .env("LATTICE_REFERENCE", pinned.to_string())
+        .env("LATTICE_MANIFEST_DIGEST", pinned.digest().map_or("", |digest| digest.as_str()))
+        .env("LATTICE_ARTIFACT_DIGEST", digest.as_str())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -63,15 +64,13 @@ async fn said(stderr: Option<impl AsyncRead + Unpin>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lattice_proto::Digest;
-
     use super::*;
 
     async fn asked(verify: &[&str]) -> Result<(), String> {
-        let reference = "oci://a.example/b:1".parse::<lattice_proto::Reference>().unwrap();
-        let resolved = Resolved { reference: reference.pinned(Digest::of(b"m")), digest: Digest::of(b"l") };
+        let reference = "oci://a.example/b:1".parse::<Reference>().unwrap();
+        let (pinned, digest) = (reference.pinned(Digest::of(b"m")), Digest::of(b"l"));
         let verify: Vec<String> = verify.iter().map(|word| (*word).to_owned()).collect();
-        admit(&verify, &resolved).await.map_err(|error| error.to_string())
+        admit(&verify, &pinned, &digest).await.map_err(|error| error.to_string())
     }
 
     #[tokio::test]
