@@ -193,3 +193,33 @@ impl Shared {
         Ok((client, login))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_few_are_got_at_once_a_few_more_wait_and_others_come_back() {
+        let registries = Registries::new(Settings::default());
+        let mut held = Vec::new();
+        for _ in 0..AT_ONCE {
+            held.push(registries.place().await.unwrap());
+        }
+        let mut waiting: Vec<_> = (0..WAITING).map(|_| Box::pin(registries.place())).collect();
+        assert!(waiting.iter_mut().all(|one| one.now_or_never().is_none()));
+        assert!(matches!(registries.place().await, Err(Error::Busy)));
+        // Whoever has gone makes room for one that waits, and for one more to do so.
+        held.pop();
+        assert!(waiting[0].as_mut().now_or_never().is_some_and(|place| place.is_ok()));
+        assert!(waiting[1].as_mut().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_whom_the_operator_did_not_name() {
+        let reference = "oci://127.0.0.1:1/a:1".parse().unwrap();
+        let error = Registries::new(Settings::default()).find(&reference).await.err().unwrap();
+        assert!(matches!(error, Error::NotAllowed(_)), "{error}");
+    }
+}

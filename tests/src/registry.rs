@@ -41,11 +41,17 @@ impl Registry {
         Self::start_with(program, "auth: { htpasswd: { realm: tests, path: FOLDER/users } }\n").await
     }
 
+    /// One that is spoken with by TLS, with this certificate and its key.
+    pub async fn start_secure(program: &Path, (certificate, key): (&str, &str)) -> Self {
+        let tls = format!("  tls: {{ certificate: {certificate}, key: {key} }}\n");
+        Self::start_with(program, &tls).await
+    }
+
     async fn start_with(program: &Path, lines: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = format!("127.0.0.1:{}", ports::free());
         let config = format!(
-            "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: FOLDER/data }} }}\nhttp: {{ addr: \"{address}\" }}\n{lines}"
+            "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: FOLDER/data }} }}\nhttp:\n  addr: \"{address}\"\n{lines}"
         );
         let config = config.replace("FOLDER", folder.path().to_str().unwrap());
         let file = folder.path().join("config.yml");

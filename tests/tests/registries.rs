@@ -14,6 +14,8 @@ use lattice_tests::{Fault, Lattice, artifacts, wait_until};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::admin_security::authority::Authority;
+
 /// An app of one greeter with this artifact, a replica on each node.
 fn app(artifact: &str) -> String {
     format!(
@@ -184,6 +186,41 @@ async fn a_registry_with_a_password_lets_in_who_knows_it() {
     lattice.apply(&app(&tag)).await;
     lattice.call(0, "greeter", "hello", json!({ "name": "Ada" })).await.unwrap();
     assert!(!lattice.nodes[0].output().contains("secret"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_of_a_private_authority_is_trusted_where_that_is_named() {
+    let Some(program) = registry::program("a_registry_of_a_private_authority").await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new(folder.path(), "authority");
+    let (certificate, key) = authority.sign("registry");
+    let registry = Registry::start_secure(&program, (&certificate, &key)).await;
+    let plain = Registry::start(&program).await;
+    let file = folder.path().join("it.wasm");
+    std::fs::copy(artifacts::file("greeter.wasm"), &file).unwrap();
+    let variables = [("DOCKER_CONFIG", folder.path().to_str().unwrap())];
+    let (tag, ca) = (registry.at("greeter:1"), authority.file());
+    let push = async |to: &str, more: &[&str]| {
+        let words = [&["push", "it.wasm", to, "-o", "json"], more].concat();
+        cli::alone(folder.path(), &variables, &words).await
+    };
+    let said = push(&tag, &[]).await;
+    assert!(said.error()["kind"] == "tls" && said.stderr.contains("--ca FILE"), "{said:?}");
+    let said = push(&tag, &["--insecure"]).await;
+    assert!(said.stderr.contains("leave --insecure out"), "{said:?}");
+    let said = push(&plain.at("greeter:1"), &[]).await;
+    assert!(said.stderr.contains("does not speak TLS; give --insecure"), "{said:?}");
+    pinned(&push(&tag, &["--ca", &ca]).await);
+
+    let allow = format!("allow = [\"{}\", \"{}\"]\n", registry.address, plain.address);
+    let (stranger, _folder) = node(&allow).await;
+    let fault = refused(&stranger, &tag).await;
+    assert!(fault.message.contains("TLS with") && fault.message.contains("`ca = "), "{fault}");
+    let fault = refused(&stranger, &plain.at("greeter:1")).await;
+    assert!(fault.message.contains("does not speak TLS") && fault.message.contains("`insecure`"), "{fault}");
+    let (lattice, _folder) = node(&format!("{allow}ca = \"{ca}\"")).await;
+    lattice.apply(&app(&tag)).await;
+    lattice.call(0, "greeter", "hello", json!({ "name": "Ada" })).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
