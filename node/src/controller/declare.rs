@@ -295,9 +295,13 @@ impl Declarations {
         if let Some(got) = known.get(reference) {
             return Ok(got.clone());
         }
-        let wrong = |source| Error::Registry { actor: actor.clone(), reference: reference.clone(), source };
-        let unusable =
-            |source| Error::Artifact { actor: actor.clone(), artifact: reference.to_string(), source };
+        let artifact = || reference.to_string();
+        let wrong = |source| Error::Registry {
+            actor: actor.clone(),
+            reference: artifact(),
+            source: Box::new(source),
+        };
+        let unusable = |source| Error::Artifact { actor: actor.clone(), artifact: artifact(), source };
         let mut found = self.registries.find(reference).await.map_err(wrong)?;
         if !self.artifacts.has(&found.digest).await.map_err(unusable)? {
             let bytes = found.fetch().await.map_err(wrong)?;

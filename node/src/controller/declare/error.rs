@@ -1,6 +1,6 @@
 //! Why a declaration is not taken, in words that say what to do.
 
-use lattice_proto::{ActorName, AppName, NodeName, Reference, manifest};
+use lattice_proto::{ActorName, AppName, NodeName, manifest};
 
 use crate::{artifact, bus, registry};
 
@@ -26,9 +26,9 @@ pub enum Error {
         /// The actor.
         actor: ActorName,
         /// As the manifest has it.
-        reference: Reference,
+        reference: String,
         /// What is in the way.
-        source: registry::Error,
+        source: Box<registry::Error>,
     },
     /// The manifest asks for what cannot be.
     #[error("{0}")]
