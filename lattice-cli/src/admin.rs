@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 use crate::cli::Global;
 use crate::failure::Failure;
 
-pub use access::Access;
+pub use access::{Access, read};
 
 /// A client of one node.
 pub type Client = AdminClient<InterceptedService<Channel, access::Bearer>>;

@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::admin::Access;
 use crate::commands::{
     apply, bench, build, call, completions, dead_letters, delete, dev, doctor, events, explain, history,
-    inspect, logs, new, node, publish, scale, send, start, state, tap, token, top, topics, trial,
+    inspect, logs, new, node, publish, pull, push, scale, send, start, state, tap, token, top, topics, trial,
 };
 use crate::failure::Failure;
 use crate::output::Format;
@@ -112,6 +112,10 @@ pub enum Command {
     New(new::Args),
     /// Compile the actors of a manifest into its artifacts
     Build(build::Args),
+    /// Put a component into a registry
+    Push(push::Args),
+    /// Get a component from a registry
+    Pull(pull::Args),
     /// Watch the sources of an app: build, deploy and show its logs at each save, until Ctrl-C
     Dev(dev::Args),
     /// Print the WIT package that actors of any language are built for

@@ -1,7 +1,7 @@
 //! The `lattice` binary: reads the command line, runs one command, and says how it went.
 //!
-//! Each command is a file of its own under [`commands`]. All but `start`, `token`, `build`, `new`, `wit`, `doctor`
-//! and `completions` speak to a node by the admin API only, as any user could; `dev` does so, and runs `start` and `build` beside.
+//! Each command is a file of its own under [`commands`]. All but `start`, `token`, `build`, `push`, `pull`, `new`, `wit`,
+//! `doctor` and `completions` speak to a node by the admin API only, as any user could; `dev` does so, and runs `start` and `build` beside.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect"))]
 
@@ -78,6 +78,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(command) => commands::token::run(command, &global),
         Command::New(args) => commands::new::run(args, &global),
         Command::Build(args) => commands::build::run(args, &global).await,
+        Command::Push(args) => commands::push::run(args, &global).await,
+        Command::Pull(args) => commands::pull::run(args, &global).await,
         Command::Dev(args) => commands::dev::run(args, &global).await,
         Command::Wit => commands::wit::run(&global),
         Command::Doctor(args) => commands::doctor::run(args, &global).await,

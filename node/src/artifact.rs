@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lattice_proto::Digest;
+use lattice_proto::{Digest, MAX_ARTIFACT};
 
 use crate::bus::{self, Bus};
-use crate::engine::{Compiled, Engine, MAX_ARTIFACT, Refused};
+use crate::engine::{Compiled, Engine, Refused};
 
 /// The largest artifact that is stored: what the engine would refuse needs no room.
 pub const LIMIT: u64 = MAX_ARTIFACT;

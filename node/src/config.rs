@@ -2,6 +2,7 @@
 
 mod admin;
 mod http;
+mod registries;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,10 +13,12 @@ use lattice_proto::shard::{MAX_SHARDS, PARTITIONS};
 use lattice_proto::{LatticeId, NodeName};
 use serde::Deserialize;
 
+use self::registries::RegistriesOptions;
 use crate::telemetry::Format;
 
 pub use admin::{Admin, AdminOptions, Tls};
 pub use http::{Http, HttpOptions};
+pub use registries::{Allowed, Registries};
 
 /// What `lattice start` was given. Whatever is not set falls back to the file, then to a default.
 #[derive(Debug, Clone, Default)]
@@ -110,6 +113,8 @@ pub struct Config {
     pub nats_replicas: usize,
     /// How long an artifact is kept that no revision names.
     pub artifact_grace: Duration,
+    /// From where artifacts are got.
+    pub registries: Registries,
     /// How many shards a new lattice gets, where the operator says so.
     pub shards: Option<u16>,
     /// What the wall clock of this machine is taken to be wrong by, in milliseconds: for tests.
@@ -136,6 +141,7 @@ struct File {
     activations: Option<u32>,
     nats_replicas: Option<usize>,
     artifact_grace: Option<String>,
+    registries: RegistriesOptions,
     shards: Option<u16>,
 }
 
@@ -205,6 +211,7 @@ impl Config {
             trace_slow: trace_slow(file.trace_slow.as_deref())?,
             nats_replicas: nats_replicas(file.nats_replicas)?,
             artifact_grace: artifact_grace(file.artifact_grace.as_deref())?,
+            registries: Registries::check(file.registries, options.config.as_deref())?,
             pool,
             activations: activations(file.activations, pool)?,
             shards: shards(file.shards)?,

@@ -31,7 +31,7 @@ pub(crate) use abi::{CallOptions, Failure};
 pub use compile::Compiled;
 pub use guest::Home;
 pub(crate) use guest::{Guest, current_turn};
-pub use inspect::{MAX_ARTIFACT, Needs, Refused};
+pub use inspect::{Needs, Refused};
 pub use instance::{Exit, Instance};
 pub use keyed::{Asleep, Done, Ended, KeyedInstance, Serving, Unwoken};
 pub use prepare::GIVEN_UP;

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`node`] wires everything together. What crosses the network goes through [`bus`]. [`membership`]
 //! is this node's place in the lattice, [`controller`] what it does when it leads (with the pure [`placement`]), and
-//! [`agent`] what it does as a member; what happens is told through [`events`]. A message goes through [`router`] into a [`replica`] or to one of its keys in [`keyed`], which run a guest of
+//! [`agent`] what it does as a member; what happens is told through [`events`], and what a manifest names elsewhere is got from a [`registry`]. A message goes through [`router`] into a [`replica`] or to one of its keys in [`keyed`], which run a guest of
 //! [`engine`], which calls out through `capability`, by HTTP over connections of [`client`]; what is published goes by way of [`topics`]. Operators come in through [`admin`], and HTTP clients through [`gateway`]; what happens can be seen by [`telemetry`], [`logs`], [`traces`], [`tap`] and [`survey`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect"))]
@@ -23,6 +23,7 @@ pub mod controller;
 pub mod events;
 pub mod membership;
 pub mod placement;
+pub mod registry;
 
 pub mod keyed;
 pub mod replica;

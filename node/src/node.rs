@@ -28,6 +28,7 @@ use crate::events::{Archive, Events};
 use crate::keyed::{Delivery, Handover, Keyed, Letters, Owners, Sends, Store};
 use crate::membership::{self, Fence, Identity, Inventory, Leader, ToLeader};
 use crate::nats_child::NatsChild;
+use crate::registry::Registries;
 use crate::replica::Local;
 use crate::router::{Inboxes, Parts, Peers, Router, Table};
 use crate::stores::Stores;
@@ -183,7 +184,9 @@ async fn serve(
     let nodes = NodeOrders::new(bus.clone(), subjects.clone());
     let archive =
         Archive::new(bus.events.clone(), subjects.clone(), clock.clone(), counters.clone(), stop.clone());
-    let declarations = Declarations::new(bus.clone(), subjects.clone(), artifacts.clone(), events.clone());
+    let registries = Registries::new(config.registries.clone());
+    let declarations =
+        Declarations::new(bus.clone(), subjects.clone(), artifacts.clone(), registries, events.clone());
     let parts = admin::Parts {
         router: router.clone(),
         declarations,

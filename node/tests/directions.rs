@@ -57,6 +57,22 @@ fn replicas_know_nothing_of_nats() {
 }
 
 #[test]
+fn registries_are_asked_in_one_room() {
+    // What went wrong there is told over gRPC, too.
+    let rooms = ["registry", "admin/error"];
+    assert_eq!(trespassers("src", "lattice_oci", &rooms), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn the_client_of_registries_knows_no_node() {
+    let manifest =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../oci/Cargo.toml")).unwrap();
+    for word in ["lattice-node", "lattice-setup", "async-nats", "wasmtime"] {
+        assert!(!manifest.contains(word), "lattice-oci depends on {word}");
+    }
+}
+
+#[test]
 fn placement_reads_no_clock_and_does_no_io() {
     let placement =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/placement.rs")).unwrap();

@@ -175,10 +175,15 @@ impl Digest {
     /// assert!(digest.as_str().starts_with("sha256:e3b0c442"));
     /// ```
     pub fn of(bytes: &[u8]) -> Self {
+        Self::finish(sha2::Sha256::new_with_prefix(bytes))
+    }
+
+    /// The digest of the bytes that went into a hash one part after the other.
+    pub fn finish(hash: sha2::Sha256) -> Self {
         use fmt::Write;
         let mut text = String::with_capacity(71);
         text.push_str("sha256:");
-        for byte in sha2::Sha256::digest(bytes) {
+        for byte in hash.finalize() {
             // Writing to a string cannot fail.
             let _ = write!(text, "{byte:02x}");
         }

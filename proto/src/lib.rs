@@ -1,7 +1,7 @@
 //! Every byte that crosses a process or sandbox boundary in Lattice.
 //!
 //! In reading order: what things are called ([`id`], [`topic`], [`subject`]), what nodes say to each other ([`envelope`],
-//! [`fault`], [`http`]), what is declared ([`manifest`]) and what is kept in the shared store ([`record`], and for keyed actors [`shard`], [`state`],
+//! [`fault`], [`http`]), what is declared ([`manifest`], with [`reference`]s to what registries have) and what is kept in the shared store ([`record`], and for keyed actors [`shard`], [`state`],
 //! [`letter`] and [`reminder`]),
 //! what happened ([`event`]), what was said meanwhile ([`log`]), what became of calls ([`trace`]), which messages there are ([`tap`]) and how things are ([`survey`]), what an artifact says of itself ([`metadata`]), and the admin API ([`admin`], with the feature `grpc`).
 //!
@@ -20,6 +20,7 @@ pub mod http;
 
 pub mod manifest;
 pub mod record;
+pub mod reference;
 
 pub mod letter;
 pub mod reminder;
@@ -42,3 +43,7 @@ pub use id::{
     ActorId, ActorName, AppName, Digest, Incarnation, LatticeId, MessageId, NodeName, Operation, StoreName,
     Topic, TopicPattern,
 };
+pub use reference::Reference;
+
+/// The largest artifact, in bytes. The largest of the toolchains that we know makes 18 MB.
+pub const MAX_ARTIFACT: u64 = 64 << 20;

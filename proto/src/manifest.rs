@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ActorName, AppName, Digest, StoreName, Topic, TopicPattern};
+use crate::reference::Reference;
 
 pub use http::{Found, Host, HttpMethod, HttpRoute, HttpRoutes, PathPrefix};
 pub use http_grant::{HttpGrant, HttpScheme, Reach, Server, ServerHost, Servers, reach};
@@ -55,6 +56,8 @@ pub enum Artifact {
     Path(PathBuf),
     /// Already in the lattice.
     Stored(Digest),
+    /// In a registry, from which the node gets it that takes the manifest.
+    Registry(Reference),
 }
 
 /// All that a manifest sets for one actor, with the defaults filled in.

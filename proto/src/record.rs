@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::id::{ActorName, AppName, Digest, Incarnation, NodeName, Operation};
 use crate::manifest::{Percent, Settings};
+use crate::reference::Reference;
 use crate::shard::Shard;
 
 /// The format that this version writes and the newest that it reads.
@@ -515,6 +516,9 @@ pub struct Actor {
     pub beside: Option<u64>,
     /// Its bytes.
     pub digest: Digest,
+    /// Where they were got, pinned to what the registry had then; none where they were handed over. Nobody asks there again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Reference>,
     /// What the manifest asks for.
     #[serde(flatten)]
     pub settings: Settings,
@@ -570,6 +574,7 @@ mod tests {
             version: 1,
             beside: None,
             digest: Digest::of(b"x"),
+            from: Some("oci://ghcr.io/acme/cart:1".parse().unwrap()),
             settings: Settings::default(),
             idempotent: BTreeSet::new(),
         };

@@ -39,8 +39,17 @@ pub async fn lattice(admin: &str, words: &[&str]) -> Said {
 
 /// The same in a folder.
 pub async fn lattice_in(folder: &Path, admin: &str, words: &[&str]) -> Said {
+    run(folder, &[("LATTICE_ADMIN", admin)], words).await
+}
+
+/// Runs `lattice` with these words and variables, and with no node to ask.
+pub async fn alone(folder: &Path, variables: &[(&str, &str)], words: &[&str]) -> Said {
+    run(folder, variables, words).await
+}
+
+async fn run(folder: &Path, variables: &[(&str, &str)], words: &[&str]) -> Said {
     let mut command = Command::new(node_program());
-    command.args(words).current_dir(folder).env("LATTICE_ADMIN", admin).stdin(Stdio::null());
+    command.args(words).current_dir(folder).envs(variables.iter().copied()).stdin(Stdio::null());
     let output = tokio::process::Command::from(command).kill_on_drop(true).output().await.unwrap();
     Said {
         code: output.status.code().unwrap_or(-1),

@@ -2,7 +2,7 @@
 //!
 //! In reading order: how a process is started so that nothing outlives its test ([`process`]), a [`NatsServer`] and a [`Relay`] to it, a
 //! [`Lattice`] of nodes and what a [`Fault`] from one of them looks like, [`wait_until`] a condition holds, a
-//! [`load`] generator, an OpenTelemetry receiver ([`otlp`]) and a [`collector`] before it, a [`prometheus`], clients in Python, an HTTP client and a server for guests to ask ([`upstream`]), and the programs of the command line, in a [`terminal`] where they fill the screen.
+//! [`load`] generator, an OpenTelemetry receiver ([`otlp`]) and a [`collector`] before it, a [`prometheus`], a [`registry`] of artifacts and one that lies, clients in Python, an HTTP client and a server for guests to ask ([`upstream`]), and the programs of the command line, in a [`terminal`] where they fill the screen.
 //! What keyed actors did is judged afterwards: the [`history`] of their [`clients`] ([`linearize`]), and the raw records of
 //! their state, which an [`audit`] keeps ([`chain`]), beside what a [`witness`] has seen of their turns. [`failover`] finds a key
 //! and asks until it answers again.
@@ -60,6 +60,7 @@ pub mod http;
 pub mod languages;
 pub mod published;
 pub mod python;
+pub mod registry;
 pub mod terminal;
 pub mod upstream;
 pub mod wrk;

@@ -1,6 +1,6 @@
 //! Who may drive a lattice from another machine: TLS, client certificates, tokens, and what a node refuses to begin.
 
-mod authority;
+pub(crate) mod authority;
 mod browser;
 
 use std::os::unix::fs::PermissionsExt;

@@ -54,6 +54,7 @@ mod r6_one_trace;
 mod r7_overload;
 mod r8_no_call_lost;
 mod readiness;
+mod registries;
 mod replicated_chaos;
 mod scaling;
 mod standard;

@@ -32,6 +32,8 @@ pub struct Extras {
     pub collector: Option<PathBuf>,
     /// Prometheus.
     pub prometheus: Option<PathBuf>,
+    /// A registry of artifacts.
+    pub registry: Option<PathBuf>,
     /// A terminal.
     pub tmux: Option<PathBuf>,
     /// A Python that drives a browser.
@@ -48,10 +50,11 @@ impl Kit {
             ("NATS_SERVER_BIN", self.nats.clone().into()),
             ("LATTICE_ARTIFACTS", self.artifacts.clone().into()),
         ];
-        let Extras { python, collector, prometheus, tmux, selenium, components } = &self.extras;
+        let Extras { python, collector, prometheus, registry, tmux, selenium, components } = &self.extras;
         variables.extend(python.clone().map(|path| ("LATTICE_PYTHON", path.into())));
         variables.extend(collector.clone().map(|path| ("LATTICE_COLLECTOR", path.into())));
         variables.extend(prometheus.clone().map(|path| ("LATTICE_PROMETHEUS", path.into())));
+        variables.extend(registry.clone().map(|path| ("LATTICE_REGISTRY", path.into())));
         variables.extend(selenium.clone().map(|path| ("LATTICE_SELENIUM", path.into())));
         variables.extend(components.clone().map(|path| ("LATTICE_COMPONENTS", path.into())));
         variables.extend(tmux.clone().map(|path| ("LATTICE_TMUX", path.into())));
@@ -102,6 +105,7 @@ pub fn extras() -> Extras {
         python: had("PYTHON CLIENTS", lattice_setup::python_clients(&say)),
         collector: had("AN OPENTELEMETRY COLLECTOR", lattice_setup::collector(&say)),
         prometheus: had("PROMETHEUS", lattice_setup::prometheus(&say)),
+        registry: had("A REGISTRY", lattice_setup::registry(&say)),
         selenium: had("A BROWSER", lattice_setup::selenium(&say)),
         components: had("COMPONENTS OF OTHERS", lattice_setup::published_components(&say)),
         tmux: had("A TERMINAL", lattice_setup::tmux(&say)),

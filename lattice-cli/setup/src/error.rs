@@ -86,15 +86,6 @@ pub enum Error {
         reason: String,
     },
 
-    /// There is no Prometheus to test with.
-    #[error(
-        "no prometheus is on PATH, and getting one failed ({reason}): install it (Debian: `apt-get install prometheus`)"
-    )]
-    NoPrometheus {
-        /// What was tried.
-        reason: String,
-    },
-
     /// A program of one of Debian's packages is not there.
     #[error(
         "no {program} is on PATH, and getting one failed ({reason}): install it (Debian: `apt-get install {package}`)"

@@ -25,8 +25,8 @@ pub use nats::{MINIMUM as MINIMUM_NATS, NatsServer, Origin, find_nats_server, na
 mod debian;
 pub use debian::{tmux, wrk};
 
-mod prometheus;
-pub use prometheus::prometheus;
+mod unpacked;
+pub use unpacked::{prometheus, registry};
 
 mod published;
 pub use published::published_components;

@@ -47,13 +47,17 @@ fn parse(text: &str, base: &Path) -> std::result::Result<Vec<Actor>, String> {
             .ok_or_else(|| format!("`actors.{name}` has no artifact: add `artifact = \"{name}.wasm\"`"))?;
         let build = field("build")?;
         let folder = base.join(build.unwrap_or("."));
-        let in_the_lattice = artifact.starts_with("sha256:");
-        if in_the_lattice && build.is_some() {
-            return Err(format!(
-                "`actors.{name}` has a `build` folder, but its artifact is a digest: give the file that the build makes"
-            ));
-        }
-        if in_the_lattice {
+        let elsewhere = match artifact {
+            digest if digest.starts_with("sha256:") => Some("a digest"),
+            reference if reference.starts_with("oci://") => Some("in a registry"),
+            _ => None,
+        };
+        if let Some(elsewhere) = elsewhere {
+            if build.is_some() {
+                return Err(format!(
+                    "`actors.{name}` has a `build` folder, but its artifact is {elsewhere}: give the file that the build makes"
+                ));
+            }
             continue;
         }
         match (Language::of(&folder), build) {
@@ -92,6 +96,8 @@ mod tests {
             build = "till"
             [actors.seller]
             artifact = "sha256:abc"
+            [actors.buyer]
+            artifact = "oci://ghcr.io/acme/buyer:1"
             [actors.script]
             artifact = "script.wasm"
         "#;
@@ -110,7 +116,7 @@ mod tests {
         assert_eq!(
             actors,
             [actor("storefront", Language::Rust), actor("till", Language::JavaScript)],
-            "a digest and a folder without a project are built by somebody else"
+            "a digest, a reference and a folder without a project are built by somebody else"
         );
     }
 
@@ -134,6 +140,7 @@ mod tests {
             ("[actors.a]\nbuild = 'a'", "`actors.a` has no artifact"),
             ("[actors.a]\nartifact = 3", "`actors.a.artifact` is no string"),
             ("[actors.a]\nartifact = 'sha256:1'\nbuild = 'a'", "is a digest"),
+            ("[actors.a]\nartifact = 'oci://h/a:1'\nbuild = 'a'", "is in a registry"),
             ("[actors.a]\nartifact = 'a.wasm'\nbuild = 'nowhere'", "holds none of Cargo.toml, package.json"),
         ];
         for (text, expected) in table {

@@ -49,6 +49,8 @@ struct Actor {
     actor: String,
     replicas: String,
     artifact: String,
+    /// What a registry had then, where it is from one.
+    from: Option<String>,
 }
 
 pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
@@ -89,6 +91,7 @@ impl From<Revision> for Row {
             actor: actor.actor,
             replicas: actor.replicas,
             artifact: actor.artifact,
+            from: Some(actor.from).filter(|from| !from.is_empty()),
         });
         Self {
             revision: revision.revision,
@@ -108,7 +111,10 @@ fn columns(row: &Row) -> Vec<Cell> {
         .iter()
         .map(|actor| {
             let digest: String = actor.artifact.trim_start_matches("sha256:").chars().take(12).collect();
-            format!("{}:{} {digest}", actor.actor, actor.replicas)
+            // The tag says more than the digests behind it.
+            let from = actor.from.as_ref().and_then(|from| from.split('@').next());
+            let from = from.map(|from| format!(" ({from})")).unwrap_or_default();
+            format!("{}:{} {digest}{from}", actor.actor, actor.replicas)
         })
         .collect();
     let mut marks = Vec::new();

@@ -7,7 +7,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 use crate::controller::DeclareError;
-use crate::{artifact, bus};
+use crate::{artifact, bus, registry};
 
 /// gRPC carries errors in headers, which clients limit to 8 or 16 KiB in all.
 const MAX_TEXT: usize = 2 << 10;
@@ -103,6 +103,7 @@ pub(super) fn from_declare(error: &DeclareError) -> Status {
             (Code::Unavailable, "unavailable")
         }
         DeclareError::Artifact { .. } => (Code::InvalidArgument, "invalid-artifact"),
+        DeclareError::Registry { source, .. } => from_registry(source),
         DeclareError::Invalid(_) => (Code::InvalidArgument, "invalid-request"),
         DeclareError::NameTaken { .. } => (Code::AlreadyExists, "name-taken"),
         DeclareError::NotFound { .. } | DeclareError::NoRevision { .. } | DeclareError::NoNode(_) => {
@@ -118,6 +119,30 @@ pub(super) fn from_declare(error: &DeclareError) -> Status {
         _ => Ran::No,
     };
     told(code, kind, ran, error.to_string())
+}
+
+/// What asking again may help against is told apart from what it never will.
+fn from_registry(error: &registry::Error) -> (Code, &'static str) {
+    use lattice_oci::Error as Oci;
+    match error {
+        registry::Error::NotAllowed(_) | registry::Error::NotAdmitted(_) => {
+            (Code::PermissionDenied, "denied")
+        }
+        // Another node may be set up well, or be less busy.
+        registry::Error::Busy | registry::Error::Hook(_) | registry::Error::File { .. } => {
+            (Code::Unavailable, "unavailable")
+        }
+        registry::Error::Oci { source } => match source {
+            Oci::Unauthorized { .. } | Oci::Forbidden { .. } => (Code::PermissionDenied, "denied"),
+            Oci::Unreachable { .. }
+            | Oci::Broken { .. }
+            | Oci::TooSlow { .. }
+            | Oci::Status { status: 500.., .. } => (Code::Unavailable, "unavailable"),
+            Oci::Missing { .. } => (Code::NotFound, "no-such-artifact"),
+            Oci::TooLarge { .. } => (Code::InvalidArgument, "too-large"),
+            _ => (Code::InvalidArgument, "invalid-artifact"),
+        },
+    }
 }
 
 pub(super) fn from_fault(fault: &Fault) -> Status {

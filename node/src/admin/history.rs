@@ -21,6 +21,7 @@ pub(super) fn describe(app: &App, head: &Head) -> Revision {
             actor: name.to_string(),
             replicas: actor.settings.replicas.to_string(),
             artifact: actor.digest.to_string(),
+            from: actor.from.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     };
     Revision {

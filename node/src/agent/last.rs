@@ -156,6 +156,7 @@ mod tests {
             version: 3,
             beside: None,
             digest: Digest::of(b"x"),
+            from: None,
             settings: Settings::default(),
             idempotent: ["hello".parse().unwrap()].into(),
         };

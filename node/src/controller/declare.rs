@@ -15,7 +15,7 @@ use lattice_proto::manifest::{self, Artifact, Grants, HttpRoutes, Manifest, Sett
 use lattice_proto::metadata::OperationMetadata;
 use lattice_proto::record::{Actor, App, Head, Origin};
 use lattice_proto::subject::{Control, Subjects};
-use lattice_proto::{ActorName, AppName, Digest};
+use lattice_proto::{ActorName, AppName, Digest, Reference};
 
 pub use self::error::Error;
 use self::next::Next;
@@ -24,6 +24,7 @@ use crate::artifact::Artifacts;
 use crate::bus::{self, Bus, Guard};
 use crate::engine::Needs;
 use crate::events::Events;
+use crate::registry::Registries;
 use crate::router::ENVELOPE_ROOM;
 
 /// How often a declaration that collides with others is made anew.
@@ -49,6 +50,7 @@ pub struct Declarations {
     bus: Bus,
     subjects: Subjects,
     artifacts: Artifacts,
+    registries: Registries,
     events: Events,
 }
 
@@ -144,8 +146,14 @@ fn routes_are_free<'a>(
 
 impl Declarations {
     /// Over this store.
-    pub fn new(bus: Bus, subjects: Subjects, artifacts: Artifacts, events: Events) -> Self {
-        Self { bus, subjects, artifacts, events }
+    pub fn new(
+        bus: Bus,
+        subjects: Subjects,
+        artifacts: Artifacts,
+        registries: Registries,
+        events: Events,
+    ) -> Self {
+        Self { bus, subjects, artifacts, registries, events }
     }
 
     /// Declares an app as its manifest says; `artifacts` are the digests of those that the manifest names by path.
@@ -232,9 +240,14 @@ impl Declarations {
     ) -> Result<BTreeMap<ActorName, Actor>, Error> {
         let room = self.bus.calls.max_payload().saturating_sub(ENVELOPE_ROOM) as u64;
         let mut actors = BTreeMap::new();
+        let mut known = BTreeMap::new();
         for (name, actor) in &manifest.actors {
-            let (digest, shown) = match &actor.artifact {
-                Artifact::Stored(digest) => (digest.clone(), digest.to_string()),
+            let (digest, shown, from) = match &actor.artifact {
+                Artifact::Stored(digest) => (digest.clone(), digest.to_string(), None),
+                Artifact::Registry(reference) => {
+                    let (reference, digest) = self.get(name, reference, &mut known).await?;
+                    (digest, reference.to_string(), Some(reference))
+                }
                 Artifact::Path(path) => {
                     let missing = || {
                         Error::Invalid(format!(
@@ -242,7 +255,8 @@ impl Declarations {
                             path.display()
                         ))
                     };
-                    (artifacts.get(name).ok_or_else(missing)?.clone(), format!("`{}`", path.display()))
+                    let digest = artifacts.get(name).ok_or_else(missing)?.clone();
+                    (digest, format!("`{}`", path.display()), None)
                 }
             };
             let asked = actor.settings.limits.payload;
@@ -286,10 +300,38 @@ impl Declarations {
                 .filter(|operation| operation.idempotent)
                 .map(|operation| operation.name.clone());
             let (settings, idempotent) = (actor.settings.clone(), idempotent.collect());
-            let actor = Actor { version: 0, beside: None, digest, settings, idempotent };
+            let actor = Actor { version: 0, beside: None, digest, from, settings, idempotent };
             actors.insert(name.clone(), actor);
         }
         Ok(actors)
+    }
+
+    /// Gets an artifact from a registry, once for all actors of a manifest that name it: they are to be of the same. Tells the
+    /// reference as it is pinned, and the digest of the bytes.
+    async fn get(
+        &self,
+        actor: &ActorName,
+        reference: &Reference,
+        known: &mut BTreeMap<Reference, (Reference, Digest)>,
+    ) -> Result<(Reference, Digest), Error> {
+        if let Some(got) = known.get(reference) {
+            return Ok(got.clone());
+        }
+        let artifact = || reference.to_string();
+        let wrong = |source| Error::Registry {
+            actor: actor.clone(),
+            reference: artifact(),
+            source: Box::new(source),
+        };
+        let unusable = |source| Error::Artifact { actor: actor.clone(), artifact: artifact(), source };
+        let mut found = self.registries.find(reference).await.map_err(wrong)?;
+        if !self.artifacts.has(&found.digest).await.map_err(unusable)? {
+            let bytes = found.fetch().await.map_err(wrong)?;
+            self.artifacts.store(bytes).await.map_err(unusable)?;
+        }
+        let got = (found.reference.clone(), found.digest.clone());
+        known.insert(reference.clone(), got.clone());
+        Ok(got)
     }
 
     /// Makes the next revision of one app.

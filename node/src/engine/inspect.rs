@@ -1,14 +1,12 @@
 //! Looks at an artifact before it may be deployed: is it a component, does it export a handler, does it import only
 //! what can be granted, and what does it say of itself.
 
+use lattice_proto::MAX_ARTIFACT;
 use lattice_proto::metadata::{self, Metadata};
 use wasmparser::{Parser, Payload};
 use wasmtime::component::Component;
 
 use super::{Engine, abi, http};
-
-/// The largest artifact, in bytes. The largest of the toolchains that we know makes 18 MB.
-pub const MAX_ARTIFACT: u64 = 64 << 20;
 
 /// Why an artifact cannot be deployed.
 #[derive(Debug, thiserror::Error)]

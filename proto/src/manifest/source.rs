@@ -19,6 +19,7 @@ use super::{
     Settings, Update, bound,
 };
 use crate::id::{ActorName, Digest, EXTERNAL, StoreName};
+use crate::reference::{self, Reference};
 
 /// What is wrong with a manifest, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -267,6 +268,9 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
 fn artifact(at: &Text<'_>, field: &str, source: &Spanned<String>) -> Result<Artifact, Error> {
     if source.get_ref().starts_with("sha256:") {
         return at.parsed::<Digest>(field, source).map(Artifact::Stored);
+    }
+    if source.get_ref().starts_with(reference::SCHEME) {
+        return at.parsed::<Reference>(field, source).map(Artifact::Registry);
     }
     beside(at, field, source).map(Artifact::Path)
 }

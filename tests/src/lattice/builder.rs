@@ -28,6 +28,7 @@ struct Plan {
     name: String,
     labels: Vec<String>,
     env: BTreeMap<String, String>,
+    args: Vec<String>,
     /// Whether its way to NATS can be cut.
     apart: bool,
 }
@@ -41,6 +42,7 @@ impl Builder {
             name: format!("node-{index}"),
             labels: Vec::new(),
             env: BTreeMap::new(),
+            args: Vec::new(),
             apart: false,
         };
         Self {
@@ -98,6 +100,12 @@ impl Builder {
     /// Gives all nodes one more argument.
     pub fn arg(mut self, word: &str) -> Self {
         self.args.push(word.to_owned());
+        self
+    }
+
+    /// Gives one node one more argument.
+    pub fn arg_of(mut self, node: usize, word: &str) -> Self {
+        self.nodes[node].args.push(word.to_owned());
         self
     }
 
@@ -180,7 +188,7 @@ impl Builder {
                 nats: Some(nats),
                 listen: "127.0.0.1:0".to_owned(),
                 env,
-                args: args.clone(),
+                args: args.iter().chain(&plan.args).cloned().collect(),
             }
         });
         let settings = settings.collect();

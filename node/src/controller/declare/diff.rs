@@ -19,7 +19,7 @@ pub(super) fn between(
     for (name, actor) in after {
         match old.get(name) {
             None => {
-                let artifact = short(&actor.digest);
+                let artifact = format!("{}{}", short(&actor.digest), from(actor));
                 lines.push(match (actor.settings.kind.keyed(), actor.settings.replicas) {
                     (Some(_), _) => format!("+ {name}: keyed, of {artifact}"),
                     (None, Replicas::Count(1)) => format!("+ {name}: 1 replica of {artifact}"),
@@ -32,7 +32,7 @@ pub(super) fn between(
             Some(old) => {
                 if old.digest != actor.digest {
                     let (old, new) = (short(&old.digest), short(&actor.digest));
-                    lines.push(format!("~ {name}: artifact {old} -> {new}"));
+                    lines.push(format!("~ {name}: artifact {old} -> {new}{}", from(actor)));
                 }
                 let scaled = before.is_some_and(|app| app.origin == Origin::Scale);
                 lines.extend(settings(old, actor).into_iter().map(|(field, old, new)| {
@@ -82,6 +82,15 @@ fn flatten(path: &str, value: &Value, leaves: &mut BTreeMap<String, String>) {
         Value::String(text) => drop(leaves.insert(path.to_owned(), text.clone())),
         other => drop(leaves.insert(path.to_owned(), other.to_string())),
     }
+}
+
+/// What a registry says now of the name that the manifest has; nothing where the artifact came from elsewhere.
+fn from(actor: &Actor) -> String {
+    let pinned = actor.from.as_ref().and_then(|from| Some((from, from.digest()?)));
+    pinned.map_or_else(String::new, |(from, digest)| {
+        let tag = from.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
+        format!(" (oci://{}/{}{tag} is {})", from.host(), from.repository(), short(digest))
+    })
 }
 
 fn short(digest: &Digest) -> &str {

@@ -2,7 +2,7 @@
 
 use lattice_proto::{ActorName, AppName, NodeName, manifest};
 
-use crate::{artifact, bus};
+use crate::{artifact, bus, registry};
 
 /// Why a declaration was not taken. Nothing of it was stored, except perhaps where the bus did not answer in time.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,16 @@ pub enum Error {
         artifact: String,
         /// What is wrong.
         source: artifact::Error,
+    },
+    /// An actor's artifact is not got from where the manifest says.
+    #[error("actor `{actor}`, artifact {reference}: {source}")]
+    Registry {
+        /// The actor.
+        actor: ActorName,
+        /// As the manifest has it.
+        reference: String,
+        /// What is in the way.
+        source: Box<registry::Error>,
     },
     /// The manifest asks for what cannot be.
     #[error("{0}")]

@@ -189,6 +189,8 @@ fn mistakes_are_named_with_line_field_and_what_is_allowed() {
         ("[actors.b]\nreplicas = 1", 6, "actors.b", "artifact"),
         ("[actors.b]\nartifact = \"/etc/passwd\"", 7, "actors.b.artifact", "relative"),
         ("[actors.b]\nartifact = \"sha256:12\"", 7, "actors.b.artifact", "64 hexadecimal"),
+        ("[actors.b]\nartifact = \"oci://ghcr.io/acme/b\"", 7, "actors.b.artifact", "name the tag"),
+        ("[actors.b]\nartifact = \"oci://b:1\"", 7, "actors.b.artifact", "name the registry"),
         ("[actors.external]\nartifact = \"x\"", 6, "actors.external", "outside"),
         ("[ap]", 6, "ap", "unknown field"),
         ("replicas == 3", 6, "", ""),

@@ -1,0 +1,225 @@
+//! Artifacts from registries: which this node gets for a declaration, and what must admit them first.
+//!
+//! Rules:
+//! 1. Nothing is got from a registry that the operator did not name.
+//! 2. What a tag means is found out once for a declaration, by whoever takes it. From then on there are bytes with a digest, as of any
+//!    artifact: no other node, and no later start, asks a registry.
+//! 3. What must admit an artifact is asked before anything of it is fetched, each time, and by what the registry's manifest says of it.
+//! 4. A few are got at once, and a few more wait; others are told to come back. What waits holds nothing.
+//! 5. What may be done is in the configuration, which is read once. What changes by itself, credentials and authorities, is read each time.
+
+mod hook;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lattice_oci::{Access, Client, Credentials, Login, Pull};
+use lattice_proto::{Digest, Reference};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::config::Registries as Settings;
+use crate::port;
+
+/// What is got at the same time. Each may be as large as an artifact.
+const AT_ONCE: usize = 2;
+
+/// What waits for that.
+const WAITING: usize = 64;
+
+/// Why an artifact is not got from a registry.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operator did not name the registry.
+    #[error("this node gets nothing from there; to have it do so, {0}")]
+    NotAllowed(String),
+    /// What must admit it did not.
+    #[error("it is not admitted: {0}")]
+    NotAdmitted(String),
+    /// What must admit it could not be asked.
+    #[error("what must admit it, `registries.verify`, {0}")]
+    Hook(String),
+    /// A file that says how to speak with registries.
+    #[error("{setting} of this node: {reason}")]
+    File {
+        /// Which.
+        setting: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Too many at the same time.
+    #[error("this node is getting many artifacts at the moment; try once more, or ask another node")]
+    Busy,
+    /// The registry.
+    #[error("{source}{}", advice(source))]
+    Oci {
+        /// What went wrong there.
+        #[from]
+        source: lattice_oci::Error,
+    },
+}
+
+/// What an operator can do about it, where there is something.
+fn advice(error: &lattice_oci::Error) -> String {
+    use lattice_oci::Error;
+    match error {
+        Error::Unauthorized { known: false, .. } => {
+            "; give this node some with `credentials = \"/path/to/config.json\"` in the table `[registries]` of its configuration, a file \
+             as `docker login` writes it"
+        }
+        Error::Unauthorized { known: true, .. } => "; look at the file that `registries.credentials` names",
+        Error::InTheClear { .. } => {
+            "; if that is meant, name it as `insecure` in the table `[registries]` of this node's configuration"
+        }
+        Error::Tls { .. } => {
+            "; an authority that this system does not know can be named with `ca = \"/path/to/ca.pem\"` in the table `[registries]` of \
+             this node's configuration"
+        }
+        _ => "",
+    }
+    .to_owned()
+}
+
+/// What a reference means, and a place among those that are got until it is dropped.
+pub struct Found<'a> {
+    /// Pinned.
+    pub reference: Reference,
+    /// Of the bytes.
+    pub digest: Digest,
+    pull: Pull,
+    _place: Place<'a>,
+}
+
+/// Among those that wait or are got, and among those that are got.
+type Place<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
+
+/// A cheap handle on what a node gets from registries.
+#[derive(Clone)]
+pub struct Registries(Arc<Shared>);
+
+struct Shared {
+    settings: Settings,
+    room: Semaphore,
+    running: Semaphore,
+}
+
+impl Registries {
+    /// As the operator says.
+    pub fn new(settings: Settings) -> Self {
+        let (room, running) = (Semaphore::new(AT_ONCE + WAITING), Semaphore::new(AT_ONCE));
+        Self(Arc::new(Shared { settings, room, running }))
+    }
+
+    /// Finds out what a reference means, and whether it is admitted.
+    ///
+    /// # Errors
+    /// Why it may not be used, in words that say what to do.
+    pub async fn find(&self, reference: &Reference) -> Result<Found<'_>, Error> {
+        let found = self.look(reference).await;
+        found.inspect_err(|error| refused(reference, error))
+    }
+
+    async fn look(&self, reference: &Reference) -> Result<Found<'_>, Error> {
+        let settings = &self.0.settings;
+        if !settings.admit(reference) {
+            return Err(Error::NotAllowed(settings.line_for(reference.host())));
+        }
+        let place = self.place().await?;
+        let (client, login) = self.0.prepare(reference).await?;
+        let pull = client.resolve(reference, login).await?;
+        let (reference, digest) = (reference.pinned(pull.manifest.clone()), pull.layer.digest.clone());
+        hook::admit(&settings.verify, &reference, &digest).await?;
+        tracing::info!(%reference, %digest, "what a registry has may be used");
+        Ok(Found { reference, digest, pull, _place: place })
+    }
+
+    async fn place(&self) -> Result<Place<'_>, Error> {
+        let room = self.0.room.try_acquire().map_err(|_| Error::Busy)?;
+        // Nobody closes it.
+        let running = self.0.running.acquire().await.map_err(|_| Error::Busy)?;
+        Ok((room, running))
+    }
+}
+
+impl Found<'_> {
+    /// Its bytes, which have the digest.
+    ///
+    /// # Errors
+    /// When the registry sends others, or more, or none.
+    pub async fn fetch(&mut self) -> Result<Bytes, Error> {
+        let fetched = self.pull.fetch(|_| ()).await.map_err(Error::from);
+        let (reference, digest) = (&self.reference, &self.digest);
+        match &fetched {
+            Ok(bytes) => {
+                tracing::info!(%reference, %digest, bytes = bytes.len(), "an artifact was taken from a registry");
+            }
+            Err(error) => refused(reference, error),
+        }
+        fetched
+    }
+}
+
+fn refused(reference: &Reference, error: &Error) {
+    tracing::warn!(%reference, %error, "an artifact is not taken from a registry");
+}
+
+impl Shared {
+    async fn prepare(&self, reference: &Reference) -> Result<(Client, Option<Login>), Error> {
+        let Settings { insecure, credentials, ca, .. } = &self.settings;
+        let read = async |setting: &'static str, path: &PathBuf| {
+            let contents = port::read(std::slice::from_ref(path)).await.pop();
+            let contents = contents.unwrap_or_else(|| Err("cannot be read".to_owned()));
+            contents.map_err(|reason| Error::File { setting, reason: format!("{} {reason}", path.display()) })
+        };
+        let wrong = |setting: &'static str, reason: String| Error::File { setting, reason };
+        let login = match credentials {
+            Some(path) => {
+                let text = read("registries.credentials", path).await?;
+                let all = Credentials::parse(&text).map_err(|reason| {
+                    wrong("registries.credentials", format!("{}, {reason}", path.display()))
+                })?;
+                all.of(reference).map_err(|reason| wrong("registries.credentials", reason))?
+            }
+            None => None,
+        };
+        let ca = match ca {
+            Some(path) => Some(read("registries.ca", path).await?),
+            None => None,
+        };
+        let access = Access { insecure: insecure.clone(), ca };
+        // Whom the system trusts is read from files.
+        let client = tokio::task::spawn_blocking(|| Client::new(access)).await;
+        let client = client.map_err(|_| wrong("registries.ca", "the node is stopping".to_owned()))??;
+        Ok((client, login))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_few_are_got_at_once_a_few_more_wait_and_others_come_back() {
+        let registries = Registries::new(Settings::default());
+        let mut held = Vec::new();
+        for _ in 0..AT_ONCE {
+            held.push(registries.place().await.unwrap());
+        }
+        let mut waiting: Vec<_> = (0..WAITING).map(|_| Box::pin(registries.place())).collect();
+        assert!(waiting.iter_mut().all(|one| one.now_or_never().is_none()));
+        assert!(matches!(registries.place().await, Err(Error::Busy)));
+        // Whoever has gone makes room for one that waits, and for one more to do so.
+        held.pop();
+        held.push(waiting[0].as_mut().now_or_never().expect("it has a place now").unwrap());
+        assert!(waiting[1].as_mut().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_whom_the_operator_did_not_name() {
+        let reference = "oci://127.0.0.1:1/a:1".parse().unwrap();
+        let error = Registries::new(Settings::default()).find(&reference).await.err().unwrap();
+        assert!(matches!(error, Error::NotAllowed(_)), "{error}");
+    }
+}

@@ -1,0 +1,96 @@
+//! A program of the operator's that says whether an artifact may be used, by its signature for example. It is run as it is named, by no
+//! shell, with the pinned reference as its last argument: so `cosign verify --key …` is one.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use lattice_proto::{Digest, Reference};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+
+use super::Error;
+
+/// How long it may take. It may have to ask servers of its own.
+const BOUND: Duration = Duration::from_secs(60);
+
+/// What is repeated of what it says, in bytes and lines.
+const MAX_SAID: usize = 2 << 10;
+const LINES: usize = 5;
+
+/// Asks it; who names no program admits all.
+///
+/// # Errors
+/// When it says no, does not say anything in time, or is not there.
+pub(super) async fn admit(verify: &[String], pinned: &Reference, digest: &Digest) -> Result<(), Error> {
+    let Some((program, arguments)) = verify.split_first() else { return Ok(()) };
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .arg(pinned.plain())
+        .env("LATTICE_REFERENCE", pinned.to_string())
+        .env("LATTICE_MANIFEST_DIGEST", pinned.digest().map_or("", |digest| digest.as_str()))
+        .env("LATTICE_ARTIFACT_DIGEST", digest.as_str())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let failed = |reason: String| Error::Hook(format!("`{program}`, {reason}"));
+    let mut child = command.spawn().map_err(|error| failed(format!("cannot be run: {error}")))?;
+    let stderr = child.stderr.take();
+    let ended = tokio::time::timeout(BOUND, async { tokio::join!(child.wait(), said(stderr)) });
+    let (status, said) =
+        ended.await.map_err(|_| failed(format!("did not end within {} s", BOUND.as_secs())))?;
+    let status = status.map_err(|error| failed(format!("cannot be waited for: {error}")))?;
+    match status.success() {
+        true => Ok(()),
+        false if said.is_empty() => Err(Error::NotAdmitted(format!("`{program}` ends with {status}"))),
+        false => Err(Error::NotAdmitted(format!("`{program}` says: {said}"))),
+    }
+}
+
+/// The first lines of what it writes, on one. The rest is read as well, lest it wait for somebody to do so.
+async fn said(stderr: Option<impl AsyncRead + Unpin>) -> String {
+    let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
+    if let Some(mut stderr) = stderr {
+        while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
+            let room = MAX_SAID - kept.len();
+            kept.extend_from_slice(&buffer[..read.min(room)]);
+        }
+    }
+    let text = String::from_utf8_lossy(&kept);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(LINES);
+    lines.collect::<Vec<_>>().join("; ").replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn asked(verify: &[&str]) -> Result<(), String> {
+        let reference = "oci://a.example/b:1".parse::<Reference>().unwrap();
+        let (pinned, digest) = (reference.pinned(Digest::of(b"m")), Digest::of(b"l"));
+        let verify: Vec<String> = verify.iter().map(|word| (*word).to_owned()).collect();
+        admit(&verify, &pinned, &digest).await.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn its_exit_code_decides_and_its_words_are_repeated() {
+        let (manifest, layer) = (Digest::of(b"m"), Digest::of(b"l"));
+        assert_eq!(asked(&[]).await, Ok(()));
+        // The reference comes last, and the shell of this test calls it `$0`.
+        let looks = format!(
+            "[ \"$0\" = a.example/b@{manifest} ] && [ $LATTICE_REFERENCE = oci://a.example/b:1@{manifest} ] && \
+             [ $LATTICE_MANIFEST_DIGEST = {manifest} ] && [ $LATTICE_ARTIFACT_DIGEST = {layer} ]"
+        );
+        assert_eq!(asked(&["sh", "-c", &looks]).await, Ok(()));
+        let error = asked(&["sh", "-c", "echo no >&2; echo signature >&2; exit 3"]).await.unwrap_err();
+        assert!(error.ends_with("`sh` says: no; signature"), "{error}");
+        let error = asked(&["sh", "-c", "exit 3"]).await.unwrap_err();
+        assert!(error.contains("exit status: 3"), "{error}");
+        let error = asked(&["/no/such/program"]).await.unwrap_err();
+        assert!(error.contains("cannot be run"), "{error}");
+        let error =
+            asked(&["sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 1"]).await.unwrap_err();
+        assert!(error.len() < 2 * MAX_SAID, "{}", error.len());
+    }
+}
