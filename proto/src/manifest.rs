@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ActorName, AppName, Digest, StoreName};
+use crate::interface::InterfaceName;
 
 pub use http::{Found, Host, HttpMethod, HttpRoute, HttpRoutes, PathPrefix};
 pub use http_grant::{HttpGrant, HttpScheme, Reach, Server, ServerHost, Servers, reach};
@@ -85,6 +86,9 @@ pub struct Settings {
     pub limits: Limits,
     /// What it may do.
     pub grants: Grants,
+    /// Who answers the interfaces that it imports and that are not the node's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<InterfaceName, ActorName>,
     /// Its environment variables, and all of them.
     pub env: BTreeMap<String, String>,
     /// What it finds by `wasi:config`, and all of it.
@@ -240,8 +244,18 @@ pub mod bound {
     pub const CONFIG: usize = 64 << 10;
     /// Key-value stores or containers that one actor may name.
     pub const STORES: usize = 64;
+    /// Interfaces that one actor may be linked by.
+    pub const LINKS: usize = 64;
     /// The text of a manifest, in bytes.
     pub const TEXT: usize = 1 << 20;
+}
+
+impl Settings {
+    /// Who answers an interface that the artifact imports: the entry with just this version, or the one without any.
+    pub fn link(&self, import: &InterfaceName) -> Option<&ActorName> {
+        let of_any_version = || self.links.iter().find(|(name, _)| name.as_str() == import.base());
+        self.links.get(import).or_else(|| of_any_version().map(|(_, actor)| actor))
+    }
 }
 
 impl Default for Settings {
@@ -258,6 +272,7 @@ impl Default for Settings {
             update: Update::default(),
             limits: Limits::default(),
             grants: Grants::default(),
+            links: BTreeMap::new(),
             env: BTreeMap::new(),
             config: BTreeMap::new(),
         }

@@ -140,6 +140,7 @@ impl Router {
     ) -> Result<Cause, Result<Bytes, Fault>> {
         match aim {
             Aim::Handle => Ok(Cause::Call),
+            Aim::Link(link) => Ok(Cause::Link(link.clone())),
             Aim::Overwrite(overwrite) => Ok(Cause::Overwrite(Arc::new(overwrite.clone()))),
             Aim::Look => Err(match local.keys() {
                 Some(keys) => Ok(keys.look(target).encode()),
@@ -256,7 +257,9 @@ impl Router {
                 Tried::Refused(fault)
             }
             // Declared idempotent: running it twice does no more than running it once.
-            Err(fault @ Fault::Unknown(_)) if known.route.idempotent.contains(&ask.operation) => {
+            Err(fault @ Fault::Unknown(_))
+                if ask.aim == Aim::Handle && known.route.idempotent.contains(&ask.operation) =>
+            {
                 Tried::Refused(fault)
             }
             Err(fault) => Tried::Done(Err(fault)),

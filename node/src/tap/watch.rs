@@ -89,6 +89,7 @@ impl Taps {
         let cause = match &message.cause {
             Cause::Call => "call",
             Cause::Http(_) => "http",
+            Cause::Link(_) => "link",
             Cause::Letter(_) => "letter",
             Cause::Reminder(_) => "reminder",
             Cause::Timer(_) => "timer",

@@ -1,10 +1,12 @@
 //! What is to be done with a call: what operators do to a key goes the way of its calls, so that it takes its place among them, and an
-//! HTTP request goes that way as well.
+//! HTTP request and a call of an exported function go that way as well.
 
 use bytes::Bytes;
 use prost::Message;
 
-use super::{Malformed, VERSION, check_version, decode, wire};
+use super::{Malformed, VERSION, check_version, decode, parse, wire};
+use crate::id::Digest;
+use crate::interface::InterfaceName;
 use crate::reminder::{MAX_REMINDERS, Reminder};
 
 /// What is to be done with a call.
@@ -19,6 +21,17 @@ pub enum Aim {
     Look,
     /// Its payload is an [`crate::http::Opening`], and the reply's an [`crate::http::Answer`].
     Http,
+    /// The function that the operation names is called. Arguments and result are in WebAssembly Value Encoding.
+    Link(Link),
+}
+
+/// Which function of a component is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Of which interface, as the caller imports it.
+    pub interface: InterfaceName,
+    /// Of the function's type, as the caller imports it: whoever has another type must not read the arguments.
+    pub fingerprint: Digest,
 }
 
 /// How the state of a key is overwritten.
@@ -47,6 +60,11 @@ impl Aim {
             Aim::Handle => None,
             Aim::Look => Some(wire::call::Aim::Look(wire::Look {})),
             Aim::Http => Some(wire::call::Aim::Http(wire::Http {})),
+            Aim::Link(Link { interface, fingerprint }) => {
+                let (interface, fingerprint) =
+                    (interface.as_str().to_owned(), fingerprint.as_str().to_owned());
+                Some(wire::call::Aim::Link(wire::Link { interface, fingerprint }))
+            }
             Aim::Overwrite(Overwrite { delete, if_revision, reminders }) => {
                 let reminders = reminders.as_ref().map(|reminders| wire::Reminders {
                     reminders: reminders.iter().map(Reminder::to_wire).collect(),
@@ -62,9 +80,13 @@ impl Aim {
             None => return Ok(Aim::Handle),
             Some(wire::call::Aim::Look(_)) => return Ok(Aim::Look),
             Some(wire::call::Aim::Http(_)) => return Ok(Aim::Http),
+            Some(wire::call::Aim::Link(wire::Link { interface, fingerprint })) => {
+                let interface = parse("interface", &interface)?;
+                return Ok(Aim::Link(Link { interface, fingerprint: parse("fingerprint", &fingerprint)? }));
+            }
             Some(wire::call::Aim::Overwrite(overwrite)) => overwrite,
         };
-        let parse = |wire::Reminders { reminders }| {
+        let read = |wire::Reminders { reminders }| {
             if reminders.len() > MAX_REMINDERS {
                 return Err(Malformed::field("reminders", format!("more than {MAX_REMINDERS}")));
             }
@@ -72,7 +94,7 @@ impl Aim {
                 |one| Reminder::from_wire(one).map_err(|error| Malformed::field("reminders", error));
             reminders.into_iter().map(reminder).collect::<Result<Vec<_>, _>>()
         };
-        let reminders = reminders.map(parse).transpose()?;
+        let reminders = reminders.map(read).transpose()?;
         Ok(Aim::Overwrite(Overwrite { delete, if_revision, reminders }))
     }
 }

@@ -115,6 +115,7 @@ fn keyed_message(context: &TurnContext, message: Message) -> abi::KeyedMessage {
             // The others do not enter the guest.
             Cause::Call
             | Cause::Http(_)
+            | Cause::Link(_)
             | Cause::Show(_)
             | Cause::Skip(_)
             | Cause::GiveUp(..)
