@@ -313,7 +313,9 @@ async fn run(
     if let Cause::Link(link) = &turn.message.cause {
         let (exports, link) = (&doors.compiled.inner.exports, link.clone());
         let limit = doors.payload_limit as u64;
-        return exports::run(accessor, doors.instance, exports, (link, turn), limit, in_flight).await;
+        // Boxed, so that the turns of a handler, which are many more, do not have its size.
+        let run = exports::run(accessor, doors.instance, exports, (link, turn), limit, in_flight);
+        return Box::pin(run).await;
     }
     let Turn { context, message, waiting } = turn;
     // Nothing is kept here by which a letter could be known again.

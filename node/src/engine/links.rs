@@ -48,9 +48,7 @@ pub type Export = Result<Function, String>;
 impl Links {
     /// What it exports under the name by which somebody else imports it: just that version, or the latest that is compatible with it.
     pub fn export(&self, import: &InterfaceName) -> Option<(&InterfaceName, &BTreeMap<Operation, Export>)> {
-        let exact = self.exports.get_key_value(import);
-        let compatible = || self.exports.iter().filter(|(name, _)| name.is_compatible_with(import));
-        exact.or_else(|| compatible().max_by_key(|(name, _)| name.version()))
+        answering(&self.exports, import)
     }
 
     /// The names of what it exports, for people.
@@ -58,6 +56,15 @@ impl Links {
         let names: Vec<_> = self.exports.keys().map(|name| format!("`{name}`")).collect();
         if names.is_empty() { "nothing that others can import".to_owned() } else { names.join(", ") }
     }
+}
+
+/// Which of these answers what is imported under this name.
+fn answering<'a, T>(
+    all: &'a BTreeMap<InterfaceName, T>,
+    import: &InterfaceName,
+) -> Option<(&'a InterfaceName, &'a T)> {
+    let compatible = || all.iter().filter(|(name, _)| name.is_compatible_with(import));
+    all.get_key_value(import).or_else(|| compatible().max_by_key(|(name, _)| name.version()))
 }
 
 /// A function of an interface as people are told of it, such as `acme:shop/pricing.price`.

@@ -8,9 +8,9 @@ use wasmtime::AsContextMut;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Accessor, Component, ComponentExportIndex, Instance, Val};
 
-use super::{Links, fingerprint, named, wave};
+use super::{Links, answering, fingerprint, named, wave};
 use crate::engine::{Engine, Guest};
-use crate::replica::{Answer, InFlight, Message, Turn};
+use crate::replica::{InFlight, Message, Turn};
 
 /// What is entered for each function that others can be linked to.
 #[derive(Default)]
@@ -52,12 +52,7 @@ impl Exports {
 
     /// The function that a link means, if it is what the caller takes it for.
     fn get(&self, link: &Link, operation: &Operation) -> Result<&Exported, Fault> {
-        let exact = self.0.get(&link.interface);
-        let compatible = || {
-            let names = self.0.keys().filter(|name| name.is_compatible_with(&link.interface));
-            names.max_by_key(|name| name.version()).and_then(|name| self.0.get(name))
-        };
-        let found = exact.or_else(compatible).and_then(|functions| functions.get(operation));
+        let found = answering(&self.0, &link.interface).and_then(|(_, functions)| functions.get(operation));
         let name = named(&link.interface, operation);
         let exported = found.ok_or_else(|| Fault::NoSuchOperation(name.clone()))?;
         match exported.fingerprint == link.fingerprint {
@@ -108,7 +103,6 @@ pub(in crate::engine) async fn run(
     };
     function.finish_call_concurrent(accessor, call).await?;
     accessor.with(|mut access| access.data_mut().leave(task, &context));
-    let answer: Answer = wave::result(&results, limit);
-    in_flight.answer(slot, answer);
+    in_flight.answer(slot, wave::result(&results, limit));
     Ok(())
 }

@@ -16,7 +16,7 @@ use lattice_actor::{Context, Result, actor, join_all};
 
 /// The actor.
 #[derive(Default)]
-struct Importer;
+pub struct Importer;
 
 bindings::export!(Importer with_types_in bindings);
 
