@@ -1,10 +1,12 @@
-//! Host functions, one file each. None is granted without the manifest: what a guest may import is decided at deploy,
+//! Host functions, one file each, and in `call` what is common to those by which a guest calls others. None is granted without the manifest: what a guest may import is decided at deploy,
 //! and what it may reach through `mesh` at every call.
 
 mod blobstore;
+mod call;
 mod config;
 mod http;
 mod keyvalue;
+mod links;
 mod log;
 mod mesh;
 mod output;
@@ -17,6 +19,7 @@ use wasmtime::component::Linker;
 use crate::engine::Guest;
 
 pub(crate) use http::Outgoing;
+pub(crate) use links::define as define_links;
 pub(crate) use output::GuestOutput;
 
 /// Adds everything that can be granted.

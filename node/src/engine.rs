@@ -14,6 +14,7 @@ mod http;
 mod inspect;
 mod instance;
 mod keyed;
+pub(crate) mod links;
 mod prepare;
 mod settle;
 mod used;
@@ -30,10 +31,11 @@ use crate::capability;
 pub(crate) use abi::{CallOptions, Failure};
 pub use compile::Compiled;
 pub use guest::Home;
-pub(crate) use guest::{Guest, current_turn};
+pub(crate) use guest::{Guest, MAX_CALLS, current_turn};
 pub use inspect::{Needs, Refused};
 pub use instance::{Exit, Instance};
 pub use keyed::{Asleep, Done, Ended, KeyedInstance, Serving, Unwoken};
+pub use links::{Function, Import, Links};
 pub use prepare::GIVEN_UP;
 
 /// How often running guests are asked to give way. Short enough that a spinning guest delays others little, long

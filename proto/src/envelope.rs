@@ -31,7 +31,7 @@ mod load;
 mod reply;
 mod trace;
 
-pub use aim::{Aim, Overwrite, Seen};
+pub use aim::{Aim, Link, Overwrite, Seen};
 pub use call::{Call, Calls, Hop, MAX_CHAIN, Side};
 pub use entry::Entry;
 pub use load::{ActorLoad, LoadReport, MAX_LOADS, Wake};

@@ -1,6 +1,6 @@
 //! Every byte that crosses a process or sandbox boundary in Lattice.
 //!
-//! In reading order: what things are called ([`id`], [`topic`], [`subject`]), what nodes say to each other ([`envelope`],
+//! In reading order: what things are called ([`id`], [`topic`], [`interface`], [`subject`]), what nodes say to each other ([`envelope`],
 //! [`fault`], [`http`]), what is declared ([`manifest`], with [`reference`]s to what registries have) and what is kept in the shared store ([`record`], and for keyed actors [`shard`], [`state`],
 //! [`letter`] and [`reminder`]),
 //! what happened ([`event`]), what was said meanwhile ([`log`]), what became of calls ([`trace`]), which messages there are ([`tap`]) and how things are ([`survey`]), what an artifact says of itself ([`metadata`]), and the admin API ([`admin`], with the feature `grpc`).
@@ -11,6 +11,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect"))]
 
 pub mod id;
+pub mod interface;
 pub mod subject;
 pub mod topic;
 
@@ -43,6 +44,7 @@ pub use id::{
     ActorId, ActorName, AppName, Digest, Incarnation, LatticeId, MessageId, NodeName, Operation, StoreName,
     Topic, TopicPattern,
 };
+pub use interface::InterfaceName;
 pub use reference::Reference;
 
 /// The largest artifact, in bytes. The largest of the toolchains that we know makes 18 MB.

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ActorName, AppName, Digest, StoreName, Topic, TopicPattern};
+use crate::interface::InterfaceName;
 use crate::reference::Reference;
 
 pub use http::{Found, Host, HttpMethod, HttpRoute, HttpRoutes, PathPrefix};
@@ -93,6 +94,9 @@ pub struct Settings {
     pub limits: Limits,
     /// What it may do.
     pub grants: Grants,
+    /// Who answers the interfaces that it imports and that are not the node's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<InterfaceName, ActorName>,
     /// Its environment variables, and all of them.
     pub env: BTreeMap<String, String>,
     /// What it finds by `wasi:config`, and all of it.
@@ -260,8 +264,18 @@ pub mod bound {
     pub const STORES: usize = 64;
     /// Patterns of topics that one actor subscribes to, or may publish to.
     pub const TOPICS: usize = 64;
+    /// Interfaces that one actor may be linked by.
+    pub const LINKS: usize = 64;
     /// The text of a manifest, in bytes.
     pub const TEXT: usize = 1 << 20;
+}
+
+impl Settings {
+    /// Who answers an interface that the artifact imports: the entry with just this version, or the one without any.
+    pub fn link(&self, import: &InterfaceName) -> Option<&ActorName> {
+        let of_any_version = || self.links.iter().find(|(name, _)| name.as_str() == import.base());
+        self.links.get(import).or_else(|| of_any_version().map(|(_, actor)| actor))
+    }
 }
 
 impl Default for Settings {
@@ -279,6 +293,7 @@ impl Default for Settings {
             update: Update::default(),
             limits: Limits::default(),
             grants: Grants::default(),
+            links: BTreeMap::new(),
             env: BTreeMap::new(),
             config: BTreeMap::new(),
         }

@@ -54,6 +54,8 @@ fn folders() -> Vec<PathBuf> {
         "tests/guests/web",
         "tests/guests/keeper",
         "tests/guests/service",
+        "tests/guests/links/exporter",
+        "tests/guests/links/importer",
     ]
     .map(|folder| workspace.join(folder))
     .to_vec()

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use lattice_proto::admin::ApplyRequest;
 use lattice_tests::{Fault, Lattice, artifacts};
 
-/// An actor, by its export's name, that imports something that no manifest can grant.
+/// An actor, by its export's name, that imports something that no manifest can grant and no other actor answer.
 const WITH_STRANGE_IMPORT: &str = r#"(component
-    (import "strange:thing/door@1.0.0" (instance (export "open" (func))))
+    (import "strange:thing/door@1.0.0" (instance (export "key" (type (sub resource)))))
     (instance $handler)
     (export "lattice:actor/handler@0.1.0" (instance $handler))
 )"#;

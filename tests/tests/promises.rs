@@ -38,6 +38,7 @@ mod keyed_chaos;
 mod keyed_life;
 mod kit;
 mod languages;
+mod links;
 mod logs;
 mod metrics;
 mod nats_security;

@@ -136,6 +136,8 @@ pub fn actors(wasm: &WasmToolchain) -> Result<PathBuf> {
         "tests/guests/web",
         "tests/guests/keeper",
         "tests/guests/service",
+        "tests/guests/links/exporter",
+        "tests/guests/links/importer",
     ]
     .map(|folder| workspace::root().join(folder));
     let guests = lattice_setup::build_components(&guests, wasm, lattice_setup::Purpose::Service, &say)?;

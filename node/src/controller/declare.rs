@@ -6,6 +6,7 @@
 
 mod diff;
 mod error;
+mod links;
 mod next;
 pub(super) mod revision;
 
@@ -18,11 +19,12 @@ use lattice_proto::subject::{Control, Subjects};
 use lattice_proto::{ActorName, AppName, Digest, Reference};
 
 pub use self::error::Error;
+use self::links::Linked;
 use self::next::Next;
 use self::revision::Snapshot;
 use crate::artifact::Artifacts;
 use crate::bus::{self, Bus, Guard};
-use crate::engine::Needs;
+use crate::engine::{Compiled, Needs};
 use crate::events::Events;
 use crate::registry::Registries;
 use crate::router::ENVELOPE_ROOM;
@@ -101,6 +103,11 @@ fn handles_what_it_hears(
     }
 }
 
+/// An actor as links see it.
+fn linked_by(settings: &Settings, compiled: &Compiled) -> Linked {
+    Linked { settings: settings.clone(), is_http: compiled.is_http(), links: compiled.links().clone() }
+}
+
 /// Whether the manifest grants what an artifact cannot run without.
 fn is_granted(name: &ActorName, grants: &Grants, needs: Needs) -> Result<(), Error> {
     let missing = match needs {
@@ -168,7 +175,8 @@ impl Declarations {
         terms: Terms,
     ) -> Result<Declared, Error> {
         let manifest = Manifest::parse(text, file)?;
-        let actors = self.resolve(&manifest, artifacts).await?;
+        let (actors, linked) = self.resolve(&manifest, artifacts).await?;
+        self.links_hold(&manifest.app, &linked).await?;
         let actors = |_: &Snapshot| Ok(Next { actors: Some(actors.clone()), origin: Origin::Apply });
         self.change(&manifest.app, terms, actors).await
     }
@@ -237,10 +245,9 @@ impl Declarations {
         &self,
         manifest: &Manifest,
         artifacts: &BTreeMap<ActorName, Digest>,
-    ) -> Result<BTreeMap<ActorName, Actor>, Error> {
+    ) -> Result<(BTreeMap<ActorName, Actor>, BTreeMap<ActorName, Linked>), Error> {
         let room = self.bus.calls.max_payload().saturating_sub(ENVELOPE_ROOM) as u64;
-        let mut actors = BTreeMap::new();
-        let mut known = BTreeMap::new();
+        let (mut actors, mut linked, mut known) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (name, actor) in &manifest.actors {
             let (digest, shown, from) = match &actor.artifact {
                 Artifact::Stored(digest) => (digest.clone(), digest.to_string(), None),
@@ -299,11 +306,51 @@ impl Declarations {
                 .iter()
                 .filter(|operation| operation.idempotent)
                 .map(|operation| operation.name.clone());
+            linked.insert(name.clone(), linked_by(&actor.settings, &compiled));
             let (settings, idempotent) = (actor.settings.clone(), idempotent.collect());
             let actor = Actor { version: 0, beside: None, digest, from, settings, idempotent };
             actors.insert(name.clone(), actor);
         }
-        Ok(actors)
+        Ok((actors, linked))
+    }
+
+    /// Makes sure that what the app's actors import is what others export, and that what others import of them is what they export.
+    async fn links_hold(&self, app: &AppName, own: &BTreeMap<ActorName, Linked>) -> Result<(), Error> {
+        let snapshot = Snapshot::read(&self.bus, &self.subjects).await?;
+        let wanted: BTreeSet<&ActorName> =
+            own.values().flat_map(|actor| actor.settings.links.values()).collect();
+        let mut deployed = BTreeMap::new();
+        for other in snapshot.apps.values().filter(|other| other.app != *app) {
+            for (name, actor) in &other.actors {
+                let is_wanted = wanted.contains(name);
+                let leads_here = actor.settings.links.values().any(|to| own.contains_key(to));
+                if !is_wanted && !leads_here {
+                    continue;
+                }
+                match self.artifacts.compiled(&actor.digest).await {
+                    Ok(compiled) => drop(deployed.insert(name, linked_by(&actor.settings, &compiled))),
+                    // What is wrong with an actor of another app is not for this one to mend.
+                    Err(_) if !is_wanted => {}
+                    Err(source) => {
+                        let (actor, artifact) = (name.clone(), actor.digest.to_string());
+                        return Err(Error::Artifact { actor, artifact, source });
+                    }
+                }
+            }
+        }
+        for (name, actor) in own {
+            let held = actor.check(name, |to| own.get(to).or_else(|| deployed.get(to)));
+            held.map_err(Error::Invalid)?;
+        }
+        for (name, actor) in deployed {
+            actor.check_towards(own).map_err(|problem| {
+                Error::Invalid(format!(
+                    "`{name}`, which is deployed, is linked to what would no longer fit: {problem}; export another version of the \
+                     interface beside this one"
+                ))
+            })?;
+        }
+        Ok(())
     }
 
     /// Gets an artifact from a registry, once for all actors of a manifest that name it: they are to be of the same. Tells the

@@ -1,5 +1,6 @@
 //! From an artifact's bytes to something that can be instantiated in microseconds.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use lattice_proto::Digest;
@@ -8,7 +9,9 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use super::inspect::{self, Needs, Shape};
-use super::{Engine, Guest, Refused, abi, check, http};
+use super::links::exports::Exports;
+use super::{Engine, Guest, Links, Refused, abi, check, http, links};
+use crate::capability;
 
 /// An artifact, compiled and linked. Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +28,10 @@ pub(super) struct Inner {
     pub(super) check: Option<ComponentExportIndex>,
     pub(super) metadata: Metadata,
     pub(super) needs: Needs,
+    /// What it imports from other actors and exports to them.
+    pub(super) links: Arc<Links>,
+    /// What of that is entered.
+    pub(super) exports: Exports,
 }
 
 /// Where a guest is entered.
@@ -35,6 +42,8 @@ pub(super) enum Entry {
     Keyed { activate: ComponentExportIndex, turn: ComponentExportIndex },
     /// For each request.
     Http(ProxyPre<Guest>),
+    /// Not at all by messages.
+    Exports,
 }
 
 impl Engine {
@@ -61,12 +70,18 @@ impl Engine {
                 component
             }
         };
-        let shape = inspect::check(self, &component)?;
-        let check = check::find(self, &component)?;
-        let pre = shared.linker.instantiate_pre(&component).map_err(|error| Refused::Import {
+        let unfit = |error: wasmtime::Error| Refused::Import {
             import: "an import".to_owned(),
             reason: format!("does not fit what Lattice provides: {error:#}"),
-        })?;
+        };
+        let mut links = links::read(self, &component)?;
+        let mut linker = Cow::Borrowed(&shared.linker);
+        if !links.imports.is_empty() {
+            capability::define_links(linker.to_mut(), &links.imports).map_err(unfit)?;
+        }
+        let shape = inspect::check(self, &component, &links, &linker)?;
+        let check = check::find(self, &component)?;
+        let pre = linker.instantiate_pre(&component).map_err(unfit)?;
         let interface = shape.interface();
         let function = |name: &str| {
             let parent = component.get_export_index(None, interface);
@@ -75,6 +90,7 @@ impl Engine {
         };
         let entry = match &shape {
             Shape::Async | Shape::Blocking => Entry::Handle(function(abi::HANDLE)?),
+            Shape::Exports(_) => Entry::Exports,
             Shape::Keyed | Shape::BlockingKeyed => {
                 Entry::Keyed { activate: function(abi::ACTIVATE)?, turn: function(abi::TURN)? }
             }
@@ -86,7 +102,22 @@ impl Engine {
             }
         };
         let needs = inspect::needs(self, &component);
-        let inner = Inner { engine: self.clone(), pre, entry, shape, check, metadata, needs };
+        // A key's turn commits what it did, and a request has an instance of its own: neither is entered by another way.
+        if !shape.has_exports() {
+            links.exports.clear();
+        }
+        let exports = Exports::find(self, &component, &links);
+        let inner = Inner {
+            engine: self.clone(),
+            pre,
+            entry,
+            shape,
+            check,
+            metadata,
+            needs,
+            links: Arc::new(links),
+            exports,
+        };
         Ok(Compiled { inner: Arc::new(inner) })
     }
 }
@@ -100,6 +131,11 @@ impl Compiled {
     /// What its manifest must grant.
     pub fn needs(&self) -> Needs {
         self.inner.needs
+    }
+
+    /// What it imports from other actors, and what others can be linked to.
+    pub fn links(&self) -> &Arc<Links> {
+        &self.inner.links
     }
 
     /// Whether it was built for HTTP, and takes no messages.

@@ -30,7 +30,7 @@ use crate::topics::Publisher;
 const MAX_TABLE: usize = 20_000;
 
 /// Calls that one guest may have on their way at once. Each holds its payload in the node's memory.
-const MAX_CALLS: usize = 1_024;
+pub(crate) const MAX_CALLS: usize = 1_024;
 
 /// A guest that computes is found at it once a tick, in milliseconds; with room for a machine that is busy.
 const WAITED: u64 = 3 * TICK.as_millis() as u64;

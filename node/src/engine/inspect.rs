@@ -1,12 +1,12 @@
-//! Looks at an artifact before it may be deployed: is it a component, does it export a handler, does it import only
-//! what can be granted, and what does it say of itself.
+//! Looks at an artifact before it may be deployed: is it a component, does it export a handler or what others can be linked to, does it
+//! import only what can be granted or linked, and what does it say of itself.
 
 use lattice_proto::MAX_ARTIFACT;
 use lattice_proto::metadata::{self, Metadata};
 use wasmparser::{Parser, Payload};
-use wasmtime::component::Component;
+use wasmtime::component::{Component, Linker};
 
-use super::{Engine, abi, http};
+use super::{Engine, Guest, Links, abi, http};
 
 /// Why an artifact cannot be deployed.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +22,8 @@ pub enum Refused {
     Module,
     /// The exports are not those of an actor.
     #[error(
-        "it exports no actor: expected `{}`, `{}`, `{}` or `{}`, or for HTTP `wasi:http/incoming-handler@0.2` or \
-         `wasi:http/handler@0.3`, found {found}",
+        "it exports no actor: expected `{}`, `{}`, `{}` or `{}`, for HTTP `wasi:http/incoming-handler@0.2` or \
+         `wasi:http/handler@0.3`, or an interface of functions that others can be linked to, found {found}",
         abi::HANDLER,
         abi::BLOCKING_HANDLER,
         abi::KEYED_HANDLER,
@@ -87,6 +87,8 @@ pub(super) enum Shape {
     BlockingKeyed,
     /// What the standard says of HTTP; the export by which it is entered.
     Http(String),
+    /// No messages at all: others are linked to what it exports, which is this and perhaps more.
+    Exports(String),
 }
 
 impl Shape {
@@ -100,8 +102,13 @@ impl Shape {
             Shape::Blocking => abi::BLOCKING_HANDLER,
             Shape::Keyed => abi::KEYED_HANDLER,
             Shape::BlockingKeyed => abi::BLOCKING_KEYED_HANDLER,
-            Shape::Http(export) => export,
+            Shape::Http(export) | Shape::Exports(export) => export,
         }
+    }
+
+    /// Whether others can be linked to what it exports besides.
+    pub(super) fn has_exports(&self) -> bool {
+        matches!(self, Shape::Async | Shape::Blocking | Shape::Exports(_))
     }
 
     pub(super) fn is_keyed(&self) -> bool {
@@ -145,14 +152,23 @@ pub(super) fn needs(engine: &Engine, component: &Component) -> Needs {
 }
 
 /// Checks exports and imports of a compiled component.
-pub(super) fn check(engine: &Engine, component: &Component) -> Result<Shape, Refused> {
+pub(super) fn check(
+    engine: &Engine,
+    component: &Component,
+    links: &Links,
+    linker: &Linker<Guest>,
+) -> Result<Shape, Refused> {
     let shared = &engine.shared;
     let kind = component.component_type();
     let exports: Vec<String> = kind.exports(&shared.engine).map(|(name, _)| name.to_owned()).collect();
     let mut shapes =
         Shape::ALL.into_iter().filter(|shape| exports.iter().any(|name| name == shape.interface()));
     let http = || exports.iter().find(|name| http::is_handler(name)).cloned().map(Shape::Http);
-    let Some(shape) = shapes.next().or_else(http) else {
+    let linked = || {
+        let mut found = links.exports.iter().filter(|(_, functions)| functions.values().any(Result::is_ok));
+        found.next().map(|(name, _)| Shape::Exports(name.to_string()))
+    };
+    let Some(shape) = shapes.next().or_else(http).or_else(linked) else {
         let found = match exports.is_empty() {
             true => "nothing".to_owned(),
             false => exports.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
@@ -164,7 +180,7 @@ pub(super) fn check(engine: &Engine, component: &Component) -> Result<Shape, Ref
     }
     // The linker holds everything that can be granted, so what it cannot resolve cannot be granted.
     for (name, _) in kind.imports(&shared.engine) {
-        if !name.starts_with("wasi:") && !name.starts_with("lattice:actor/") {
+        if name.starts_with("lattice:") && !name.starts_with("lattice:actor/") {
             let reason = "this version of Lattice cannot grant; remove the import".to_owned();
             return Err(Refused::Import { import: name.to_owned(), reason });
         }
@@ -186,7 +202,7 @@ pub(super) fn check(engine: &Engine, component: &Component) -> Result<Shape, Ref
             return Err(Refused::Import { import: name.to_owned(), reason });
         }
     }
-    shared.linker.instantiate_pre(component).map(|_| shape).map_err(|error| {
+    linker.instantiate_pre(component).map(|_| shape).map_err(|error| {
         let reason = format!("{error:#}");
         let import = reason.split('`').nth(1).unwrap_or("an import").to_owned();
         Refused::Import { import, reason: format!("does not fit what Lattice provides: {reason}") }

@@ -21,6 +21,7 @@ use super::compile::Entry;
 use super::guest::{self, Guest};
 use super::http::HttpInstance;
 use super::inspect::Shape;
+use super::links::exports;
 use super::prepare::no_http;
 use super::settle::settle;
 use super::used::metered;
@@ -71,8 +72,18 @@ pub enum Instance {
 /// A guest that is ready to serve.
 pub struct ActorInstance {
     store: Store<Guest>,
-    handle: Handle,
+    doors: Doors,
     concurrency: usize,
+}
+
+/// By what a guest is entered.
+struct Doors {
+    /// For messages; none where it only exports what others are linked to.
+    handle: Option<Handle>,
+    /// For calls of what it exports.
+    compiled: Compiled,
+    instance: wasmtime::component::Instance,
+    /// For what comes out again, in bytes.
     payload_limit: usize,
 }
 
@@ -84,7 +95,8 @@ impl Compiled {
     pub async fn instantiate(&self, home: &Arc<Home>) -> Result<Instance, String> {
         let inner = &self.inner;
         let handle = match inner.entry {
-            Entry::Handle(handle) => handle,
+            Entry::Handle(handle) => Some(handle),
+            Entry::Exports => None,
             Entry::Http(_) => {
                 return HttpInstance::make(self, home).await.map(Instance::Http).map_err(Unmade::into_reason);
             }
@@ -94,17 +106,23 @@ impl Compiled {
         };
         let made = self.make(home, home.actor.clone()).await;
         let (mut store, instance) = made.map_err(Unmade::into_reason)?;
-        let handle =
-            instance.get_func(&mut store, handle).ok_or("its handler is gone")?.typed(&store).map_err(
-                |error| format!("its handler has another type than lattice:actor@0.1.0: {error:#}"),
-            )?;
+        let handle = match handle {
+            None => None,
+            Some(handle) => {
+                let handle = instance.get_func(&mut store, handle).ok_or("its handler is gone")?;
+                Some(handle.typed(&store).map_err(|error| {
+                    format!("its handler has another type than lattice:actor@0.1.0: {error:#}")
+                })?)
+            }
+        };
         let concurrency = match inner.shape {
             Shape::Async => home.settings.concurrency as usize,
             // A guest without async cannot hold two messages at once.
             _ => 1,
         };
         let payload_limit = usize::try_from(home.settings.limits.payload.0).unwrap_or(usize::MAX);
-        Ok(Instance::Actor(ActorInstance { store, handle, concurrency, payload_limit }))
+        let doors = Doors { handle, compiled: self.clone(), instance, payload_limit };
+        Ok(Instance::Actor(ActorInstance { store, doors, concurrency }))
     }
 
     /// Makes one guest that stands for this actor, and asks its own check where it has one.
@@ -175,11 +193,11 @@ impl ActorInstance {
         in_flight: &InFlight,
         cold: Option<Cold>,
     ) -> Exit {
-        let (handle, concurrency, limit) = (self.handle, self.concurrency, self.payload_limit);
+        let (doors, concurrency) = (self.doors, self.concurrency);
         let (home, long) = (self.store.data().home.clone(), self.store.data().long.clone());
         let served = settle(self.store.run_concurrent(async |accessor| match concurrency {
-            1 => one_by_one(accessor, handle, limit, mailbox, in_flight, cold).await,
-            _ => side_by_side(accessor, handle, limit, concurrency, mailbox, in_flight, cold).await,
+            1 => one_by_one(accessor, &doors, mailbox, in_flight, cold).await,
+            _ => side_by_side(accessor, &doors, concurrency, mailbox, in_flight, cold).await,
         }));
         let ended = tokio::select! {
             ended = metered(served, home, long) => Some(ended),
@@ -217,8 +235,7 @@ pub(super) fn end(
 /// The common case, without any bookkeeping for several turns.
 async fn one_by_one(
     accessor: &Accessor<Guest>,
-    handle: Handle,
-    limit: usize,
+    doors: &Doors,
     mailbox: &mut mpsc::Receiver<Turn>,
     in_flight: &InFlight,
     cold: Option<Cold>,
@@ -230,7 +247,7 @@ async fn one_by_one(
     {
         if let Some(turn) = begin(turn, cold, &home) {
             let began = Instant::now();
-            run(accessor, handle, limit, turn, in_flight).await?;
+            run(accessor, doors, turn, in_flight).await?;
             if began.elapsed() > LONG {
                 tokio::task::yield_now().await;
             }
@@ -241,8 +258,7 @@ async fn one_by_one(
 
 async fn side_by_side(
     accessor: &Accessor<Guest>,
-    handle: Handle,
-    limit: usize,
+    doors: &Doors,
     concurrency: usize,
     mailbox: &mut mpsc::Receiver<Turn>,
     in_flight: &InFlight,
@@ -267,7 +283,7 @@ async fn side_by_side(
             turn = mailbox.recv(), if admits => match turn {
                 Some(turn) => {
                     if let Some(turn) = begin(turn, cold, &home) {
-                        running.push(run(accessor, handle, limit, turn, in_flight));
+                        running.push(run(accessor, doors, turn, in_flight));
                     }
                 }
                 None => open = false,
@@ -290,11 +306,17 @@ pub(super) fn begin(turn: Turn, cold: Option<Cold>, home: &Home) -> Option<Turn>
 /// Runs one turn to its end. An error is a trap.
 async fn run(
     accessor: &Accessor<Guest>,
-    handle: Handle,
-    limit: usize,
+    doors: &Doors,
     turn: Turn,
     in_flight: &InFlight,
 ) -> wasmtime::Result<()> {
+    if let Cause::Link(link) = &turn.message.cause {
+        let (exports, link) = (&doors.compiled.inner.exports, link.clone());
+        let limit = doors.payload_limit as u64;
+        // Boxed, so that the turns of a handler, which are many more, do not have its size.
+        let run = exports::run(accessor, doors.instance, exports, (link, turn), limit, in_flight);
+        return Box::pin(run).await;
+    }
     let Turn { context, message, waiting } = turn;
     // Nothing is kept here by which a letter could be known again.
     let Message { operation, payload, content_type, caller, attempt, cause } = message;
@@ -302,6 +324,12 @@ async fn run(
         waiting.answer(Err(no_http()));
         return Ok(());
     }
+    let Some(handle) = doors.handle else {
+        let exported = doors.compiled.links().exported();
+        let reason = format!("{operation} (it takes no messages; others are linked to {exported})");
+        waiting.answer(Err(Fault::NoSuchOperation(reason)));
+        return Ok(());
+    };
     let remaining = context.deadline.saturating_duration_since(Instant::now());
     let message = abi::Message {
         id: context.id.shared(),
@@ -324,7 +352,7 @@ async fn run(
     let (task, call) = call?;
     let (answer,) = handle.finish_call_concurrent(accessor, call).await?;
     accessor.with(|mut access| access.data_mut().leave(task, &context));
-    in_flight.answer(slot, told(answer, limit, &context));
+    in_flight.answer(slot, told(answer, doors.payload_limit, &context));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use lattice_proto::{Fault, Ran};
 use tokio::sync::watch;
 
 use super::keyed::Ended;
+use super::links;
 use crate::keyed::{Backlog, Known, reminder_bytes};
 use crate::replica::{Cause, Message, Turn};
 
@@ -53,6 +54,12 @@ pub(super) async fn prepare(mut turn: Turn, desk: Desk<'_>) -> Prepared {
         Cause::Call | Cause::Topic(_) | Cause::Timer(_) => return Prepared::Run(turn),
         Cause::Http(_) => {
             turn.waiting.answer(Err(no_http()));
+            return Prepared::Answered;
+        }
+        Cause::Link(link) => {
+            let name = links::named(&link.interface, &turn.message.operation);
+            turn.waiting
+                .answer(Err(Fault::NoSuchOperation(format!("{name} (a keyed actor answers no links)"))));
             return Prepared::Answered;
         }
         Cause::Letter(_) | Cause::GiveUp(..) | Cause::Overwrite(_) => None,

@@ -212,7 +212,12 @@ impl Committer {
                         agenda::replace(&mut change.next, reminders, backlog);
                     }
                 }
-                Cause::Call | Cause::Http(_) | Cause::Topic(_) | Cause::Timer(_) | Cause::Show(_) => {}
+                Cause::Call
+                | Cause::Http(_)
+                | Cause::Topic(_)
+                | Cause::Link(_)
+                | Cause::Timer(_)
+                | Cause::Show(_) => {}
             }
             for reminder in reminders {
                 if !agenda::change(&mut change.next, reminder, now_ms, backlog) {

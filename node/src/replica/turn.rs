@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lattice_proto::envelope::{ContentType, Hop, Overwrite};
+use lattice_proto::envelope::{ContentType, Hop, Link, Overwrite};
 use lattice_proto::letter::Stamp;
 use lattice_proto::reminder::Due;
 use lattice_proto::{ActorId, Fault, MessageId, Operation, Ran, Topic};
@@ -161,6 +161,8 @@ pub enum Cause {
     Http(Arc<Exchange>),
     /// It was published to this topic.
     Topic(Topic),
+    /// The same, of a function that the component exports: the operation, of this interface.
+    Link(Link),
     /// A letter, known by this.
     Letter(Stamp),
     /// A reminder of the actor's own is due.

@@ -143,6 +143,7 @@ impl Router {
             // Keys have no topics. An actor that had replicas when it got its letter may be a keyed one by now.
             Aim::Topic(_) if local.keys().is_some() => Ok(Cause::Call),
             Aim::Topic(topic) => Ok(Cause::Topic(topic.clone())),
+            Aim::Link(link) => Ok(Cause::Link(link.clone())),
             Aim::Overwrite(overwrite) => Ok(Cause::Overwrite(Arc::new(overwrite.clone()))),
             Aim::Look => Err(match local.keys() {
                 Some(keys) => Ok(keys.look(target).encode()),
@@ -259,7 +260,9 @@ impl Router {
                 Tried::Refused(fault)
             }
             // Declared idempotent: running it twice does no more than running it once.
-            Err(fault @ Fault::Unknown(_)) if known.route.idempotent.contains(&ask.operation) => {
+            Err(fault @ Fault::Unknown(_))
+                if ask.aim == Aim::Handle && known.route.idempotent.contains(&ask.operation) =>
+            {
                 Tried::Refused(fault)
             }
             Err(fault) => Tried::Done(Err(fault)),

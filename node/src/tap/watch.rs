@@ -90,6 +90,7 @@ impl Taps {
             Cause::Call => "call",
             Cause::Http(_) => "http",
             Cause::Topic(_) => "topic",
+            Cause::Link(_) => "link",
             Cause::Letter(_) => "letter",
             Cause::Reminder(_) => "reminder",
             Cause::Timer(_) => "timer",

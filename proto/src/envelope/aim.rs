@@ -1,11 +1,12 @@
 //! What is to be done with a call: what operators do to a key goes the way of its calls, so that it takes its place among them, and an
-//! HTTP request goes that way as well.
+//! HTTP request and a call of an exported function go that way as well.
 
 use bytes::Bytes;
 use prost::Message;
 
 use super::{Malformed, VERSION, check_version, decode, parse, wire};
-use crate::id::Topic;
+use crate::id::{Digest, Topic};
+use crate::interface::InterfaceName;
 use crate::reminder::{MAX_REMINDERS, Reminder};
 
 /// What is to be done with a call.
@@ -22,6 +23,17 @@ pub enum Aim {
     Http,
     /// The actor handles it as what was published to this topic.
     Topic(Topic),
+    /// The function that the operation names is called. Arguments and result are in WebAssembly Value Encoding.
+    Link(Link),
+}
+
+/// Which function of a component is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Of which interface, as the caller imports it.
+    pub interface: InterfaceName,
+    /// Of the function's type, as the caller imports it: whoever has another type must not read the arguments.
+    pub fingerprint: Digest,
 }
 
 /// How the state of a key is overwritten.
@@ -51,6 +63,11 @@ impl Aim {
             Aim::Look => Some(wire::call::Aim::Look(wire::Look {})),
             Aim::Http => Some(wire::call::Aim::Http(wire::Http {})),
             Aim::Topic(topic) => Some(wire::call::Aim::Topic(topic.to_string())),
+            Aim::Link(Link { interface, fingerprint }) => {
+                let (interface, fingerprint) =
+                    (interface.as_str().to_owned(), fingerprint.as_str().to_owned());
+                Some(wire::call::Aim::Link(wire::Link { interface, fingerprint }))
+            }
             Aim::Overwrite(Overwrite { delete, if_revision, reminders }) => {
                 let reminders = reminders.as_ref().map(|reminders| wire::Reminders {
                     reminders: reminders.iter().map(Reminder::to_wire).collect(),
@@ -67,6 +84,10 @@ impl Aim {
             Some(wire::call::Aim::Look(_)) => return Ok(Aim::Look),
             Some(wire::call::Aim::Http(_)) => return Ok(Aim::Http),
             Some(wire::call::Aim::Topic(topic)) => return Ok(Aim::Topic(parse("topic", &topic)?)),
+            Some(wire::call::Aim::Link(wire::Link { interface, fingerprint })) => {
+                let interface = parse("interface", &interface)?;
+                return Ok(Aim::Link(Link { interface, fingerprint: parse("fingerprint", &fingerprint)? }));
+            }
             Some(wire::call::Aim::Overwrite(overwrite)) => overwrite,
         };
         let read = |wire::Reminders { reminders }| {

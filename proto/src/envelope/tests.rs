@@ -78,6 +78,24 @@ fn what_operators_want_of_a_key_survives_the_wire() {
 }
 
 #[test]
+fn a_call_of_an_exported_function_survives_the_wire() {
+    let link = Link {
+        interface: "acme:shop/pricing@1.2.0".parse().unwrap(),
+        fingerprint: crate::Digest::of(b"func(sku: string) -> u32"),
+    };
+    let call = Call { aim: Aim::Link(link), ..call() };
+    assert_eq!(Call::decode(call.encode().to_bytes()), Ok(call));
+    for (interface, fingerprint, field) in
+        [("pricing", "", "interface"), ("a:b/c", "sha256:12", "fingerprint")]
+    {
+        let (interface, fingerprint) = (interface.to_owned(), fingerprint.to_owned());
+        let wire = Some(wire::call::Aim::Link(wire::Link { interface, fingerprint }));
+        let read = Aim::from_wire(wire);
+        assert!(matches!(&read, Err(Malformed::Field { field: wrong, .. }) if *wrong == field), "{read:?}");
+    }
+}
+
+#[test]
 fn calls_and_replies_travel_together_and_keep_their_numbers() {
     let origin = Incarnation::generate();
     let calls = [call().encode(), vec![0xff].into(), call().encode()];

@@ -3,6 +3,7 @@
 mod http;
 mod http_grant;
 mod keyed;
+mod links;
 mod placement;
 mod replicas;
 mod topics;
@@ -66,6 +67,7 @@ struct SourceActor {
     update: Option<update::Source>,
     limits: Option<SourceLimits>,
     grants: Option<SourceGrants>,
+    links: Option<BTreeMap<Spanned<String>, Spanned<String>>>,
     env: Option<BTreeMap<Spanned<String>, String>>,
     config: Option<BTreeMap<Spanned<String>, String>>,
     idle: Option<Spanned<String>>,
@@ -255,6 +257,7 @@ fn parse_actor(at: &Text<'_>, field: &str, source: &SourceActor) -> Result<Actor
             .map_or(Ok(Update::default()), |u| update::parse(at, &field("update"), u))?,
         limits: source.limits.as_ref().map_or(Ok(defaults.limits), |l| limits(at, &field("limits"), l))?,
         grants: source.grants.as_ref().map_or(Ok(Grants::default()), |g| grants(at, &field("grants"), g))?,
+        links: source.links.as_ref().map_or(Ok(BTreeMap::new()), |l| links::parse(at, &field("links"), l))?,
         env: env(at, &field("env"), source.env.as_ref())?,
         config: config(at, &field("config"), source.config.as_ref())?,
     };

@@ -116,6 +116,7 @@ fn keyed_message(context: &TurnContext, message: Message) -> abi::KeyedMessage {
             Cause::Call
             | Cause::Http(_)
             | Cause::Topic(_)
+            | Cause::Link(_)
             | Cause::Show(_)
             | Cause::Skip(_)
             | Cause::GiveUp(..)

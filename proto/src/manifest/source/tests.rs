@@ -68,6 +68,21 @@ fn topics_are_subscribed_to_by_patterns_and_handled_by_operations() {
         let error = Manifest::parse(&with(&lines), "m").unwrap_err();
         assert!(error.message.contains("at most 64"), "{error}");
     }
+fn links_name_who_answers_an_interface() {
+    let text = with("links = { \"acme:shop/pricing\" = \"pricing\", \"acme:shop/stock@1.2.0\" = \"stock\" }");
+    let settings = Manifest::parse(&text, "lattice.toml").unwrap().actors["cart"].settings.clone();
+    let link = |import: &str| settings.link(&import.parse().unwrap()).map(ActorName::as_str);
+    assert_eq!(link("acme:shop/pricing@0.3.0"), Some("pricing"), "of any version");
+    assert_eq!(link("acme:shop/pricing"), Some("pricing"));
+    assert_eq!(link("acme:shop/stock@1.2.0"), Some("stock"));
+    assert_eq!((link("acme:shop/stock@1.2.1"), link("acme:shop/stock")), (None, None));
+    let stored = serde_json::to_string(&settings).unwrap();
+    assert_eq!(serde_json::from_str::<Settings>(&stored).unwrap(), settings);
+    // What is not named is not in the record, which an older node reads as well.
+    assert!(!serde_json::to_string(&Settings::default()).unwrap().contains("links"));
+    let many: Vec<_> = (0..=bound::LINKS).map(|n| format!("\"a:b/c{n}\" = \"d\"")).collect();
+    let error = Manifest::parse(&with(&format!("links = {{ {} }}", many.join(", "))), "m").unwrap_err();
+    assert!(error.message.contains("at most 64"), "{error}");
 }
 
 #[test]
@@ -168,6 +183,17 @@ fn mistakes_are_named_with_line_field_and_what_is_allowed() {
         ("limits = { memry = \"8GiB\" }", 6, "actors.cart.limits.memry", "expected one of"),
         ("limits = { turn = \"0s\" }", 6, "actors.cart.limits.turn", "10ms"),
         ("grants = { call = [\"No\"] }", 6, "actors.cart.grants.call", "lower case"),
+        ("links = 3", 6, "actors.cart.links", "map"),
+        ("links = { pricing = \"pricing\" }", 6, "actors.cart.links", "namespace:package/interface"),
+        ("links = { \"acme:shop/pricing@1\" = \"pricing\" }", 6, "actors.cart.links", "@1.2.0"),
+        ("links = { \"wasi:http/types\" = \"pricing\" }", 6, "actors.cart.links", "the node itself"),
+        ("links = { \"acme:shop/pricing\" = 3 }", 6, "actors.cart.links", "string"),
+        (
+            "[actors.cart.links]\n\"acme:shop/pricing\" = \"pricing\"\n\"acme:shop/stock\" = \"My Stock\"",
+            8,
+            "actors.cart.links.acme:shop/stock",
+            "lower case",
+        ),
         (
             "grants = { http = [\"api.example.com\"] }",
             6,
