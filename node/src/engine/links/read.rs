@@ -194,7 +194,9 @@ fn value(kind: &WasmType, depth: usize, left: &mut usize) -> Result<Type, String
         WasmType::Flags(flags) => Type::Flags(owned(&mut flags.names())),
         WasmType::Own(_) | WasmType::Borrow(_) => return Err(format!("a resource; {RESOURCE}")),
         WasmType::Stream(_) => {
-            return Err("a stream, and only values cross; give a list, or call again for each part".to_owned());
+            return Err(
+                "a stream, and only values cross; give a list, or call again for each part".to_owned()
+            );
         }
         WasmType::Future(_) => {
             return Err("a future, and only values cross; make the function itself `async`".to_owned());
@@ -203,7 +205,9 @@ fn value(kind: &WasmType, depth: usize, left: &mut usize) -> Result<Type, String
             return Err("an error-context, and only values cross; give a string".to_owned());
         }
         WasmType::Map(_) => {
-            return Err("a map, which this version of Lattice does not carry; use a list of tuples".to_owned());
+            return Err(
+                "a map, which this version of Lattice does not carry; use a list of tuples".to_owned()
+            );
         }
         WasmType::FixedLengthList(_) => {
             return Err(

@@ -68,6 +68,9 @@ fn topics_are_subscribed_to_by_patterns_and_handled_by_operations() {
         let error = Manifest::parse(&with(&lines), "m").unwrap_err();
         assert!(error.message.contains("at most 64"), "{error}");
     }
+}
+
+#[test]
 fn links_name_who_answers_an_interface() {
     let text = with("links = { \"acme:shop/pricing\" = \"pricing\", \"acme:shop/stock@1.2.0\" = \"stock\" }");
     let settings = Manifest::parse(&text, "lattice.toml").unwrap().actors["cart"].settings.clone();
