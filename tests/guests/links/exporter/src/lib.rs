@@ -1,6 +1,7 @@
 //! A component that exports an interface and knows nothing of Lattice: others are linked to it. It gives every value back.
 
 #![cfg(target_family = "wasm")]
+#![allow(unsafe_code, reason = "generated: what a component exports is entered by raw memory")]
 
 /// What wit-bindgen makes of the WIT package.
 #[allow(unsafe_code, missing_docs, clippy::all, reason = "generated, and the canonical ABI is raw memory")]

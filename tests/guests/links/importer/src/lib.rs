@@ -2,6 +2,7 @@
 //! beside its handler.
 
 #![cfg(target_family = "wasm")]
+#![allow(unsafe_code, reason = "generated: what a component exports is entered by raw memory")]
 
 /// What wit-bindgen makes of the WIT package.
 #[allow(unsafe_code, missing_docs, clippy::all, reason = "generated, and the canonical ABI is raw memory")]
