@@ -98,14 +98,15 @@ async fn what_was_pushed_runs_on_nodes_that_ask_no_registry() {
     let line = format!("`allow = [\"{}\"]` in the table `[registries]`", registry.address);
     assert!(fault.message.contains(&line) && fault.message.contains("--config FILE"), "{fault}");
 
-    let applied = lattice.apply(&app(&tag)).await;
+    let applied = lattice.begin_apply(0, &app(&tag)).await.unwrap();
     assert!(applied.changes[0].contains("acme/greeter:1.2 is sha256:"), "{:?}", applied.changes);
+    lattice.finish(0, applied.clone()).await.unwrap();
     for via in [0, 1] {
         let said = lattice.call(via, "greeter", "hello", json!({ "name": "Ada" })).await.unwrap();
         assert_eq!(said, "Hello, Ada!");
     }
     lattice.wait_for_spread(0, "greeter", &[1, 1], Duration::from_secs(30)).await;
-    let again = lattice.apply(&app(&tag)).await;
+    let again = lattice.begin_apply(0, &app(&tag)).await.unwrap();
     assert_eq!((again.revision, again.changes.len()), (applied.revision, 0));
 
     // The tag moves, which nobody sees until the manifest is applied again.

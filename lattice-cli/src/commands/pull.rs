@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use lattice_oci::Component;
 use lattice_proto::{Ran, Reference};
 
-use super::registry::{self, View, failure};
+use super::registry::{View, Way, failure};
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
     #[command(flatten)]
-    registry: registry::Args,
+    registry: Way,
 }
 
 pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use lattice_proto::{MAX_ARTIFACT, Ran, Reference};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::registry::{self, View, failure};
+use super::registry::{View, Way, failure};
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -21,7 +21,7 @@ pub struct Args {
     /// Where it goes, such as oci://ghcr.io/acme/cart:1.2
     reference: Reference,
     #[command(flatten)]
-    registry: registry::Args,
+    registry: Way,
 }
 
 pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {

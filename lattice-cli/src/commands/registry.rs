@@ -12,7 +12,7 @@ use crate::admin::read;
 use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct Way {
     /// Speak plain HTTP with the registry
     #[arg(long, conflicts_with = "ca")]
     insecure: bool,
@@ -32,7 +32,7 @@ pub(super) struct View {
     pub media_type: String,
 }
 
-impl Args {
+impl Way {
     /// A client for one registry, and who it says that it is.
     pub fn client(&self, reference: &Reference) -> Result<(Client, Option<Login>), Failure> {
         let insecure: BTreeSet<String> =
