@@ -19,6 +19,10 @@ use crate::bus;
 /// The longest pause before a mailbox that was full is tried again.
 const LONGEST: Duration = Duration::from_secs(2);
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all of them are the large one, and boxing it would cost each letter"
+)]
 enum Item {
     Letter(Letter),
     Reminder(Due),

@@ -326,6 +326,18 @@ mod tests {
     }
 
     #[test]
+    fn it_tells_and_notes_what_it_hears() {
+        let list = "ledger/under-test:orders.created";
+        let mesh = Mesh::new().answer(list, "append", |arguments| Ok(arguments["number"].clone()));
+        let ctx = mesh.context().with_topic("orders.created");
+        assert_eq!(block_on(Misfit.tell(&ctx, "orders.created".into(), 7)), Ok(()));
+        assert_eq!(mesh.published()[0].topic, "orders.created");
+        assert_eq!(mesh.published()[0].message, json!({ "number": 7 }));
+        assert_eq!(block_on(Misfit.on_message(&ctx, 7, None, None)), Ok(()));
+        assert_eq!(mesh.calls()[0].to, list);
+    }
+
+    #[test]
     fn it_rejects_with_the_code_it_is_given() {
         let error = block_on(Misfit.reject(&Mesh::new().context(), "out-of-luck".into()));
         assert!(matches!(error, Err(CallError::Rejected(rejection)) if rejection.code == "out-of-luck"));
