@@ -146,7 +146,7 @@ impl Environment {
         self.install(workshop.path(), report)?;
         // An environment that stopped working, say because its Python was upgraded, moves aside and goes with the
         // workshop, now that there is another one. One that appeared meanwhile is another process's, and good.
-        if stood_there {
+        if stood_there && self.look(&place).is_err() {
             let _ = std::fs::rename(&place, workshop.path().join("broken"));
         }
         // The environment is used through its `bin/python` only, which works wherever the folder is moved to.
@@ -157,10 +157,14 @@ impl Environment {
 
     fn install(&self, workshop: &Path, report: Report) -> Result<()> {
         let place = workshop.join("environment");
-        make(&place).or_else(|error| match debian::python(report) {
-            Ok(_) => make(&place),
-            // Why there is none says more than why none could be installed.
-            Err(_) => Err(error),
+        make(&place).or_else(|error| match find() {
+            // One is there, so another one is not what is missing.
+            Ok(_) => Err(error),
+            Err(_) => match debian::python(report) {
+                Ok(_) => make(&place),
+                // Why there is none says more than why none could be installed.
+                Err(_) => Err(error),
+            },
         })?;
         let mut pip = Command::new(place.join("bin/python"));
         pip.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"]).args(self.packages);

@@ -33,13 +33,17 @@ const SPECIAL_V6: [(Ipv6Addr, u32); 3] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
 
-/// What clouds tell their machines their secrets at, where it is none of one link: Azure and Alibaba; Amazon and Google by IPv6. They lie in
-/// networks that are everybody's or private ones, and nobody means them who does not name them.
-const SECRETS: [IpAddr; 4] = [
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+/// Where clouds tell their machines their secrets, if not at an address of one link: Azure and Alibaba. They lie in networks that are
+/// everybody's or shared ones, and nobody means them who does not name them.
+const SECRETS: [(Ipv4Addr, u32); 2] =
+    [(Ipv4Addr::new(168, 63, 129, 16), 32), (Ipv4Addr::new(100, 100, 100, 200), 32)];
+
+/// The same by IPv6, in private networks: Amazon, Google, Oracle and Scaleway.
+const SECRETS_V6: [(Ipv6Addr, u32); 4] = [
+    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32),
+    (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0), 32),
+    (Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0, 0), 32),
+    (Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0), 32),
 ];
 
 /// Shared by the customers of one provider.
@@ -54,10 +58,9 @@ const SIX_TO_FOUR: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0)
 
 /// Whether an address may be connected to.
 pub(super) fn admits(reach: Reach, address: IpAddr) -> bool {
-    let tells_secrets = SECRETS.contains(&meant(address));
     match reach {
-        Reach::Public => is_public(address) && !tells_secrets,
-        Reach::Private => (is_public(address) || is_private(address)) && !tells_secrets,
+        Reach::Public => is_public(address) && !tells_secrets(address),
+        Reach::Private => (is_public(address) || is_private(address)) && !tells_secrets(address),
         Reach::Named => true,
     }
 }
@@ -68,6 +71,13 @@ fn is_private(address: IpAddr) -> bool {
     match meant(address) {
         IpAddr::V4(address) => address.is_private() || address.is_loopback() || is_in_v4(address, SHARED),
         IpAddr::V6(address) => address.is_loopback() || address.is_unique_local(),
+    }
+}
+
+fn tells_secrets(address: IpAddr) -> bool {
+    match meant(address) {
+        IpAddr::V4(address) => SECRETS.iter().any(|network| is_in_v4(address, *network)),
+        IpAddr::V6(address) => SECRETS_V6.iter().any(|network| is_in(address, *network)),
     }
 }
 
@@ -188,6 +198,9 @@ mod tests {
             "100.100.100.200",
             "fd00:ec2::254",
             "fd20:ce::254",
+            "fd00:ec2::23",
+            "fd00:c1::a9fe:a9fe",
+            "fd00:42::42",
             "64:ff9b::a83f:8110",
             "::ffff:100.100.100.200",
         ] {

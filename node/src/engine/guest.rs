@@ -12,6 +12,7 @@ use lattice_proto::manifest::Settings;
 use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::TICK;
@@ -189,6 +190,12 @@ impl Guest {
     /// How many resources of WASI it has.
     pub(super) fn holds(&mut self) -> usize {
         self.table.iter_mut().count()
+    }
+
+    /// Whether it has an HTTP body that it has not finished, by WASI 0.2. That of a request to a server counts as well, which nobody can tell
+    /// from that of its answer.
+    pub(super) fn holds_body(&mut self) -> bool {
+        self.table.iter_mut().any(|held| held.is::<HostOutgoingBody>())
     }
 
     /// The turn that it was for has ended, and another one may come.

@@ -247,7 +247,7 @@ async fn serve_one(
             ),
         };
         let future = Box::pin(metered(settle(entered), home.clone(), long));
-        let mut running = Running { future, over: false };
+        let mut running = Running { future, over: false, trapped: None };
         let served = async {
             let (response, read) = running.answer(said, context, &method, &flow).await?;
             respond.send(response).map_err(|_| Fault::Cancelled(Ran::Maybe))?;
@@ -260,9 +260,13 @@ async fn serve_one(
         flow.breaks_off();
         why.explained(&store)
     })?;
-    // One that did not come to an end is of no more use to anybody. Nor is one that has left its body open, which ends with it.
-    let mut used = (over && idle.reuses()).then(|| Served { store, proxy, requests: requests + 1 });
-    drop(room);
+    // Nothing more comes of a body that a guest has left open at its end, and what it looks like without the guest is an end.
+    match over && !store.data_mut().holds_body() {
+        true => flow.is_whole(),
+        false => flow.breaks_off(),
+    }
+    // One that did not come to an end is of no more use to anybody. It has its place for as long as it is there.
+    let mut used = (over && idle.reuses()).then(|| (Served { store, proxy, requests: requests + 1 }, room));
     // Of a 0.2 component what it has written may wait for its reader still.
     let mut after = std::pin::pin!(tokio::time::sleep(AFTER));
     let mut look = tokio::time::interval(LOOK);
@@ -276,8 +280,8 @@ async fn serve_one(
             () = &mut after, if used.is_some() => used = None,
         }
     };
-    if let Some(used) = used.filter(|_| was_read) {
-        idle.put(used);
+    if let Some((served, _room)) = used.filter(|_| was_read) {
+        idle.put(served);
     }
     Ok(())
 }
@@ -287,6 +291,8 @@ struct Running<F> {
     future: F,
     /// It has nothing more to do.
     over: bool,
+    /// Why, where that is a trap that nobody was told of.
+    trapped: Option<wasmtime::Error>,
 }
 
 impl<F: Future<Output = wasmtime::Result<wasmtime::Result<()>>> + Unpin> Running<F> {
@@ -313,7 +319,6 @@ impl<F: Future<Output = wasmtime::Result<wasmtime::Result<()>>> + Unpin> Running
             head = &mut said => head,
             ended = self.runs() => {
                 ended?;
-                flow.is_whole();
                 // Whatever it said is there by now.
                 said.try_recv().ok().flatten().ok_or(Canceled)
             }
@@ -329,14 +334,17 @@ impl<F: Future<Output = wasmtime::Result<wasmtime::Result<()>>> + Unpin> Running
         let body = loop {
             tokio::select! {
                 biased;
-                ended = self.runs() => {
-                    ended?;
-                    flow.is_whole();
-                }
+                // What it said before it trapped may be all of it.
+                ended = self.runs() => if let Err(trap) = ended {
+                    (self.over, self.trapped) = (true, Some(trap));
+                },
                 begun = &mut body => break begun.map_err(|broken| Fault::Trapped(broken.0))?,
             }
         };
         if !body.is_whole() {
+            if let Some(trap) = self.trapped.take() {
+                return Err(trap.into());
+            }
             flow.is_handed_over();
         }
         Ok((Response::from_parts(head, body), read))
@@ -349,10 +357,7 @@ impl<F: Future<Output = wasmtime::Result<wasmtime::Result<()>>> + Unpin> Running
         let mut was_read = false;
         while !self.over {
             tokio::select! {
-                ended = self.runs() => {
-                    ended?;
-                    flow.is_whole();
-                }
+                ended = self.runs() => ended?,
                 _ = stalled.tick() => if flow.stalls() {
                     return Err(Fault::Cancelled(Ran::Yes).into());
                 },
@@ -364,7 +369,10 @@ impl<F: Future<Output = wasmtime::Result<wasmtime::Result<()>>> + Unpin> Running
                 () = &mut after, if was_read => break,
             }
         }
-        Ok((self.over, read))
+        match self.trapped.take() {
+            Some(trap) => Err(trap.into()),
+            None => Ok((self.over, read)),
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! Whether a client reads what it is answered. One that asked and does not read loses its connection, with all that waits on it: else it
 //! would keep the places of others for as long as it likes, as HTTP/2 lets it refuse one answer and have the next.
+//!
+//! hyper takes what there is as soon as a client has room for one byte of it, and a body that has ended no longer counts. So an answer is given in
+//! pieces of [`PIECE`], and its end is said by itself, when there is room again.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -17,6 +20,9 @@ use crate::replica::Broken;
 
 /// How long a client may leave what is there for it, as it may on the node where its answer is made.
 const STALL: Duration = Duration::from_secs(60);
+
+/// The most that is given at once, in bytes.
+const PIECE: usize = 16 << 10;
 
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -39,7 +45,8 @@ impl Readers {
         let number = state.next;
         state.next += 1;
         state.waiting.insert(number, Instant::now());
-        Answer { body, number, readers: self.clone(), _place: place }.boxed_unsync()
+        let (given, rest) = (false, Bytes::new());
+        Answer { body, given, rest, number, readers: self.clone(), _place: place }.boxed_unsync()
     }
 
     /// Comes to an end when one of them was left for too long.
@@ -58,6 +65,10 @@ impl Readers {
 
 struct Answer {
     body: Body,
+    /// Whether any of it was.
+    given: bool,
+    /// What came of it beyond the last piece.
+    rest: Bytes,
     number: u64,
     readers: Readers,
     _place: OwnedSemaphorePermit,
@@ -77,7 +88,16 @@ impl hyper::body::Body for Answer {
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(task);
+        let mut frame = match self.rest.is_empty() {
+            true => Pin::new(&mut self.body).poll_frame(task),
+            false => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest))))),
+        };
+        if let Poll::Ready(Some(Ok(given))) = &mut frame
+            && let Some(data) = given.data_mut()
+        {
+            self.rest = data.split_off(data.len().min(PIECE));
+            self.given = true;
+        }
         let mut state = self.readers.state();
         match frame {
             // It waits for whoever makes the answer.
@@ -89,11 +109,16 @@ impl hyper::body::Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        !self.given && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
     }
 }
 
@@ -102,6 +127,7 @@ mod tests {
     use super::*;
 
     use http_body_util::StreamBody;
+    use hyper::body::Body as _;
     use tokio::sync::Semaphore;
 
     #[tokio::test(start_paused = true)]
@@ -139,6 +165,23 @@ mod tests {
         drop(reads);
         assert!(give_up(10 * STALL).await.is_err(), "it has gone");
         assert_eq!(places.available_permits(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_given_in_pieces_and_its_end_by_itself() {
+        let (readers, places) = (Readers::default(), Arc::new(Semaphore::new(2)));
+        let reads = |bytes: Vec<u8>| {
+            readers.reads(super::super::whole(bytes), places.clone().try_acquire_owned().unwrap())
+        };
+        let mut answer = reads(vec![b'a'; PIECE + 1]);
+        assert_eq!(answer.size_hint().exact(), Some(PIECE as u64 + 1));
+        for (size, left) in [(PIECE, 1), (1, 0)] {
+            assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap().len(), size);
+            assert_eq!(answer.size_hint().exact(), Some(left));
+            assert!(!answer.is_end_stream());
+        }
+        assert!(answer.frame().await.is_none());
+        assert!(reads(Vec::new()).is_end_stream(), "there is none");
     }
 
     #[tokio::test(start_paused = true)]

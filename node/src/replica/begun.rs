@@ -17,7 +17,7 @@ use super::{Body, Broken};
 /// How long a head waits for its body, so that a small answer is sent in one piece. Guests say the head first.
 const GATHER: Duration = Duration::from_millis(1);
 
-/// The most bytes of a body that go with its head.
+/// The most bytes of a body that wait for its head, and go with it where they fit.
 pub const SMALL: usize = 64 << 10;
 
 /// A body of which the beginning is there.

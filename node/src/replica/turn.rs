@@ -161,7 +161,7 @@ pub enum Cause {
     Http(Arc<Exchange>),
     /// It was published to this topic.
     Topic(Topic),
-    /// The same, of a function that the component exports: the operation, of this interface.
+    /// Somebody calls, and the operation is a function of this interface that the component exports.
     Link(Link),
     /// A letter, known by this.
     Letter(Stamp),

@@ -9,7 +9,7 @@
 //! | | left | when nobody reads the rest |
 //!
 //! Rules:
-//! 1. Neither end holds more of a body than the room of its reader, which is [`ROOM`], or [`LARGE_ROOM`] where this node has it to give.
+//! 1. Beside what there was when the head was sent, neither end holds more of a body than the room of its reader, which is [`ROOM`], or [`LARGE_ROOM`] where this node has it to give.
 //! 2. NATS may lose a frame. The next one tells, by its position, and the body breaks off: what was read is never wrong, and never less
 //!    than it seems.
 //! 3. Who hears nothing from the other end for [`SILENCE`] gives up. A node that is lost is noticed sooner, by the pings that calls have

@@ -115,7 +115,7 @@ pub fn tools(node: &Node, report: Report) -> Result<PathBuf> {
     capture(npm.args(["--prefix", ".", "--ignore-scripts"]).args(PACKAGES), INSTALL_BOUND)?;
     look(node, &made)?;
     // What stopped working, say because it is of another machine, moves aside and goes with the workshop.
-    if stood_there {
+    if stood_there && look(node, &place).is_err() {
         let _ = fs::rename(&place, workshop.path().join("broken"));
     }
     cache::publish_folder(&made, &place)?;

@@ -88,7 +88,8 @@ impl wasip2::exports::http::incoming_handler::Guest for Web {
             }
             // The same, and what it holds of the answer is never given back.
             "/leak" => {
-                let body = answer(out, &[("content-length", "10")]);
+                let length: &[(&str, &str)] = if query == "10" { &[("content-length", "10")] } else { &[] };
+                let body = answer(out, length);
                 let stream = body.write().unwrap();
                 write(&stream, b"leak").unwrap();
                 std::mem::forget((stream, body));
