@@ -99,7 +99,7 @@ async fn what_was_pushed_runs_on_nodes_that_ask_no_registry() {
     assert!(fault.message.contains(&line) && fault.message.contains("--config FILE"), "{fault}");
 
     let applied = lattice.begin_apply(0, &app(&tag)).await.unwrap();
-    assert!(applied.changes[0].contains("acme/greeter:1.2 is sha256:"), "{:?}", applied.changes);
+    assert!(applied.changes[0].contains("acme/greeter:1.2@sha256:"), "{:?}", applied.changes);
     lattice.finish(0, applied.clone()).await.unwrap();
     for via in [0, 1] {
         let said = lattice.call(via, "greeter", "hello", json!({ "name": "Ada" })).await.unwrap();

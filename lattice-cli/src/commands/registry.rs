@@ -14,10 +14,11 @@ use crate::failure::Failure;
 #[derive(Debug, clap::Args)]
 pub struct Way {
     /// Speak plain HTTP with the registry
-    #[arg(long, conflicts_with = "ca")]
+    #[arg(long, conflicts_with = "registry_ca")]
     insecure: bool,
     /// A certificate authority that the registry may be signed by, besides the system's
-    #[arg(long, value_name = "FILE")]
+    // Nodes have an authority as well, and clap tells both apart by this.
+    #[arg(id = "registry_ca", long = "ca", value_name = "FILE")]
     ca: Option<PathBuf>,
 }
 

@@ -84,12 +84,12 @@ fn flatten(path: &str, value: &Value, leaves: &mut BTreeMap<String, String>) {
     }
 }
 
-/// What a registry says now of the name that the manifest has; nothing where the artifact came from elsewhere.
+/// Where the artifact came from, and what that was then; nothing where it was handed over.
 fn from(actor: &Actor) -> String {
     let pinned = actor.from.as_ref().and_then(|from| Some((from, from.digest()?)));
     pinned.map_or_else(String::new, |(from, digest)| {
         let tag = from.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
-        format!(" (oci://{}/{}{tag} is {})", from.host(), from.repository(), short(digest))
+        format!(" (from oci://{}/{}{tag}@{})", from.host(), from.repository(), short(digest))
     })
 }
 
