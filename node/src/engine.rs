@@ -35,7 +35,7 @@ pub(crate) use guest::{Guest, MAX_CALLS, current_turn};
 pub use inspect::{Needs, Refused};
 pub use instance::{Exit, Instance};
 pub use keyed::{Asleep, Done, Ended, KeyedInstance, Serving, Unwoken};
-pub use links::{Function, Import, Links};
+pub use links::{Function, Links, Sided};
 pub use prepare::GIVEN_UP;
 
 /// How often running guests are asked to give way. Short enough that a spinning guest delays others little, long
@@ -72,6 +72,8 @@ struct Shared {
     engine: wasmtime::Engine,
     linker: Linker<Guest>,
     cache: cache::Cache,
+    /// For the values that arrive over links.
+    room: links::room::Room,
 }
 
 impl Engine {
@@ -100,7 +102,8 @@ impl Engine {
         capability::link(&mut linker).map_err(|error| Error::Start(format!("{error:#}")))?;
         let cache = cache::Cache::open(data, &engine)?;
         tick(&engine);
-        Ok(Self { shared: Arc::new(Shared { engine, linker, cache }) })
+        let room = links::room::Room::default();
+        Ok(Self { shared: Arc::new(Shared { engine, linker, cache, room }) })
     }
 }
 

@@ -96,7 +96,7 @@ impl Caller {
             (None, None) => Box::pin(home.router.call(ask)),
             (gate, tenure) => Box::pin(held_back(home.router.clone(), ask, gate, tenure)),
         };
-        Ok(Prepared { call, cancelled: turn.cancelled.clone(), permit, home, target: name })
+        Ok(Prepared { call, turn, permit, home, target: name })
     }
 }
 
@@ -122,7 +122,8 @@ async fn held_back(
 /// A call that may be made, with what ends it early.
 pub(super) struct Prepared {
     call: Future,
-    cancelled: tokio_util::sync::CancellationToken,
+    /// What it is made in.
+    turn: Arc<TurnContext>,
     /// One of the calls that this guest may have on their way.
     permit: OwnedSemaphorePermit,
     /// Whose call it is, and whom it is for.
@@ -131,10 +132,15 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
+    /// The turn that it is made in.
+    pub(super) fn turn(&self) -> Arc<TurnContext> {
+        self.turn.clone()
+    }
+
     /// Makes the call.
     pub(super) async fn finish(self) -> Result<Bytes, Fault> {
-        let Self { call, cancelled, permit, home, target } = self;
-        let _held = permit;
+        let Self { call, turn, permit, home, target } = self;
+        let (cancelled, _held) = (&turn.cancelled, permit);
         if cancelled.is_cancelled() {
             return Err(Fault::Cancelled(Ran::No));
         }

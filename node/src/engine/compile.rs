@@ -77,11 +77,10 @@ impl Engine {
         let mut links = links::read(self, &component)?;
         let mut linker = Cow::Borrowed(&shared.linker);
         if !links.imports.is_empty() {
-            capability::define_links(linker.to_mut(), &links.imports).map_err(unfit)?;
+            capability::define_links(linker.to_mut(), &links.imports, &shared.room).map_err(unfit)?;
         }
-        let shape = inspect::check(self, &component, &links, &linker)?;
+        let (shape, pre) = inspect::check(self, &component, &links, &linker)?;
         let check = check::find(self, &component)?;
-        let pre = linker.instantiate_pre(&component).map_err(unfit)?;
         let interface = shape.interface();
         let function = |name: &str| {
             let parent = component.get_export_index(None, interface);
@@ -106,7 +105,7 @@ impl Engine {
         if !shape.has_exports() {
             links.exports.clear();
         }
-        let exports = Exports::find(self, &component, &links);
+        let exports = Exports::find(&component, &links);
         let inner = Inner {
             engine: self.clone(),
             pre,
@@ -141,6 +140,17 @@ impl Compiled {
     /// Whether it was built for HTTP, and takes no messages.
     pub fn is_http(&self) -> bool {
         matches!(self.inner.shape, Shape::Http(_))
+    }
+
+    /// Something by which all of an instance stands still, where that would run several messages at once; of what it imports, or of what it
+    /// exports where it takes no other messages.
+    pub fn blocks(&self) -> Option<String> {
+        let links = &self.inner.links;
+        let exports = || match self.inner.shape {
+            Shape::Exports(_) => links.blocking_export(),
+            _ => None,
+        };
+        if self.is_http() { None } else { links.blocking_import().or_else(exports) }
     }
 
     /// Whether it is a keyed actor.

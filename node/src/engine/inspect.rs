@@ -4,7 +4,7 @@
 use lattice_proto::MAX_ARTIFACT;
 use lattice_proto::metadata::{self, Metadata};
 use wasmparser::{Parser, Payload};
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::{Engine, Guest, Links, abi, http};
 
@@ -49,6 +49,14 @@ pub enum Refused {
     Import {
         /// Its full name.
         import: String,
+        /// Why not.
+        reason: String,
+    },
+    /// More for others than anybody could look at.
+    #[error("it exports `{export}`, which has {reason}")]
+    Export {
+        /// Its full name.
+        export: String,
         /// Why not.
         reason: String,
     },
@@ -151,13 +159,13 @@ pub(super) fn needs(engine: &Engine, component: &Component) -> Needs {
     Needs { keyvalue: imports("wasi:keyvalue/"), blobstore: imports("wasi:blobstore/") }
 }
 
-/// Checks exports and imports of a compiled component.
+/// Checks exports and imports of a compiled component, and links it.
 pub(super) fn check(
     engine: &Engine,
     component: &Component,
     links: &Links,
     linker: &Linker<Guest>,
-) -> Result<Shape, Refused> {
+) -> Result<(Shape, InstancePre<Guest>), Refused> {
     let shared = &engine.shared;
     let kind = component.component_type();
     let exports: Vec<String> = kind.exports(&shared.engine).map(|(name, _)| name.to_owned()).collect();
@@ -202,7 +210,7 @@ pub(super) fn check(
             return Err(Refused::Import { import: name.to_owned(), reason });
         }
     }
-    linker.instantiate_pre(component).map(|_| shape).map_err(|error| {
+    linker.instantiate_pre(component).map(|pre| (shape, pre)).map_err(|error| {
         let reason = format!("{error:#}");
         let import = reason.split('`').nth(1).unwrap_or("an import").to_owned();
         Refused::Import { import, reason: format!("does not fit what Lattice provides: {reason}") }

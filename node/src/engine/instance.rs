@@ -46,7 +46,8 @@ type Handle = TypedFunc<(abi::Message,), (Result<Vec<u8>, Failure>,)>;
 pub enum Exit {
     /// The mailbox was closed and everything in it was served.
     Closed,
-    /// It took no more turns after one overran its deadline, and the last of the others has ended.
+    /// It took no more turns after one overran its deadline, and the last of the others has ended; or none was left in it but those that had
+    /// ended while they waited for another actor.
     Retired,
     /// It was given up, because nothing but turns that overran was left in it.
     Overran,
@@ -117,6 +118,7 @@ impl Compiled {
         };
         let concurrency = match inner.shape {
             Shape::Async => home.settings.concurrency as usize,
+            Shape::Exports(_) if self.blocks().is_none() => home.settings.concurrency as usize,
             // A guest without async cannot hold two messages at once.
             _ => 1,
         };
@@ -213,6 +215,8 @@ pub(super) fn end(
     ended: Option<wasmtime::Result<wasmtime::Result<()>>>,
     in_flight: &InFlight,
 ) -> Exit {
+    // Its turns had ended, and it only waited for what nobody answers any more: that says nothing of the guest.
+    let in_vain = ended.is_none() && in_flight.are_in_vain();
     let exit = match ended {
         Some(Ok(Ok(()))) if in_flight.is_retiring() => Exit::Retired,
         Some(Ok(Ok(()))) => Exit::Closed,
@@ -220,11 +224,13 @@ pub(super) fn end(
             let (reason, detail) = (explain(&error, &store), story(&error));
             Exit::Trapped { trace: in_flight.trapped(&reason, &detail), reason, detail }
         }
+        None if in_vain => Exit::Retired,
         None => Exit::Overran,
     };
     // The store goes first, so that nothing of the guest runs on after its callers were told.
     drop(store);
     in_flight.fail_all(&match &exit {
+        Exit::Retired if in_vain => Fault::Deadline(Ran::Yes),
         Exit::Closed | Exit::Retired => Fault::Unknown("the instance stopped".to_owned()),
         Exit::Overran => Fault::Deadline(Ran::Yes),
         Exit::Trapped { reason, .. } => Fault::Trapped(reason.clone()),
@@ -311,10 +317,11 @@ async fn run(
     in_flight: &InFlight,
 ) -> wasmtime::Result<()> {
     if let Cause::Link(link) = &turn.message.cause {
-        let (exports, link) = (&doors.compiled.inner.exports, link.clone());
+        let (inner, link) = (&doors.compiled.inner, link.clone());
+        let (exports, room) = (&inner.exports, &inner.engine.shared.room);
         let limit = doors.payload_limit as u64;
         // Boxed, so that the turns of a handler, which are many more, do not have its size.
-        let run = exports::run(accessor, doors.instance, exports, (link, turn), limit, in_flight);
+        let run = exports::run(accessor, doors.instance, (exports, room), (link, turn), limit, in_flight);
         return Box::pin(run).await;
     }
     let Turn { context, message, waiting } = turn;

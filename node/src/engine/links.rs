@@ -11,6 +11,7 @@
 
 pub(super) mod exports;
 mod read;
+pub(crate) mod room;
 mod types;
 pub(crate) mod wave;
 
@@ -28,22 +29,25 @@ pub(crate) use types::{Type, plain};
 #[derive(Debug, Clone, Default)]
 pub struct Links {
     /// What it imports, less what the node itself provides.
-    pub imports: BTreeMap<InterfaceName, BTreeMap<Operation, Import>>,
+    pub imports: BTreeMap<InterfaceName, BTreeMap<Operation, Sided>>,
     /// What it exports, less the standard's and Lattice's own.
     pub exports: BTreeMap<InterfaceName, BTreeMap<Operation, Export>>,
 }
 
-/// A function that a component imports.
+/// A function as one side has it.
 #[derive(Debug, Clone)]
-pub struct Import {
+pub struct Sided {
     /// Its type.
     pub function: Function,
-    /// Whether the component can do something else while it waits.
+    /// Whether the component can do something else while this one waits.
     pub is_async: bool,
 }
 
 /// A function that a component exports; or why nobody can be linked to it.
-pub type Export = Result<Function, String>;
+pub type Export = Result<Sided, String>;
+
+/// Interfaces that are named to people. Few bytes of an artifact can stand for very many.
+const SHOWN: usize = 8;
 
 impl Links {
     /// What it exports under the name by which somebody else imports it: just that version, or the latest that is compatible with it.
@@ -53,9 +57,33 @@ impl Links {
 
     /// The names of what it exports, for people.
     pub fn exported(&self) -> String {
-        let names: Vec<_> = self.exports.keys().map(|name| format!("`{name}`")).collect();
-        if names.is_empty() { "nothing that others can import".to_owned() } else { names.join(", ") }
+        shown(self.exports.keys()).unwrap_or_else(|| "nothing that others can import".to_owned())
     }
+
+    /// A function that it imports and for which all of it stands still, if there is one.
+    pub fn blocking_import(&self) -> Option<String> {
+        let mut all = self.imports.iter().flat_map(|(interface, functions)| {
+            functions.iter().map(move |(operation, one)| (interface, operation, one))
+        });
+        all.find(|(.., one)| !one.is_async).map(|(interface, operation, _)| named(interface, operation))
+    }
+
+    /// The same of what it exports.
+    pub fn blocking_export(&self) -> Option<String> {
+        let mut all = self.exports.iter().flat_map(|(interface, functions)| {
+            functions.iter().map(move |(operation, one)| (interface, operation, one))
+        });
+        let blocks = |one: &Export| one.as_ref().is_ok_and(|one| !one.is_async);
+        all.find(|(.., one)| blocks(one)).map(|(interface, operation, _)| named(interface, operation))
+    }
+}
+
+/// The first of these names, for people; none where there are none.
+pub fn shown<'a>(names: impl ExactSizeIterator<Item = &'a InterfaceName>) -> Option<String> {
+    let more = names.len().saturating_sub(SHOWN);
+    let first: Vec<_> = names.take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!first.is_empty()).then(|| first.join(", ") + &more)
 }
 
 /// Which of these answers what is imported under this name.

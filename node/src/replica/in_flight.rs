@@ -129,6 +129,12 @@ impl InFlight {
         }
     }
 
+    /// Whether all that is in it are turns that wait for what nobody answers any more.
+    pub fn are_in_vain(&self) -> bool {
+        let turns = self.turns();
+        !turns.is_empty() && turns.values().all(|(context, _)| context.is_in_vain())
+    }
+
     /// Gives the instance up when nothing but overrun turns is left in it, and retires it when some are.
     pub(crate) fn check(&self, now: Instant) {
         let turns = self.turns();

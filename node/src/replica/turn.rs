@@ -45,6 +45,8 @@ pub struct TurnContext {
     phase: AtomicU8,
     /// Whether the guest called others in it.
     called: AtomicBool,
+    /// Whether the guest waits in it for what nobody answers any more.
+    in_vain: AtomicBool,
     /// When the watchdog first saw that the caller had given up.
     seen_cancelled: OnceLock<Instant>,
     /// What its calls to others wait for.
@@ -85,6 +87,18 @@ impl TurnContext {
     /// Whether it called anybody.
     pub fn has_called(&self) -> bool {
         self.called.load(Ordering::Relaxed)
+    }
+
+    /// Waits, for as long as the instance lives, where a turn has ended and the guest cannot be told: no word of it would be heard, and
+    /// nobody else's turn is to end for that.
+    pub async fn wait_in_vain(&self) -> ! {
+        self.in_vain.store(true, Ordering::Relaxed);
+        std::future::pending().await
+    }
+
+    /// Whether it does.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.in_vain.load(Ordering::Relaxed)
     }
 
     /// What its caller is told when nothing that it did counts. Only if nothing of it left may it run again elsewhere.
@@ -128,6 +142,10 @@ impl TurnContext {
 
     /// Whether the turn should have ended by now, with some grace.
     pub(super) fn has_overrun(&self, now: Instant, grace: Duration) -> bool {
+        // What is past helping needs no grace.
+        if self.is_in_vain() {
+            return true;
+        }
         let ended = match self.cancelled.is_cancelled() {
             true => self.deadline.min(*self.seen_cancelled.get_or_init(|| now)),
             false => self.deadline,
@@ -161,7 +179,7 @@ pub enum Cause {
     Http(Arc<Exchange>),
     /// It was published to this topic.
     Topic(Topic),
-    /// Somebody calls, and the operation is a function of this interface that the component exports.
+    /// Somebody waits for the answer, and the operation is a function of this interface that the component exports.
     Link(Link),
     /// A letter, known by this.
     Letter(Stamp),
@@ -324,6 +342,7 @@ impl Turn {
             cancelled: CancellationToken::new(),
             phase: AtomicU8::new(QUEUED),
             called: AtomicBool::new(false),
+            in_vain: AtomicBool::new(false),
             seen_cancelled: OnceLock::new(),
             gate: OnceLock::new(),
             tenure: OnceLock::new(),

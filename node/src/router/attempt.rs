@@ -87,6 +87,12 @@ impl Try for Handle {
     }
 }
 
+/// Whether a fault says that the version there has no such function, or one of other types: another one may have it. Only the node itself
+/// says so of a link, and never of one that ran.
+fn is_of_other_types(ask: &Ask, fault: &Fault) -> bool {
+    matches!((&ask.aim, fault), (Aim::Link(_), Fault::NoSuchOperation(_) | Fault::Malformed(_)))
+}
+
 impl Router {
     async fn attempt_here(&self, local: &LocalActor, ask: &Ask, attempt: &Attempt<'_>) -> Tried<Bytes> {
         if ask.not_after.is_some_and(|not_after| not_after <= boottime()) {
@@ -124,6 +130,7 @@ impl Router {
             Ok(pending) => match pending.answer().await {
                 // A key that went elsewhere after it had taken the message: nothing of the turn is left.
                 Err(fault @ Fault::NotHere { .. }) => Tried::Refused(fault),
+                Err(fault) if is_of_other_types(ask, &fault) => Tried::Refused(fault),
                 answer => Tried::Done(answer),
             },
             Err(fault @ Fault::TooLarge { .. }) => Tried::Done(Err(fault)),
@@ -259,6 +266,7 @@ impl Router {
             Err(fault @ (Fault::NotHere { .. } | Fault::Overloaded(_) | Fault::NoReplica(_))) => {
                 Tried::Refused(fault)
             }
+            Err(fault) if is_of_other_types(ask, &fault) => Tried::Refused(fault),
             // Declared idempotent: running it twice does no more than running it once.
             Err(fault @ Fault::Unknown(_))
                 if ask.aim == Aim::Handle && known.route.idempotent.contains(&ask.operation) =>

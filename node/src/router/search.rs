@@ -247,7 +247,12 @@ impl Router {
                     None => continue,
                 }
             }
-            if known.route.on_demand && !matches!(search.last, Some(Fault::Overloaded(_))) {
+            // A replica that is there and will not have it, now or at all, is nothing to wait for.
+            let declined = matches!(
+                search.last,
+                Some(Fault::Overloaded(_) | Fault::NoSuchOperation(_) | Fault::Malformed(_))
+            );
+            if known.route.on_demand && !declined {
                 {
                     let _held = span.step("hold");
                     self.hold(ask, &known).await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lattice_proto::manifest::Settings;
 use lattice_proto::{ActorName, InterfaceName, Operation};
 
-use crate::engine::{Import, Links, links};
+use crate::engine::{Links, Sided, links};
 
 /// Problems that are told of one actor. Whoever links what does not fit need not read all at once.
 const MOST: usize = 8;
@@ -87,7 +87,7 @@ impl Linked {
 /// In what an interface, as it is imported, is not what an actor exports.
 fn differences(
     interface: &InterfaceName,
-    functions: &BTreeMap<Operation, Import>,
+    functions: &BTreeMap<Operation, Sided>,
     name: &ActorName,
     target: Option<&Linked>,
 ) -> Vec<String> {
@@ -116,7 +116,7 @@ fn differences(
             None => problems.push(format!("{function}: imported here, not exported by `{name}`")),
             Some(Err(reason)) => problems.push(format!("{function}: that of `{name}` {reason}")),
             Some(Ok(export)) => {
-                let found = import.function.differences(export, name.as_str());
+                let found = import.function.differences(&export.function, name.as_str());
                 problems.extend(found.into_iter().map(|difference| format!("{function}: {difference}")));
             }
         }
@@ -158,8 +158,10 @@ mod tests {
     fn exporting(interfaces: &[(&str, Functions<'_>)]) -> Linked {
         let mut links = Links::default();
         for (name, functions) in interfaces {
-            let functions =
-                functions.iter().map(|(name, function)| (name.parse().unwrap(), function.clone()));
+            let export = |function: Function| Sided { function, is_async: false };
+            let functions = functions
+                .iter()
+                .map(|(name, function)| (name.parse().unwrap(), function.clone().map(export)));
             links.exports.insert(name.parse().unwrap(), functions.collect());
         }
         Linked { settings: Settings::default(), is_http: false, links: Arc::new(links) }
@@ -169,7 +171,7 @@ mod tests {
     fn importing(interfaces: &[(&str, Functions<'_>)], ends: &[(&str, &str)]) -> Linked {
         let mut links = Links::default();
         for (name, functions) in interfaces {
-            let import = |function: &Function| Import { function: function.clone(), is_async: false };
+            let import = |function: &Function| Sided { function: function.clone(), is_async: false };
             let functions = functions
                 .iter()
                 .map(|(name, function)| (name.parse().unwrap(), import(function.as_ref().unwrap())));

@@ -1,16 +1,17 @@
 //! Calls of what a component exports, by actors that are linked to it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lattice_proto::envelope::Link;
-use lattice_proto::{Digest, Fault, InterfaceName, Operation};
+use lattice_proto::{Digest, Fault, InterfaceName, Operation, Ran};
 use wasmtime::AsContextMut;
-use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Accessor, Component, ComponentExportIndex, Instance, Val};
 
-use super::{Links, answering, fingerprint, named, wave};
-use crate::engine::{Engine, Guest};
-use crate::replica::{InFlight, Message, Turn};
+use super::room::{Held, Room, Share};
+use super::{Function, Links, answering, fingerprint, named, wave};
+use crate::engine::Guest;
+use crate::replica::{InFlight, Turn};
 
 /// What is entered for each function that others can be linked to.
 #[derive(Default)]
@@ -19,31 +20,22 @@ pub(in crate::engine) struct Exports(BTreeMap<InterfaceName, BTreeMap<Operation,
 /// One function.
 struct Exported {
     index: ComponentExportIndex,
-    kind: ComponentFunc,
+    function: Arc<Function>,
     fingerprint: Digest,
 }
 
 impl Exports {
     /// Of a component that was read.
-    pub(in crate::engine) fn find(engine: &Engine, component: &Component, links: &Links) -> Self {
-        let engine = &engine.shared.engine;
-        let kind = component.component_type();
+    pub(in crate::engine) fn find(component: &Component, links: &Links) -> Self {
         let mut found = Self::default();
         for (interface, functions) in &links.exports {
-            let export = kind.get_export(engine, interface.as_str()).map(|export| export.ty);
-            let parent = component.get_export_index(None, interface.as_str());
-            let (Some(ComponentItem::ComponentInstance(instance)), Some(parent)) = (export, parent) else {
-                continue;
-            };
+            let Some(parent) = component.get_export_index(None, interface.as_str()) else { continue };
             for (operation, export) in functions {
                 let index = component.get_export_index(Some(&parent), operation.as_str());
-                let kind = instance.get_export(engine, operation.as_str()).map(|export| export.ty);
-                let (Ok(function), Some(index), Some(ComponentItem::ComponentFunc(kind))) =
-                    (export, index, kind)
-                else {
-                    continue;
-                };
-                let exported = Exported { index, kind, fingerprint: fingerprint(function) };
+                let (Ok(export), Some(index)) = (export, index) else { continue };
+                let (function, fingerprint) =
+                    (Arc::new(export.function.clone()), fingerprint(&export.function));
+                let exported = Exported { index, function, fingerprint };
                 found.0.entry(interface.clone()).or_default().insert(operation.clone(), exported);
             }
         }
@@ -64,30 +56,48 @@ impl Exports {
     }
 }
 
+/// The function that a turn means, with its arguments and the room that they take.
+async fn enters<'a>(
+    exports: &'a Exports,
+    room: &Room,
+    link: &Link,
+    turn: &mut Turn,
+) -> Result<(&'a Exported, Vec<Val>, Share), Fault> {
+    let exported = exports.get(link, &turn.message.operation)?;
+    let (function, operation) = (exported.function.clone(), turn.message.operation.clone());
+    // The values take its place.
+    let payload = std::mem::take(&mut turn.message.payload);
+    let read = room.read(payload, Held::Turn, move |payload, share| {
+        wave::read_arguments(&operation, &function, payload, share)
+    });
+    let read = turn.context.cancelled.run_until_cancelled(read);
+    match tokio::time::timeout_at(turn.context.deadline.into(), read).await {
+        Ok(Some(Ok((arguments, share)))) => Ok((exported, arguments, share)),
+        Ok(Some(Err(unread))) => Err(unread.of_arguments(&named(&link.interface, &turn.message.operation))),
+        Ok(None) => Err(Fault::Cancelled(Ran::No)),
+        Err(_) => Err(Fault::Deadline(Ran::No)),
+    }
+}
+
 /// Runs one turn that is a call of such a function to its end. An error is a trap.
 pub(in crate::engine) async fn run(
     accessor: &Accessor<Guest>,
     instance: Instance,
-    exports: &Exports,
-    (link, turn): (Link, Turn),
+    (exports, room): (&Exports, &Room),
+    (link, mut turn): (Link, Turn),
     limit: u64,
     in_flight: &InFlight,
 ) -> wasmtime::Result<()> {
-    let Turn { context, message, waiting } = turn;
-    let Message { operation, payload, .. } = message;
-    let entered = exports
-        .get(&link, &operation)
-        .and_then(|exported| Ok((exported, wave::read_arguments(&operation, &exported.kind, &payload)?)));
-    let (exported, arguments) = match entered {
+    let entered = enters(exports, room, &link, &mut turn).await;
+    let Turn { context, waiting, .. } = turn;
+    let (exported, arguments, held) = match entered {
         Ok(entered) => entered,
         Err(fault) => {
             waiting.answer(Err(fault));
             return Ok(());
         }
     };
-    // The values take its place.
-    drop(payload);
-    let mut results = vec![Val::Bool(false); exported.kind.results().len()];
+    let mut results = vec![Val::Bool(false); usize::from(exported.function.result.is_some())];
     let slot = in_flight.enter(context.clone(), waiting);
     let (function, task, call) = {
         let (arguments, results) = (&arguments[..], &mut results[..]);
@@ -103,6 +113,7 @@ pub(in crate::engine) async fn run(
     };
     function.finish_call_concurrent(accessor, call).await?;
     accessor.with(|mut access| access.data_mut().leave(task, &context));
-    in_flight.answer(slot, wave::result(&results, limit));
+    drop((arguments, held));
+    in_flight.answer(slot, wave::result(results, limit).await);
     Ok(())
 }

@@ -7,7 +7,7 @@ use wasmtime::component::types::{self, ComponentFunc, ComponentInstance, Compone
 use wasmtime::component::{Component, Type as WasmType};
 
 use super::types::{Function, Type};
-use super::{Export, Import, Links};
+use super::{Export, Links, Sided};
 use crate::engine::{Engine, Refused};
 
 /// The namespaces of what the node itself provides and enters.
@@ -16,13 +16,20 @@ const OWN: [&str; 2] = ["wasi:", "lattice:"];
 /// How deep types may be nested. The parser of values goes 100 deep, so that what was deployed can be called.
 const MAX_DEPTH: usize = 64;
 
-/// Functions, and types within their types, of a component that others call or answer: few bytes of an artifact can stand for very many.
+/// Functions, types within their types, and names in those, of a component that others call or answer: few bytes of an artifact can stand for
+/// very many.
 const MAX_TYPES: usize = 50_000;
+
+/// A name counts once more for each of so many bytes that it has.
+const NAME: usize = 32;
+
+/// Fields, cases or flags of one type. A case is looked for among all that there are, for each value.
+const MAX_PARTS: usize = 256;
 
 /// What a component asks of others, and what it has for them.
 ///
 /// # Errors
-/// When something that it imports cannot be had from another actor.
+/// When something that it imports cannot be had from another actor, or it exports more than anybody could look at.
 pub(in crate::engine) fn read(engine: &Engine, component: &Component) -> Result<Links, Refused> {
     let engine = &engine.shared.engine;
     let (kind, mut left) = (component.component_type(), MAX_TYPES);
@@ -47,7 +54,7 @@ pub(in crate::engine) fn read(engine: &Engine, component: &Component) -> Result<
         };
         let name: InterfaceName = name.parse().map_err(|_| {
             refused(
-                "has no name of a package, such as `acme:shop/pricing`, by which it could be linked"
+                "has no name of a package, such as `acme:shop/pricing`, of 256 characters at most, by which it could be linked"
                     .to_owned(),
             )
         })?;
@@ -57,10 +64,11 @@ pub(in crate::engine) fn read(engine: &Engine, component: &Component) -> Result<
             links.imports.insert(name, functions);
         }
     }
-    for (name, export) in kind.exports(engine).filter(|(name, _)| !is_own(name)) {
+    for (export_name, export) in kind.exports(engine).filter(|(name, _)| !is_own(name)) {
         let ComponentItem::ComponentInstance(interface) = &export.ty else { continue };
-        let Ok(name) = name.parse() else { continue };
-        let functions = exports(engine, interface, &mut left);
+        let Ok(name) = export_name.parse() else { continue };
+        let refused = |reason| Refused::Export { export: export_name.to_owned(), reason };
+        let functions = exports(engine, interface, &mut left).map_err(refused)?;
         if !functions.is_empty() {
             links.exports.insert(name, functions);
         }
@@ -76,16 +84,17 @@ fn imports(
     engine: &wasmtime::Engine,
     interface: &ComponentInstance,
     left: &mut usize,
-) -> Result<BTreeMap<Operation, Import>, String> {
+) -> Result<BTreeMap<Operation, Sided>, String> {
     let mut functions = BTreeMap::new();
     for (name, item) in interface.exports(engine) {
+        spend(left, 1).map_err(|reason| format!("has {reason}"))?;
         match &item.ty {
             ComponentItem::ComponentFunc(func) => {
                 let read = operation(name).and_then(|name| Ok((name, function(func, left)?)));
                 let (operation, function) = read.map_err(|reason| {
                     format!("cannot be linked to another actor: its function `{name}` {reason}")
                 })?;
-                functions.insert(operation, Import { function, is_async: func.async_() });
+                functions.insert(operation, Sided { function, is_async: func.async_() });
             }
             ComponentItem::Type(_) => {}
             ComponentItem::Resource(_) => {
@@ -103,22 +112,26 @@ fn imports(
     Ok(functions)
 }
 
-/// Functions that others may import. What cannot cross keeps nobody from using the rest.
+/// Functions that others may import. What cannot cross keeps nobody from using the rest; only what is too much does.
 fn exports(
     engine: &wasmtime::Engine,
     interface: &ComponentInstance,
     left: &mut usize,
-) -> BTreeMap<Operation, Export> {
+) -> Result<BTreeMap<Operation, Export>, String> {
     let mut functions = BTreeMap::new();
     for (name, item) in interface.exports(engine) {
-        if *left == 0 {
-            break;
-        }
+        // Types too: one instance may be exported under any number of names.
+        spend(left, 1)?;
         if let (ComponentItem::ComponentFunc(func), Ok(operation)) = (&item.ty, operation(name)) {
-            functions.insert(operation, function(func, left));
+            let function = function(func, left);
+            if *left == 0 {
+                return Err(too_much());
+            }
+            let is_async = func.async_();
+            functions.insert(operation, function.map(|function| Sided { function, is_async }));
         }
     }
-    functions
+    Ok(functions)
 }
 
 /// The operation that a function is; methods of resources have names that are none.
@@ -131,19 +144,41 @@ fn operation(name: &str) -> Result<Operation, String> {
 
 /// A function's type, or why it cannot be linked.
 fn function(func: &ComponentFunc, left: &mut usize) -> Result<Function, String> {
-    *left = one_more(*left)?;
-    let parameters = func.params().map(|(name, kind)| {
+    spend(left, 1)?;
+    let mut parameters = Vec::new();
+    for (name, kind) in func.params() {
+        let name = named(name, left)?;
         let read = value(&kind, MAX_DEPTH, left).map_err(|reason| format!("takes {reason}"))?;
-        Ok((name.to_owned(), read))
-    });
-    let parameters = parameters.collect::<Result<_, String>>()?;
+        parameters.push((name, read));
+    }
     let result = func.results().next();
     let result = result.map(|kind| value(&kind, MAX_DEPTH, left)).transpose();
     Ok(Function { parameters, result: result.map_err(|reason| format!("gives {reason}"))? })
 }
 
-fn one_more(left: usize) -> Result<usize, String> {
-    left.checked_sub(1).ok_or_else(|| format!("one type too many: all together are more than {MAX_TYPES}"))
+/// Counts something. Nothing is left where it is too much.
+fn spend(left: &mut usize, count: usize) -> Result<(), String> {
+    let enough = left.checked_sub(count);
+    *left = enough.unwrap_or(0);
+    enough.map(|_| ()).ok_or_else(too_much)
+}
+
+fn too_much() -> String {
+    format!("one type too many: all together, with the names in them, are more than {MAX_TYPES}")
+}
+
+/// A name in a type.
+fn named(name: &str, left: &mut usize) -> Result<String, String> {
+    spend(left, 1 + name.len() / NAME)?;
+    Ok(name.to_owned())
+}
+
+/// Names of which there are so many.
+fn few(what: &str, count: usize) -> Result<(), String> {
+    match count > MAX_PARTS {
+        true => Err(format!("a type of {count} {what}; {MAX_PARTS} are the most that cross")),
+        false => Ok(()),
+    }
 }
 
 const RESOURCE: &str = "a resource stays in its component, and only values cross";
@@ -153,9 +188,8 @@ fn value(kind: &WasmType, depth: usize, left: &mut usize) -> Result<Type, String
     let Some(deeper) = depth.checked_sub(1) else {
         return Err(format!("a type of more than {MAX_DEPTH} types within each other"));
     };
-    *left = one_more(*left)?;
+    spend(left, 1)?;
     let mut inner = |kind: &WasmType| value(kind, deeper, left);
-    let owned = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
     Ok(match kind {
         WasmType::Bool => Type::Plain("bool"),
         WasmType::S8 => Type::Plain("s8"),
@@ -181,17 +215,27 @@ fn value(kind: &WasmType, depth: usize, left: &mut usize) -> Result<Type, String
             Type::Tuple(tuple.types().map(|kind| inner(&kind)).collect::<Result<_, _>>()?)
         }
         WasmType::Record(record) => {
-            let field = |field: types::Field<'_>| Ok((field.name.to_owned(), inner(&field.ty)?));
-            Type::Record(record.fields().map(field).collect::<Result<_, String>>()?)
+            few("fields", record.fields().len())?;
+            let mut field =
+                |field: types::Field<'_>| Ok((named(field.name, left)?, value(&field.ty, deeper, left)?));
+            Type::Record(record.fields().map(&mut field).collect::<Result<_, String>>()?)
         }
         WasmType::Variant(variant) => {
-            let case = |case: types::Case<'_>| {
-                Ok((case.name.to_owned(), case.ty.map(|kind| inner(&kind)).transpose()?))
+            few("cases", variant.cases().len())?;
+            let mut case = |case: types::Case<'_>| {
+                let name = named(case.name, left)?;
+                Ok((name, case.ty.map(|kind| value(&kind, deeper, left)).transpose()?))
             };
-            Type::Variant(variant.cases().map(case).collect::<Result<_, String>>()?)
+            Type::Variant(variant.cases().map(&mut case).collect::<Result<_, String>>()?)
         }
-        WasmType::Enum(names) => Type::Enum(owned(&mut names.names())),
-        WasmType::Flags(flags) => Type::Flags(owned(&mut flags.names())),
+        WasmType::Enum(cases) => {
+            few("cases", cases.names().len())?;
+            Type::Enum(cases.names().map(|name| named(name, left)).collect::<Result<_, _>>()?)
+        }
+        WasmType::Flags(flags) => {
+            few("flags", flags.names().len())?;
+            Type::Flags(flags.names().map(|name| named(name, left)).collect::<Result<_, _>>()?)
+        }
         WasmType::Own(_) | WasmType::Borrow(_) => return Err(format!("a resource; {RESOURCE}")),
         WasmType::Stream(_) => {
             return Err(
@@ -269,7 +313,19 @@ mod tests {
         });
         let wide =
             format!("{} (export \"t\" (type $t (eq $t15))) (export \"f\" (func (param \"a\" $t)))", wide.0);
+        let items = |what: &str, kind: &str, count: usize| {
+            let all: String = (0..count).map(|n| format!(" {}", what.replace('#', &n.to_string()))).collect();
+            importing(&format!(
+                "(type $of ({kind}{all})) (export \"t\" (type $t (eq $of))) (export \"f\" (func (param \"a\" $t)))"
+            ))
+        };
+        let long = format!("\"a#-{}\"", "b".repeat(10_000));
         let table = [
+            (items("(field \"a#\" (option u8))", "record", 257), "takes a type of 257 fields"),
+            (items("(case \"a#\")", "variant", 257), "takes a type of 257 cases"),
+            (items("\"a#\"", "enum", 257), "takes a type of 257 cases"),
+            // Names are what most of a description is.
+            (items(&long, "enum", 200), "one type too many"),
             (importing("(export \"cart\" (type (sub resource)))"), "it has the resource `cart`"),
             (
                 importing("(export \"f\" (func (param \"a\" (stream u8))))"),
@@ -294,6 +350,23 @@ mod tests {
     }
 
     #[test]
+    fn more_exports_than_anybody_could_look_at_are_refused() {
+        let functions: String = (0..300).map(|n| format!("(export \"f{n}\" (func $f))")).collect();
+        let exports: String =
+            (0..300).map(|n| format!("(export \"acme:shop/x{n}\" (instance $api))")).collect();
+        let text = format!(
+            r#"(component
+                (core module $m (func (export "f")))
+                (core instance $i (instantiate $m))
+                (func $f (canon lift (core func $i "f")))
+                (instance $api {functions})
+                {exports})"#
+        );
+        let refused = read_text(&text).unwrap_err().to_string();
+        assert!(refused.contains("it exports `acme:shop/x") && refused.contains("too many"), "{refused}");
+    }
+
+    #[test]
     fn what_cannot_cross_keeps_nobody_from_the_rest() {
         let text = r#"(component
             (type $counter' (resource (rep i32)))
@@ -315,6 +388,6 @@ mod tests {
         let (_, functions) = links.export(&"acme:shop/counters".parse().unwrap()).unwrap();
         let of = |name: &str| functions[&name.parse::<Operation>().unwrap()].clone();
         assert!(of("f").unwrap_err().contains("takes a resource"));
-        assert_eq!(of("g").unwrap().to_string(), "func()");
+        assert_eq!(of("g").unwrap().function.to_string(), "func()");
     }
 }

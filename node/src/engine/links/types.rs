@@ -1,5 +1,6 @@
 //! What values are, in a small description of our own: it is compared, told to people, and hashed. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
 /// A function's type. Whether either side waits in a way of its own is not part of it: the same values cross.
@@ -49,6 +50,9 @@ const SHOWN: usize = 60;
 impl Function {
     /// In what this one, as it is imported, is not the other one, as `there` exports it; a line each.
     pub fn differences(&self, other: &Self, there: &str) -> Vec<String> {
+        if self == other {
+            return Vec::new();
+        }
         let mut comparison = Comparison { there, place: Vec::new(), found: Vec::new() };
         let (here, their) = (self.parameters.len(), other.parameters.len());
         if here != their {
@@ -96,6 +100,10 @@ impl Comparison<'_> {
     }
 
     fn types(&mut self, here: &Type, their: &Type) {
+        // Enough is told.
+        if self.found.len() > MOST {
+            return;
+        }
         match (here, their) {
             (Type::List(one), Type::List(two)) => self.at("element".to_owned(), |c| c.types(one, two)),
             (Type::Option(one), Type::Option(two)) => self.at("some".to_owned(), |c| c.types(one, two)),
@@ -133,20 +141,22 @@ impl Comparison<'_> {
     }
 
     /// Parts by name: which of them only one side has, and in what those differ that both have.
-    fn named<T: PartialEq>(
+    fn named<'b, T>(
         &mut self,
         kind: &str,
-        here: &[(String, T)],
-        their: &[(String, T)],
+        here: &'b [(String, T)],
+        their: &'b [(String, T)],
         compare: impl Fn(&mut Self, &T, &T),
     ) {
+        let by_name = |all: &'b [(String, T)]| all.iter().map(|(name, one)| (name.as_str(), one)).collect();
+        let (ours, theirs): (BTreeMap<&str, &T>, BTreeMap<&str, &T>) = (by_name(here), by_name(their));
         for (name, one) in here {
-            self.at(format!("{kind} `{name}`"), |c| match their.iter().find(|(other, _)| other == name) {
-                Some((_, two)) => compare(c, one, two),
+            self.at(format!("{kind} `{name}`"), |c| match theirs.get(name.as_str()) {
+                Some(two) => compare(c, one, two),
                 None => c.differ("present", "missing"),
             });
         }
-        for (name, _) in their.iter().filter(|(name, _)| here.iter().all(|(other, _)| other != name)) {
+        for (name, _) in their.iter().filter(|(name, _)| !ours.contains_key(name.as_str())) {
             self.at(format!("{kind} `{name}`"), |c| c.differ("missing", "present"));
         }
         let names = |all: &[(String, T)]| all.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();

@@ -7,9 +7,9 @@ use lattice_proto::InterfaceName;
 use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
 use wasmtime::component::Component;
-use wasmtime::component::types::ComponentItem;
 
-use super::super::types::{Function, Type as Described, plain};
+use super::super::room::{Held, Room};
+use super::super::types::{Type as Described, plain};
 use super::super::{Links, read};
 use super::*;
 use crate::engine::Engine;
@@ -78,8 +78,8 @@ fn text_of(described: &Described, types: &mut Vec<String>) -> String {
     format!("$t{number}")
 }
 
-/// A function of a component that imports it, with what is read of it.
-fn function(function: &Function) -> (ComponentFunc, Links) {
+/// A function as it is read of a component that imports it, with all that is.
+fn function(function: &Function) -> (Function, Links) {
     let mut types = Vec::new();
     let parameters = function.parameters.iter();
     let parameters: String =
@@ -93,12 +93,28 @@ fn function(function: &Function) -> (ComponentFunc, Links) {
     let bytes = wat::parse_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let engine = &ENGINE.shared.engine;
     let component = Component::new(engine, bytes).unwrap_or_else(|error| panic!("{text}: {error:?}"));
-    let import = component.component_type().get_import(engine, "a:b/c").unwrap().ty;
-    let ComponentItem::ComponentInstance(interface) = import else { panic!("{text}") };
-    let ComponentItem::ComponentFunc(found) = interface.get_export(engine, "f").unwrap().ty else {
-        panic!("{text}")
-    };
-    (found, read(&ENGINE, &component).unwrap())
+    let links = read(&ENGINE, &component).unwrap();
+    (links.imports[&"a:b/c".parse::<InterfaceName>().unwrap()][&operation()].function.clone(), links)
+}
+
+/// Reads as a node does, with room for all.
+fn in_room<T: Send + 'static>(
+    payload: &[u8],
+    read: impl Fn(&[u8], &mut Share) -> Result<T, Unread> + Send + 'static,
+) -> Result<T, Unread> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let payload = Bytes::copy_from_slice(payload);
+    runtime.block_on(Room::default().read(payload, Held::Moment, read)).map(|(values, _)| values)
+}
+
+fn read_arguments(operation: &Operation, function: &Function, payload: &[u8]) -> Result<Vec<Val>, Unread> {
+    let (operation, function) = (operation.clone(), function.clone());
+    in_room(payload, move |payload, share| super::read_arguments(&operation, &function, payload, share))
+}
+
+fn read_result(function: &Function, payload: &[u8]) -> Result<Option<Val>, Unread> {
+    let function = function.clone();
+    in_room(payload, move |payload, share| super::read_result(&function, payload, share))
 }
 
 fn operation() -> Operation {
@@ -220,12 +236,12 @@ fn values(kind: &Described) -> BoxedStrategy<Val> {
 }
 
 /// There and back, as arguments and as result.
-fn crosses(function: &ComponentFunc, value: &Val) {
+fn crosses(function: &Function, value: &Val) {
     let payload = arguments(&operation(), std::slice::from_ref(value), LIMIT).unwrap();
     let shown = String::from_utf8_lossy(&payload);
     let read = read_arguments(&operation(), function, &payload);
     assert_eq!(read.as_deref(), Ok(std::slice::from_ref(value)), "{shown}");
-    let payload = result(std::slice::from_ref(value), LIMIT).unwrap();
+    let payload = written_result(std::slice::from_ref(value), LIMIT).unwrap();
     assert_eq!(read_result(function, &payload), Ok(Some(value.clone())), "{shown}");
 }
 
@@ -284,7 +300,7 @@ fn functions_with_no_parameters_or_many_and_with_no_result() {
     let (none, _) = function(&Function { parameters: vec![], result: None });
     let payload = arguments(&operation(), &[], LIMIT).unwrap();
     assert_eq!((&*payload, read_arguments(&operation(), &none, &payload)), (&b"f()"[..], Ok(vec![])));
-    assert_eq!(result(&[], LIMIT).unwrap(), Bytes::new());
+    assert_eq!(written_result(&[], LIMIT).unwrap(), Bytes::new());
     assert_eq!(read_result(&none, b""), Ok(None));
     assert!(read_result(&none, b"3").is_err());
 
@@ -303,8 +319,8 @@ fn functions_with_no_parameters_or_many_and_with_no_result() {
     for wrong in
         ["f(1, none, none, 2)", "f()", "g(1, none, none)", "f(1, none, none) f", "f(256, none, none)", "(1)"]
     {
-        let fault = read_arguments(&operation(), &several, wrong.as_bytes()).unwrap_err();
-        assert!(matches!(fault, Fault::Malformed(_)), "{wrong}: {fault}");
+        let unread = read_arguments(&operation(), &several, wrong.as_bytes()).unwrap_err();
+        assert!(matches!(unread, Unread::Malformed(_)), "{wrong}: {unread:?}");
     }
 }
 
@@ -320,8 +336,8 @@ fn what_is_nested_without_end_or_very_long_is_an_error_and_no_overflow() {
             open.repeat(deep),
             format!("f({}0{}", open.repeat(deep), ")".repeat(deep)),
         ] {
-            let fault = read_arguments(&operation(), &list, text.as_bytes()).unwrap_err();
-            assert!(matches!(&fault, Fault::Malformed(told) if told.len() < 2_000), "{open}: {fault}");
+            let unread = read_arguments(&operation(), &list, text.as_bytes()).unwrap_err();
+            assert!(matches!(&unread, Unread::Malformed(told) if told.len() < 2_000), "{open}: {unread:?}");
             assert!(read_result(&list, text.as_bytes()).is_err(), "{open}");
         }
     }
@@ -333,8 +349,8 @@ fn what_is_nested_without_end_or_very_long_is_an_error_and_no_overflow() {
     assert_eq!(read_result(&number, zeros.as_bytes()), Ok(Some(Val::Float64(0.0))));
     let comment = format!("// {}\n{}1.5", "/".repeat(4 << 20), " \n".repeat(4 << 20));
     assert_eq!(read_result(&number, comment.as_bytes()), Ok(Some(Val::Float64(1.5))));
-    let fault = read_result(&number, "a".repeat(4 << 20).as_bytes()).unwrap_err();
-    assert!(fault.to_string().len() < 2_000);
+    let unread = read_result(&number, "a".repeat(4 << 20).as_bytes()).unwrap_err();
+    assert!(unread.of_reply().len() < 2_000);
 }
 
 #[test]
@@ -346,7 +362,7 @@ fn what_is_too_long_is_told_before_it_is_written_down() {
     let limit = written.len() as u64 - 1;
     let fault = arguments(&operation(), std::slice::from_ref(&value), limit).unwrap_err();
     assert!(matches!(fault, Fault::TooLarge { ran: Ran::No, size, .. } if size > limit), "{fault}");
-    let fault = result(&[value], 10).unwrap_err();
+    let fault = written_result(&[value], 10).unwrap_err();
     assert!(matches!(fault, Fault::TooLarge { limit: 10, ran: Ran::Yes, .. }), "{fault}");
 }
 
@@ -371,5 +387,47 @@ fn what_is_left_out_of_the_text_takes_memory_all_the_same() {
 #[test]
 fn bytes_that_are_no_text_are_an_error() {
     let (text, _) = function(&echo(&plain("string")));
-    assert!(matches!(read_result(&text, b"\"\xff\""), Err(Fault::Malformed(_))));
+    assert!(matches!(read_result(&text, b"\"\xff\""), Err(Unread::Malformed(_))));
+}
+
+#[test]
+fn few_bytes_that_stand_for_very_many_values_have_no_room() {
+    let field = |n| (format!("field-{n}"), Described::Option(Box::new(plain("u8"))));
+    let wide = Described::Record((0..256).map(field).collect());
+    let (list, _) = function(&echo(&Described::List(Box::new(wide))));
+    let text = |count: usize| format!("[{}]", "{:},".repeat(count));
+    let some = read_result(&list, text(1_000).as_bytes()).unwrap();
+    assert!(matches!(&some, Some(Val::List(all)) if all.len() == 1_000));
+    for count in [8_000, 200_000] {
+        assert!(matches!(read_result(&list, text(count).as_bytes()), Err(Unread::TooLarge(_))), "{count}");
+        let call = format!("f({})", text(count));
+        let unread = read_arguments(&operation(), &list, call.as_bytes()).unwrap_err();
+        assert!(matches!(unread.of_arguments("f"), Fault::TooLarge { ran: Ran::No, .. }), "{count}");
+    }
+}
+
+#[test]
+fn what_the_type_does_not_have_is_an_error() {
+    let record = Described::Record(vec![("a".to_owned(), plain("u8"))]);
+    let (record, _) = function(&echo(&record));
+    let (tuple, _) = function(&echo(&Described::Tuple(vec![plain("u8"), plain("u8")])));
+    let (one, _) = function(&echo(&Described::Enum(vec!["a".to_owned()])));
+    let (flags, _) = function(&echo(&Described::Flags(vec!["a".to_owned()])));
+    let cases = vec![("a".to_owned(), None), ("b".to_owned(), Some(plain("u8")))];
+    let (variant, _) = function(&echo(&Described::Variant(cases)));
+    for (kind, text) in [
+        (&record, "{b: 1}"),
+        (&record, "{:}"),
+        (&record, "{a: 1, b: 2}"),
+        (&tuple, "(1)"),
+        (&tuple, "(1, 2, 3)"),
+        (&one, "b"),
+        (&flags, "{b}"),
+        (&variant, "c"),
+        (&variant, "a(1)"),
+        (&variant, "b"),
+    ] {
+        let read = read_result(kind, text.as_bytes());
+        assert!(matches!(read, Err(Unread::Malformed(_))), "{text}: {read:?}");
+    }
 }
