@@ -19,10 +19,10 @@ use lattice_proto::subject::{Control, Subjects};
 use lattice_proto::{ActorName, AppName, Digest, Reference};
 
 pub use self::error::Error;
-use self::links::Linked;
+use self::links::{Linked, Versions};
 use self::next::Next;
 use self::revision::Snapshot;
-use crate::artifact::Artifacts;
+use crate::artifact::{self, Artifacts};
 use crate::bus::{self, Bus, Guard};
 use crate::engine::{Compiled, Needs};
 use crate::events::Events;
@@ -103,10 +103,33 @@ fn handles_what_it_hears(
     }
 }
 
+/// Whether an artifact can handle as many messages at once as its manifest says: one that stands still for a call would keep all others from
+/// going on.
+fn waits_as_it_says(name: &ActorName, settings: &Settings, compiled: &Compiled) -> Result<(), Error> {
+    match compiled.blocks().filter(|_| settings.concurrency > 1) {
+        None => Ok(()),
+        Some(function) => Err(Error::Invalid(format!(
+            "`{name}` has `concurrency = {}`, and `{function}`, as its artifact has it, is no `async func`: all messages in an \
+             instance would wait for each call of it; make it one, or say `concurrency = 1`",
+            settings.concurrency
+        ))),
+    }
+}
+
 /// An actor as links see it.
 fn linked_by(settings: &Settings, compiled: &Compiled) -> Linked {
-    Linked { settings: settings.clone(), is_http: compiled.is_http(), links: compiled.links().clone() }
+    let (settings, links) = (settings.clone(), compiled.links().clone());
+    Linked { settings, is_http: compiled.is_http(), links, beside: None }
 }
+
+/// The version of an actor that serves most calls while another one is on trial.
+fn beside(snapshot: &Snapshot, app: &AppName, name: &ActorName, actor: &Actor) -> Option<(u64, Actor)> {
+    let revision = actor.beside?;
+    Some((revision, snapshot.revision(app, revision)?.actors.remove(name)?))
+}
+
+/// What links see of artifacts, as far as these were looked at.
+type Seen = BTreeMap<Digest, Compiled>;
 
 /// Whether the manifest grants what an artifact cannot run without.
 fn is_granted(name: &ActorName, grants: &Grants, needs: Needs) -> Result<(), Error> {
@@ -176,9 +199,8 @@ impl Declarations {
     ) -> Result<Declared, Error> {
         let manifest = Manifest::parse(text, file)?;
         let (actors, linked) = self.resolve(&manifest, artifacts).await?;
-        self.links_hold(&manifest.app, &linked).await?;
         let actors = |_: &Snapshot| Ok(Next { actors: Some(actors.clone()), origin: Origin::Apply });
-        self.change(&manifest.app, terms, actors).await
+        self.change(&manifest.app, terms, Some(&linked), actors).await
     }
 
     /// Sets the number of replicas of one actor.
@@ -194,7 +216,7 @@ impl Declarations {
         }
         let snapshot = Snapshot::read(&self.bus, &self.subjects).await?;
         let app = next::app_of(&snapshot, actor)?.app.clone();
-        self.change(&app, terms, |snapshot| next::scaled(snapshot, &app, actor, replicas)).await
+        self.change(&app, terms, None, |snapshot| next::scaled(snapshot, &app, actor, replicas)).await
     }
 
     /// Removes an app.
@@ -202,7 +224,7 @@ impl Declarations {
     /// # Errors
     /// When there is no such app.
     pub async fn delete(&self, app: &AppName, terms: Terms) -> Result<Declared, Error> {
-        self.change(app, terms, |snapshot| next::deleted(snapshot, app)).await
+        self.change(app, terms, None, |snapshot| next::deleted(snapshot, app)).await
     }
 
     /// Declares once more what an earlier revision said: the given one, or the last that ran as declared before this.
@@ -210,7 +232,7 @@ impl Declarations {
     /// # Errors
     /// When there is no such app, or no such revision.
     pub async fn roll_back(&self, app: &AppName, to: Option<u64>, terms: Terms) -> Result<Declared, Error> {
-        self.change(app, terms, |snapshot| next::rolled_back(snapshot, app, to)).await
+        self.change(app, terms, None, |snapshot| next::rolled_back(snapshot, app, to)).await
     }
 
     /// Gives all calls to what is on trial.
@@ -218,7 +240,7 @@ impl Declarations {
     /// # Errors
     /// When there is no such app, or nothing of it is on trial.
     pub async fn promote(&self, app: &AppName, terms: Terms) -> Result<Declared, Error> {
-        self.change(app, terms, |snapshot| next::promoted(snapshot, app)).await
+        self.change(app, terms, None, |snapshot| next::promoted(snapshot, app)).await
     }
 
     /// Takes back what is on trial.
@@ -226,7 +248,7 @@ impl Declarations {
     /// # Errors
     /// When there is no such app, or nothing of it is on trial.
     pub async fn abort(&self, app: &AppName, terms: Terms) -> Result<Declared, Error> {
-        self.change(app, terms, |snapshot| next::aborted(snapshot, app)).await
+        self.change(app, terms, None, |snapshot| next::aborted(snapshot, app)).await
     }
 
     /// All revisions of an app that are kept, the oldest first, and the last good one.
@@ -300,6 +322,7 @@ impl Declarations {
             }
             serves_as_it_says(name, &actor.settings, compiled.is_http())?;
             is_granted(name, &actor.settings.grants, compiled.needs())?;
+            waits_as_it_says(name, &actor.settings, &compiled)?;
             let operations = &compiled.metadata().operations;
             handles_what_it_hears(name, &actor.settings, operations)?;
             let idempotent = operations
@@ -314,43 +337,72 @@ impl Declarations {
         Ok((actors, linked))
     }
 
-    /// Makes sure that what the app's actors import is what others export, and that what others import of them is what they export.
-    async fn links_hold(&self, app: &AppName, own: &BTreeMap<ActorName, Linked>) -> Result<(), Error> {
-        let snapshot = Snapshot::read(&self.bus, &self.subjects).await?;
-        let wanted: BTreeSet<&ActorName> =
-            own.values().flat_map(|actor| actor.settings.links.values()).collect();
-        let mut deployed = BTreeMap::new();
-        for other in snapshot.apps.values().filter(|other| other.app != *app) {
+    /// Makes sure that what the next revision's actors import is what others export, and that what others import of them is what they export.
+    /// A version that serves beside one on trial counts as well, on either end.
+    async fn links_hold(
+        &self,
+        snapshot: &Snapshot,
+        next: &App,
+        linked: &BTreeMap<ActorName, Linked>,
+        seen: &mut Seen,
+    ) -> Result<(), Error> {
+        let mut own: Versions =
+            linked.iter().map(|(name, actor)| (name.clone(), vec![actor.clone()])).collect();
+        for (name, actor) in &next.actors {
+            let Some((revision, actor)) = beside(snapshot, &next.app, name, actor) else { continue };
+            // One that cannot be looked at any more is not for this declaration to mend.
+            if let Ok(earlier) = self.linked(&actor, Some(revision), seen).await {
+                own.entry(name.clone()).or_default().push(earlier);
+            }
+        }
+        let before: BTreeSet<ActorName> =
+            snapshot.apps.get(&next.app).iter().flat_map(|app| app.actors.keys().cloned()).collect();
+        let wanted: BTreeSet<ActorName> =
+            own.values().flatten().flat_map(|actor| actor.settings.links.values().cloned()).collect();
+        let mut others = Versions::new();
+        for other in snapshot.apps.values().filter(|other| other.app != next.app) {
             for (name, actor) in &other.actors {
-                let is_wanted = wanted.contains(name);
-                let leads_here = actor.settings.links.values().any(|to| own.contains_key(to));
-                if !is_wanted && !leads_here {
-                    continue;
-                }
-                match self.artifacts.compiled(&actor.digest).await {
-                    Ok(compiled) => drop(deployed.insert(name, linked_by(&actor.settings, &compiled))),
-                    // What is wrong with an actor of another app is not for this one to mend.
-                    Err(_) if !is_wanted => {}
-                    Err(source) => {
-                        let (actor, artifact) = (name.clone(), actor.digest.to_string());
-                        return Err(Error::Artifact { actor, artifact, source });
+                let earlier = beside(snapshot, &other.app, name, actor);
+                let earlier = earlier.iter().map(|(revision, actor)| (Some(*revision), actor));
+                for (revision, actor) in [(None, actor)].into_iter().chain(earlier) {
+                    let is_wanted = wanted.contains(name);
+                    let mut ends = actor.settings.links.values();
+                    if !is_wanted && !ends.any(|to| own.contains_key(to) || before.contains(to)) {
+                        continue;
+                    }
+                    match self.linked(actor, revision, seen).await {
+                        Ok(linked) => others.entry(name.clone()).or_default().push(linked),
+                        // What is wrong with an actor of another app is not for this one to mend.
+                        Err(_) if !is_wanted => {}
+                        Err(source) => {
+                            let (actor, artifact) = (name.clone(), actor.digest.to_string());
+                            return Err(Error::Artifact { actor, artifact, source });
+                        }
                     }
                 }
             }
         }
-        for (name, actor) in own {
-            let held = actor.check(name, |to| own.get(to).or_else(|| deployed.get(to)));
-            held.map_err(Error::Invalid)?;
-        }
-        for (name, actor) in deployed {
-            actor.check_towards(own).map_err(|problem| {
-                Error::Invalid(format!(
-                    "`{name}`, which is deployed, is linked to what would no longer fit: {problem}; export another version of the \
-                     interface beside this one"
-                ))
-            })?;
-        }
-        Ok(())
+        // Types may be large, and are many where many actors are linked.
+        let held = tokio::task::spawn_blocking(move || links::hold(&own, &others, &before)).await;
+        held.unwrap_or_else(|_| Err("the node is stopping".to_owned())).map_err(Error::Invalid)
+    }
+
+    /// A deployed actor as links see it.
+    async fn linked(
+        &self,
+        actor: &Actor,
+        beside: Option<u64>,
+        seen: &mut Seen,
+    ) -> Result<Linked, artifact::Error> {
+        let compiled = match seen.get(&actor.digest) {
+            Some(compiled) => compiled.clone(),
+            None => {
+                let compiled = self.artifacts.compiled(&actor.digest).await?;
+                seen.insert(actor.digest.clone(), compiled.clone());
+                compiled
+            }
+        };
+        Ok(Linked { beside, ..linked_by(&actor.settings, &compiled) })
     }
 
     /// Gets an artifact from a registry, once for all actors of a manifest that name it: they are to be of the same. Tells the
@@ -381,13 +433,15 @@ impl Declarations {
         Ok(got)
     }
 
-    /// Makes the next revision of one app.
+    /// Makes the next revision of one app. Its links are checked where `linked` says what they are.
     async fn change(
         &self,
         name: &AppName,
         terms: Terms,
+        linked: Option<&BTreeMap<ActorName, Linked>>,
         next: impl Fn(&Snapshot) -> Result<Next, Error>,
     ) -> Result<Declared, Error> {
+        let mut seen = Seen::new();
         for _ in 0..TRIES {
             let snapshot = Snapshot::read(&self.bus, &self.subjects).await?;
             let before = snapshot.apps.get(name);
@@ -427,11 +481,15 @@ impl Declarations {
             if origin == Origin::Promote {
                 changes.push("~ the new versions get all calls".to_owned());
             }
+            let app = revision::next(&snapshot.catalog, name, actors, origin, &terms.request_id);
+            let app = revision::with_versions(app, before);
+            // With what this round saw: the write below counts only if that is still so.
+            if let Some(linked) = linked {
+                self.links_hold(&snapshot, &app, linked, &mut seen).await?;
+            }
             if terms.dry_run || changes.is_empty() {
                 return Ok(Declared { app: name.clone(), revision: latest, changes });
             }
-            let app = revision::next(&snapshot.catalog, name, actors, origin, &terms.request_id);
-            let app = revision::with_versions(app, before);
             let catalog_key = self.subjects.control(&Control::Catalog);
             let guard = Guard { key: &catalog_key, revision: snapshot.catalog_revision };
             let writes = revision::writes(&self.subjects, &snapshot.catalog, &app);

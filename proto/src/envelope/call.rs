@@ -18,6 +18,10 @@ pub const MAX_CHAIN: usize = 64;
 const CALLS: u8 = 4;
 const PAYLOAD: u8 = 4;
 
+/// What stands before the operation of a call that is for an exported function. No operation can have it, so that a node that does not know
+/// such calls refuses them, and does not take them for messages to a handler.
+const EXPORTED: &str = ".";
+
 /// Calls that travel together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Calls {
@@ -133,7 +137,10 @@ impl Call {
         let message = wire::Call {
             id: self.id.as_str().to_owned(),
             target: self.target.to_string(),
-            operation: self.operation.as_str().to_owned(),
+            operation: match &self.aim {
+                Aim::Link(_) => format!("{EXPORTED}{}", self.operation),
+                _ => self.operation.as_str().to_owned(),
+            },
             payload: Bytes::new(),
             // The common type stays off the wire.
             content_type: match &self.content_type {
@@ -183,10 +190,15 @@ impl Call {
                 message: parse("chain.message", &hop.message)?,
             })
         };
+        let aim = Aim::from_wire(message.aim)?;
+        let operation = match &aim {
+            Aim::Link(_) => message.operation.strip_prefix(EXPORTED).unwrap_or_default(),
+            _ => &message.operation,
+        };
         Ok(Self {
             id: parse("id", &message.id)?,
             target: parse("target", &message.target)?,
-            operation: parse("operation", &message.operation)?,
+            operation: parse("operation", operation)?,
             payload: message.payload,
             content_type: ContentType::parse(&message.content_type)?,
             deadline_ms: message.deadline_ms,
@@ -206,7 +218,7 @@ impl Call {
                 Some(wire::call::Version::NotVersion(version)) => Side::Not(version),
             },
             not_after_ms: message.not_after_ms,
-            aim: Aim::from_wire(message.aim)?,
+            aim,
         })
     }
 }

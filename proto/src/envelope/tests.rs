@@ -84,7 +84,12 @@ fn a_call_of_an_exported_function_survives_the_wire() {
         fingerprint: crate::Digest::of(b"func(sku: string) -> u32"),
     };
     let call = Call { aim: Aim::Link(link), ..call() };
-    assert_eq!(Call::decode(call.encode().to_bytes()), Ok(call));
+    assert_eq!(Call::decode(call.encode().to_bytes()), Ok(call.clone()));
+    // A node that does not know the aim must not take it for a message to the handler.
+    let mut unknown: wire::Call = decode(call.encode().to_bytes()).unwrap();
+    unknown.aim = None;
+    let read = Call::decode(unknown.encode_to_vec().into());
+    assert!(matches!(&read, Err(Malformed::Field { field: "operation", .. })), "{read:?}");
     for (interface, fingerprint, field) in
         [("pricing", "", "interface"), ("a:b/c", "sha256:12", "fingerprint")]
     {

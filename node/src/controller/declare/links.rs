@@ -17,31 +17,83 @@ pub(super) struct Linked {
     pub(super) settings: Settings,
     pub(super) is_http: bool,
     pub(super) links: Arc<Links>,
+    /// The revision by which it is known, where it serves beside a later version that is on trial.
+    pub(super) beside: Option<u64>,
+}
+
+/// Actors with all versions of them that get calls: the latest, and the one that is beside it while that is on trial.
+pub(super) type Versions = BTreeMap<ActorName, Vec<Linked>>;
+
+/// What is wrong with the links of actors that are declared, in one text: with their own, and with those of others that lead to them, or to
+/// what the app had `before`. What was deployed earlier is held only to what would change.
+pub(super) fn hold(own: &Versions, others: &Versions, before: &BTreeSet<ActorName>) -> Result<(), String> {
+    let find = |name: &ActorName| own.get(name).or_else(|| others.get(name)).map_or(&[][..], Vec::as_slice);
+    let is_new = |one: &&Linked| one.beside.is_none();
+    for (name, versions) in own {
+        versions.iter().filter(is_new).try_for_each(|one| one.check(name, find))?;
+    }
+    let earlier = own.iter().flat_map(|(name, versions)| {
+        versions.iter().filter(|one| one.beside.is_some()).map(move |one| (name, one))
+    });
+    let deployed = others.iter().flat_map(|(name, versions)| versions.iter().map(move |one| (name, one)));
+    for (name, one) in earlier.chain(deployed) {
+        one.check_towards(own, before).map_err(|problem| {
+            format!(
+                "{}, which is deployed, is linked to what would no longer fit: {problem}; export another version of the interface \
+                 beside this one",
+                one.shown(name)
+            )
+        })?;
+    }
+    Ok(())
 }
 
 impl Linked {
     /// What is wrong with its links, in one text; `find` knows all actors that there are to be.
-    pub(super) fn check<'a>(
-        &self,
-        name: &ActorName,
-        find: impl Fn(&ActorName) -> Option<&'a Self>,
-    ) -> Result<(), String> {
+    fn check<'a>(&self, name: &ActorName, find: impl Fn(&ActorName) -> &'a [Self]) -> Result<(), String> {
         let mut problems = self.without_end(name);
         for (interface, functions) in &self.links.imports {
-            if let Some(to) = self.settings.link(interface) {
-                problems.extend(differences(interface, functions, to, find(to)));
+            let Some(to) = self.settings.link(interface) else { continue };
+            match find(to) {
+                [] => problems.push(cannot(
+                    interface,
+                    &format!("`{to}`"),
+                    "is neither in this manifest nor deployed; deploy it first, or with it",
+                )),
+                targets => {
+                    let found =
+                        targets.iter().flat_map(|target| differences(interface, functions, to, target));
+                    problems.extend(found);
+                }
             }
         }
         told(problems)
     }
 
-    /// What would be wrong with those of its links that lead to one of these actors.
-    pub(super) fn check_towards(&self, actors: &BTreeMap<ActorName, Self>) -> Result<(), String> {
-        let ends = self.links.imports.iter().filter_map(|(interface, functions)| {
-            let (name, target) = actors.get_key_value(self.settings.link(interface)?)?;
-            Some(differences(interface, functions, name, Some(target)))
-        });
-        told(ends.flatten().collect())
+    /// What would be wrong with those of its links that lead to one of these actors, or to one that would be gone.
+    fn check_towards(&self, actors: &Versions, before: &BTreeSet<ActorName>) -> Result<(), String> {
+        let mut problems = Vec::new();
+        for (interface, functions) in &self.links.imports {
+            let Some(to) = self.settings.link(interface) else { continue };
+            match actors.get(to) {
+                Some(targets) => {
+                    let found =
+                        targets.iter().flat_map(|target| differences(interface, functions, to, target));
+                    problems.extend(found);
+                }
+                None if before.contains(to) => {
+                    problems.push(cannot(interface, &format!("`{to}`"), "would be gone"));
+                }
+                None => {}
+            }
+        }
+        told(problems)
+    }
+
+    /// By its name, and by its revision where the name alone means another one.
+    fn shown(&self, name: &ActorName) -> String {
+        let revision = self.beside.map(|revision| format!(" of revision {revision}"));
+        format!("`{name}`{}", revision.unwrap_or_default())
     }
 
     /// Imports that are linked to nobody, and links that nothing imports.
@@ -66,9 +118,8 @@ impl Linked {
             let found: Vec<_> = imports.keys().filter(matches).map(|import| format!("`{import}`")).collect();
             match found.len() {
                 0 => {
-                    let all: BTreeSet<_> = imports.keys().map(|import| format!("`{import}`")).collect();
-                    let all = all.into_iter().collect::<Vec<_>>().join(", ");
-                    let all = if all.is_empty() { "nothing that can be linked".to_owned() } else { all };
+                    let all = links::shown(imports.keys());
+                    let all = all.unwrap_or_else(|| "nothing that can be linked".to_owned());
                     problems.push(format!(
                         "`links` of `{name}` names `{link}`, which its artifact does not import; it imports {all}"
                     ));
@@ -84,28 +135,28 @@ impl Linked {
     }
 }
 
+fn cannot(interface: &InterfaceName, name: &str, reason: &str) -> String {
+    format!("`{interface}` is linked to {name}, which {reason}")
+}
+
 /// In what an interface, as it is imported, is not what an actor exports.
 fn differences(
     interface: &InterfaceName,
     functions: &BTreeMap<Operation, Sided>,
     name: &ActorName,
-    target: Option<&Linked>,
+    target: &Linked,
 ) -> Vec<String> {
-    let cannot = |reason: String| vec![format!("`{interface}` is linked to `{name}`, which {reason}")];
-    let Some(target) = target else {
-        return cannot("is neither in this manifest nor deployed; deploy it first, or with it".to_owned());
-    };
+    let name = target.shown(name);
+    let cannot = |reason: &str| vec![cannot(interface, &name, reason)];
     if target.settings.kind.keyed().is_some() {
-        return cannot("is a keyed actor; only replicated actors answer links".to_owned());
+        return cannot("is a keyed actor; only replicated actors answer links");
     }
     if target.is_http {
-        return cannot(
-            "serves HTTP only; link to an actor that exports the interface and no HTTP handler".to_owned(),
-        );
+        return cannot("serves HTTP only; link to an actor that exports the interface and no HTTP handler");
     }
     let Some((_, exported)) = target.links.export(interface) else {
         let all = target.links.exported();
-        return cannot(format!(
+        return cannot(&format!(
             "does not export it, or not in a version that is compatible; it exports {all}"
         ));
     };
@@ -113,10 +164,10 @@ fn differences(
     for (operation, import) in functions {
         let function = links::named(interface, operation);
         match exported.get(operation) {
-            None => problems.push(format!("{function}: imported here, not exported by `{name}`")),
-            Some(Err(reason)) => problems.push(format!("{function}: that of `{name}` {reason}")),
+            None => problems.push(format!("{function}: imported here, not exported by {name}")),
+            Some(Err(reason)) => problems.push(format!("{function}: that of {name} {reason}")),
             Some(Ok(export)) => {
-                let found = import.function.differences(&export.function, name.as_str());
+                let found = import.function.differences(&export.function, &name);
                 problems.extend(found.into_iter().map(|difference| format!("{function}: {difference}")));
             }
         }
@@ -164,7 +215,7 @@ mod tests {
                 .map(|(name, function)| (name.parse().unwrap(), function.clone().map(export)));
             links.exports.insert(name.parse().unwrap(), functions.collect());
         }
-        Linked { settings: Settings::default(), is_http: false, links: Arc::new(links) }
+        Linked { settings: Settings::default(), is_http: false, links: Arc::new(links), beside: None }
     }
 
     /// An actor that imports these, and its links.
@@ -179,11 +230,12 @@ mod tests {
         }
         let ends = ends.iter().map(|(name, actor)| (name.parse().unwrap(), actor.parse().unwrap()));
         let settings = Settings { links: ends.collect(), ..Settings::default() };
-        Linked { settings, is_http: false, links: Arc::new(links) }
+        Linked { settings, is_http: false, links: Arc::new(links), beside: None }
     }
 
     fn check(here: &Linked, there: Option<&Linked>) -> Result<(), String> {
-        here.check(&"till".parse().unwrap(), |name| there.filter(|_| name.as_str() == "pricing"))
+        let there: &[Linked] = there.map_or(&[], std::slice::from_ref);
+        here.check(&"till".parse().unwrap(), |name| if name.as_str() == "pricing" { there } else { &[] })
     }
 
     const PRICING: &str = "acme:shop/pricing@1.2.0";
@@ -288,12 +340,36 @@ mod tests {
         let here = importing(imports, &[("acme:shop/pricing", "pricing"), ("acme:shop/stock", "stock")]);
         let next = |amount| {
             let exports = exporting(&[(PRICING, &[("price", price(amount))])]);
-            BTreeMap::from([("pricing".parse().unwrap(), exports)])
+            Versions::from([("pricing".parse().unwrap(), vec![exports])])
         };
         // Who is not deployed anew does not count.
-        assert_eq!(here.check_towards(&next("u32")), Ok(()));
+        let before = BTreeSet::from(["pricing".parse().unwrap()]);
+        assert_eq!(here.check_towards(&next("u32"), &before), Ok(()));
         let wanted = "acme:shop/pricing.price: parameter 2, field `amount`: u32 here, u64 in `pricing`";
-        assert_eq!(here.check_towards(&next("u64")), Err(wanted.to_owned()));
+        assert_eq!(here.check_towards(&next("u64"), &before), Err(wanted.to_owned()));
+        let gone = "`acme:shop/pricing@1.2.0` is linked to `pricing`, which would be gone";
+        assert_eq!(here.check_towards(&Versions::new(), &before), Err(gone.to_owned()));
+    }
+
+    #[test]
+    fn both_versions_of_what_is_on_trial_must_fit() {
+        let till = |amount| importing(&[(PRICING, &[("price", price(amount))])], TO_PRICING);
+        let pricing = |amount| exporting(&[(PRICING, &[("price", price(amount))])]);
+        let beside = |one: Linked| Linked { beside: Some(3), ..one };
+        let all = |name: &str, versions: Vec<Linked>| Versions::from([(name.parse().unwrap(), versions)]);
+        let held = |own: &Versions, others: &Versions| hold(own, others, &BTreeSet::new());
+        let trial = all("pricing", vec![pricing("u64"), beside(pricing("u32"))]);
+        let differs =
+            "acme:shop/pricing.price: parameter 2, field `amount`: u64 here, u32 in `pricing` of revision 3";
+        // Of another app, or of the same.
+        assert_eq!(held(&all("till", vec![till("u64")]), &trial), Err(differs.to_owned()));
+        let same: Versions = trial.clone().into_iter().chain(all("till", vec![till("u64")])).collect();
+        assert_eq!(held(&same, &Versions::new()), Err(differs.to_owned()));
+        // Whoever asks may be on trial itself.
+        let asks = all("till", vec![till("u64"), beside(till("u32"))]);
+        let told = held(&all("pricing", vec![pricing("u64")]), &asks).unwrap_err();
+        assert!(told.starts_with("`till` of revision 3, which is deployed, is linked to"), "{told}");
+        assert_eq!(held(&all("pricing", vec![pricing("u64")]), &all("till", vec![till("u64")])), Ok(()));
     }
 
     #[test]

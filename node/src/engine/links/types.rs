@@ -48,7 +48,7 @@ const MOST: usize = 8;
 const SHOWN: usize = 60;
 
 impl Function {
-    /// In what this one, as it is imported, is not the other one, as `there` exports it; a line each.
+    /// In what this one, as it is imported, is not the other one, as `there` exports it (who that is, as people are told it); a line each.
     pub fn differences(&self, other: &Self, there: &str) -> Vec<String> {
         if self == other {
             return Vec::new();
@@ -92,7 +92,7 @@ impl Comparison<'_> {
         match self.found.len() {
             0..MOST => {
                 let (place, there) = (self.place.join(", "), self.there);
-                self.found.push(format!("{place}{colon}{here} here, {their} in `{there}`"));
+                self.found.push(format!("{place}{colon}{here} here, {their} in {there}"));
             }
             MOST => self.found.push("and more".to_owned()),
             _ => {}
@@ -292,7 +292,7 @@ mod tests {
             Type::Tuple(vec![plain("u8"), Type::Enum(words(&["a"]))]).to_string(),
             "tuple<u8, enum { a }>"
         );
-        assert_eq!(function.differences(&function, "pricing"), Vec::<String>::new());
+        assert_eq!(function.differences(&function, "`pricing`"), Vec::<String>::new());
     }
 
     #[test]
@@ -380,8 +380,8 @@ mod tests {
             ),
         ];
         for (here, there, wanted) in table {
-            assert_eq!(here.differences(&there, "pricing"), wanted, "{here} {there}");
-            assert!(!there.differences(&here, "pricing").is_empty(), "{here} {there}");
+            assert_eq!(here.differences(&there, "`pricing`"), wanted, "{here} {there}");
+            assert!(!there.differences(&here, "`pricing`").is_empty(), "{here} {there}");
             assert_ne!(
                 here.to_string(),
                 there.to_string(),
@@ -389,7 +389,7 @@ mod tests {
             );
         }
         let many = of(Type::Enum((0..100).map(|n| format!("a{n}")).collect()));
-        let told = many.differences(&of(Type::Enum(words(&["b"]))), "pricing");
+        let told = many.differences(&of(Type::Enum(words(&["b"]))), "`pricing`");
         assert_eq!((told.len(), told.last().map(String::as_str)), (MOST + 1, Some("and more")));
     }
 }
