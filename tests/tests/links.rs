@@ -1,10 +1,12 @@
 //! A component that imports an interface is linked to the actor that exports it: every value crosses as it is, one trace shows both, and what
 //! does not fit is refused at deploy, or never misread.
+//!
+//! `LATTICE_LINKS_SEED` repeats the values of a run.
 
 use std::time::Duration;
 
 use lattice_tests::otlp::{Receiver, Span, Tree};
-use lattice_tests::{Lattice, artifacts, say, wait_until};
+use lattice_tests::{Lattice, artifacts, number, say, wait_until};
 use serde_json::{Value, json};
 
 /// Calls that compare very many values take longer than one call of anybody's.
@@ -51,7 +53,7 @@ async fn every_value_comes_back_as_it_went() {
     };
     // From another node, and from the same.
     for importer in ["importer", "neighbour"] {
-        let seed = fastrand::u64(..1 << 53);
+        let seed = number("LATTICE_LINKS_SEED").unwrap_or_else(|| fastrand::u64(..1 << 53));
         say(&format!("values of the seed {seed}, by `{importer}`"));
         for part in 0..4 {
             let differs = ask(importer, "try_values", json!({ "seed": seed + part, "count": 100 })).await;
@@ -110,6 +112,24 @@ async fn a_call_that_fails_traps_its_caller_with_what_it_was() {
     let over = "its call of `acme:values/echo.long` of `exporter` failed: a payload or state of";
     fails("long", json!(900_000), &[over, "is over the limit of 983040 bytes"]).await;
     assert_eq!(lattice.call(0, "importer", "long", json!(100_000)).await.unwrap(), json!(100_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_ends_with_its_turn_is_no_crash() {
+    let lattice = values(None).await;
+    for _ in 0..3 {
+        let late = json!({ "texts": ["a"], "ms": 30_000 });
+        let late = lattice.call_within(0, "importer", "later", late, Duration::from_secs(1)).await;
+        let fault = late.unwrap_err();
+        assert_eq!(fault.kind(), "deadline", "{fault}");
+        let next = lattice.call_within(0, "importer", "nothing", json!(null), LATEST).await;
+        assert_eq!(next.unwrap(), json!(null));
+    }
+    // Whoever is called and goes on waiting for a clock is told of, and later.
+    lattice.wait_for_event(0, "actor-crashed", "exporter", 1, LATEST).await;
+    let events = lattice.events(0).await;
+    let crashed = events.iter().find(|event| event.kind == "actor-crashed" && event.subject == "importer");
+    assert!(crashed.is_none(), "{crashed:?}");
 }
 
 /// A component that exports prices, whose order has an amount of this type.
@@ -217,6 +237,14 @@ async fn links_that_do_not_hold_are_refused_with_what_differs() {
             vec![pricing_of(&prices), actor("till", &stream, LINK)],
             "its function `price` gives a stream, and only values cross",
         ),
+        (
+            vec![pricing_of(&prices), actor("till", &fits, &format!("{LINK}\nconcurrency = 2"))],
+            "`till` has `concurrency = 2`, and `acme:shop/pricing.price`, as its artifact has it, is no `async func`",
+        ),
+        (
+            vec![actor("pricing", &prices, "concurrency = 2")],
+            "`pricing` has `concurrency = 2`, and `acme:shop/pricing.price`, as its artifact has it, is no `async func`",
+        ),
         (vec![actor("till", &world, "")], "it imports `price`, which is a function of the world itself"),
     ];
     for (actors, wanted) in table {
@@ -233,6 +261,12 @@ async fn links_that_do_not_hold_are_refused_with_what_differs() {
         &app("prices", &[pricing_of(&others)]),
         "`till`, which is deployed, is linked to what would no longer fit: acme:shop/pricing.price: parameter 1, element 2: u64 \
          here, u32 in `pricing`",
+    )
+    .await;
+    refused(
+        &app("prices", &[actor("other", &prices, "")]),
+        "`till`, which is deployed, is linked to what would no longer fit: `acme:shop/pricing@1.2.0` is linked to `pricing`, which \
+         would be gone",
     )
     .await;
     let changes = lattice
