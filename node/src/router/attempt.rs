@@ -95,6 +95,22 @@ fn is_of_other_types(ask: &Ask, fault: &Fault) -> bool {
 
 impl Router {
     async fn attempt_here(&self, local: &LocalActor, ask: &Ask, attempt: &Attempt<'_>) -> Tried<Bytes> {
+        let tried = self.attempt_version(local, ask, attempt).await;
+        if !matches!(&tried, Tried::Refused(fault) if is_of_other_types(ask, fault)) {
+            return tried;
+        }
+        // While one version takes the place of another this node may have both, and it is come to once only.
+        let version = local.home.version;
+        let other = self.shared.local.on(&ask.target.name, Side::Not(version));
+        match other.filter(|other| other.home.version != version) {
+            // Seldom, and large: it should not weigh on every call.
+            Some(other) => Box::pin(self.attempt_version(&other, ask, attempt)).await,
+            None => tried,
+        }
+    }
+
+    /// With one version of those that this node has.
+    async fn attempt_version(&self, local: &LocalActor, ask: &Ask, attempt: &Attempt<'_>) -> Tried<Bytes> {
         if ask.not_after.is_some_and(|not_after| not_after <= boottime()) {
             return Tried::Done(Err(Fault::Cancelled(Ran::No)));
         }
