@@ -303,8 +303,8 @@ async fn types_that_changed_meanwhile_are_never_misread() {
     lattice.roll_back(0, "adder", Some(1)).await.unwrap();
     let fault = add().await.unwrap_err();
     assert_eq!(fault.kind(), "trapped", "{fault}");
-    let wanted = "its call of `acme:values/adder.add` of `adder` failed: malformed message: `acme:values/adder.add` has other \
-                  types in the version that runs than its caller was built with";
+    let wanted = "its call of `acme:values/adder.add` of `adder` failed: the actor has no operation `acme:values/adder.add (of the \
+                  types that its caller was built with; deploy the two together)`";
     assert!(fault.message.contains(wanted), "{fault}");
     lattice.roll_back(0, "adder", Some(2)).await.unwrap();
     assert_eq!(add().await.unwrap(), json!(5));

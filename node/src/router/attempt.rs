@@ -88,9 +88,9 @@ impl Try for Handle {
 }
 
 /// Whether a fault says that the version there has no such function, or one of other types: another one may have it. Only the node itself
-/// says so of a link, and never of one that ran.
+/// says so of a link, and only before anything runs.
 fn is_of_other_types(ask: &Ask, fault: &Fault) -> bool {
-    matches!((&ask.aim, fault), (Aim::Link(_), Fault::NoSuchOperation(_) | Fault::Malformed(_)))
+    matches!((&ask.aim, fault), (Aim::Link(_), Fault::NoSuchOperation(_)))
 }
 
 impl Router {

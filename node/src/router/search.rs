@@ -248,10 +248,7 @@ impl Router {
                 }
             }
             // A replica that is there and will not have it, now or at all, is nothing to wait for.
-            let declined = matches!(
-                search.last,
-                Some(Fault::Overloaded(_) | Fault::NoSuchOperation(_) | Fault::Malformed(_))
-            );
+            let declined = matches!(search.last, Some(Fault::Overloaded(_) | Fault::NoSuchOperation(_)));
             if known.route.on_demand && !declined {
                 {
                     let _held = span.step("hold");

@@ -49,8 +49,8 @@ impl Exports {
         let exported = found.ok_or_else(|| Fault::NoSuchOperation(name.clone()))?;
         match exported.fingerprint == link.fingerprint {
             true => Ok(exported),
-            false => Err(Fault::Malformed(format!(
-                "`{name}` has other types in the version that runs than its caller was built with; deploy the two together"
+            false => Err(Fault::NoSuchOperation(format!(
+                "{name} (of the types that its caller was built with; deploy the two together)"
             ))),
         }
     }
