@@ -2,12 +2,15 @@
 //! leader does it; it never reads a message.
 //!
 //! Rules:
-//! 1. A queue begins when the revision that asks for it was stored, by the server's own clock: what was published after that and
-//!    before the leader came to make it is in it.
-//! 2. What cannot be read says nothing: queues are taken away only when all that is declared is known.
+//! 1. A queue begins when the revision was stored that made its version the current one: what was published after that and before
+//!    the leader came to make it is in it. Both times are the server's; in a cluster the two streams may be led by two servers, and
+//!    the beginning is as exact as their clocks agree.
+//! 2. What cannot be read says nothing: queues are taken away only when all that is declared is known. They are made for all the rest
+//!    meanwhile, and one that cannot be made or taken away holds up none of the others.
 //! 3. A queue that is gone although it is declared is made once more. What lies in the stream since that revision then comes once
 //!    more.
-//! 4. Where an actor has no replica until it is called, a queue that holds something stands for a call.
+//! 4. Where an actor has no replica until it is called, a queue that holds something stands for a call: also what somebody had and
+//!    gave back, and nobody may be there to take again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -37,6 +40,8 @@ struct Declared {
     queues: BTreeMap<String, Queue>,
     /// Actors that may have no replica until somebody wants something of them.
     on_demand: BTreeSet<ActorName>,
+    /// What could not be read, if anything.
+    unread: Option<String>,
 }
 
 /// Goes on for as long as it is let.
@@ -47,6 +52,7 @@ pub(super) async fn run(context: Context) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let _measured = metrics::subscriptions();
+    let mut told = None;
     loop {
         tokio::select! {
             _ = changes.next() => {
@@ -60,10 +66,22 @@ pub(super) async fn run(context: Context) {
         if declared.as_ref().is_some_and(|declared| declared.queues.is_empty()) {
             continue;
         }
-        if let Err(error) = round(&context, &leader, &mut declared).await {
-            tracing::debug!(%error, "subscriptions were not looked after; it is tried again");
+        let outcome = round(&context, &leader, &mut declared).await;
+        let unread = declared.as_ref().and_then(|declared| declared.unread.clone());
+        if outcome.is_err() {
             declared = None;
         }
+        let problem = match outcome {
+            // The connection says so itself.
+            Err(bus::Error::Unreachable) => continue,
+            Err(error) => Some(error.to_string()),
+            Ok(()) => unread,
+        };
+        // Once for each, and not every second.
+        if let Some(problem) = problem.as_ref().filter(|problem| told.as_ref() != Some(*problem)) {
+            tracing::warn!(problem, "some subscriptions are not looked after; it is tried again");
+        }
+        told = problem;
     }
 }
 
@@ -73,32 +91,32 @@ async fn round(
     declared: &mut Option<Declared>,
 ) -> Result<(), bus::Error> {
     let topics = &context.bus.topics;
-    // Listed before what is declared is read: what is declared in between is not taken for a leftover. Nor is anything that came
-    // after that was read: there may be another leader by now.
+    // Listed before what is declared is read: what is declared in between is not taken for a leftover. Nothing is taken away later
+    // than in the round that read it, as there may be another leader by then, and only the very queue that was listed: one that
+    // another leader has made anew is another one. Should one be lost to a leader that was late all the same, rule 3 holds.
     let there = topics.queues().await?;
     let is_fresh = declared.is_none();
     let declared = match declared {
         Some(declared) => declared,
         None => declared.insert(read(context).await?),
     };
-    for (name, queue) in &declared.queues {
-        if !there.iter().any(|queued| queued.name == *name) {
-            topics.make_queue(name, queue).await?;
-            tracing::info!(name, filter = queue.filter, "a subscription begins");
-        }
-    }
-    let mut backlogs = Vec::new();
+    let mut failed = None;
+    let (mut known, mut backlogs) = (BTreeSet::new(), Vec::new());
     for queued in there {
         let Some((actor, pattern)) = subject::parse_subscription(&queued.name) else { continue };
         if !declared.queues.contains_key(&queued.name) {
-            if is_fresh {
-                topics.remove_queue(&queued.name).await?;
-                tracing::info!(name = queued.name, "a subscription ends");
+            if is_fresh && declared.unread.is_none() {
+                match topics.remove_queue(&queued).await {
+                    Ok(()) => tracing::info!(name = queued.name, "a subscription ends"),
+                    Err(error) => failed = Some(error),
+                }
             }
             continue;
         }
-        if queued.pending > 0 && declared.on_demand.contains(&actor) {
-            let held = u32::try_from(queued.pending).unwrap_or(u32::MAX);
+        // What is in hand may have been given back by a replica that was about to stop.
+        let waits = queued.pending.saturating_add(queued.in_hand);
+        if waits > 0 && declared.on_demand.contains(&actor) {
+            let held = u32::try_from(waits).unwrap_or(u32::MAX);
             let wake = Wake { origin: context.me.incarnation.clone(), actor: actor.clone(), held };
             leader.tell(&Inbox::Wake, wake.encode()).await;
         }
@@ -108,27 +126,48 @@ async fn round(
             pending: queued.pending,
             in_hand: queued.in_hand,
         });
+        known.insert(queued.name);
     }
     metrics::backlogs(backlogs);
-    Ok(())
+    // After those that are taken away: there may be as many as the server lets be.
+    for (name, queue) in declared.queues.iter().filter(|(name, _)| !known.contains(*name)) {
+        match topics.make_queue(name, queue).await {
+            Ok(()) => tracing::info!(name, filter = queue.filter, "a subscription begins"),
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 async fn read(context: &Context) -> Result<Declared, bus::Error> {
     let listing = observe::read_control(&context.bus.decisions, &context.subjects).await?;
     let mut declared = Declared::default();
-    for app in listing.apps(&context.subjects)? {
+    for app in listing.each_app(&context.subjects) {
+        let app = match app {
+            Ok(app) => app,
+            Err(error) => {
+                declared.unread = Some(error.to_string());
+                continue;
+            }
+        };
         let revision = |revision| {
             let key = context.subjects.control(&Control::Spec(app.app.clone(), revision));
             listing.entries.iter().find(|entry| entry.key == key)
         };
         for (name, actor) in &app.actors {
-            let now = revision(actor.version).or_else(|| revision(app.revision));
+            // Records of earlier versions do not say it.
+            let since = if actor.since > 0 { actor.since } else { actor.version };
+            let now = revision(since).or_else(|| revision(app.revision));
             declared.add(context, name, &actor.settings, now);
             // What a new version is tried beside goes on as it was.
             if let Some(entry) = actor.beside.and_then(revision) {
-                let before: App = observe::decode(entry)?;
-                if let Some(before) = before.actors.get(name) {
-                    declared.add(context, name, &before.settings, Some(entry));
+                match observe::decode::<App>(entry) {
+                    Ok(before) => {
+                        if let Some(before) = before.actors.get(name) {
+                            declared.add(context, name, &before.settings, Some(entry));
+                        }
+                    }
+                    Err(error) => declared.unread = Some(error.to_string()),
                 }
             }
         }
