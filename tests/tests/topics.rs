@@ -232,6 +232,46 @@ async fn what_nobody_can_handle_becomes_a_dead_letter_of_its_subscriber_and_hold
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_takes_no_place_from_what_does_not() {
+    let lattice = with_ledger(Lattice::start(1).await).await;
+    let one_by_one = hears("\"orders.>\"", "").replace("concurrency = 8", "concurrency = 1");
+    lattice.apply(&app(&[("first", &one_by_one)])).await;
+    for number in 0..4 {
+        lattice.publish(0, "orders.created", json!({ "number": number, "fail": true })).await.unwrap();
+    }
+    for number in 4..7 {
+        lattice.publish(0, "orders.created", json!({ "number": number })).await.unwrap();
+    }
+    wait_to_hear(&lattice, "first", "orders.created", &[4, 5, 6]).await;
+    // All of the others are tried still, which takes seconds.
+    assert_eq!(lattice.dead_letters(0).await.unwrap(), []);
+    let letters = async || lattice.dead_letters(0).await.unwrap();
+    let letters = wait_for("they are given up", LATEST, letters, |letters| letters.len() == 4).await;
+    assert!(letters.iter().all(|letter| letter.tries == 8), "{letters:#?}");
+    let done = async || lattice.subscriptions(0, "first").await;
+    wait_until("nothing waits", LATEST, done, |all| all[0].pending == 0 && all[0].in_hand == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_message_is_given_up_as_others_are() {
+    let lattice = with_ledger(Lattice::start(1).await).await;
+    lattice.apply(&app(&[("first", &hears("\"orders.>\"", ""))])).await;
+    let client = lattice.nats.client().await;
+    let (subject, size) =
+        (format!("lat.{}.topic.orders.created", lattice.id()), client.server_info().max_payload);
+    // With what is said of it, it is larger than anything that the server takes.
+    client.publish(subject, vec![b'1'; size].into()).await.unwrap();
+    let letters = async || lattice.dead_letters(0).await.unwrap();
+    let letters = wait_for("it is given up", LATEST, letters, |letters| letters.len() == 1).await;
+    assert!(letters[0].reason.contains(&format!("its payload of {size} bytes, sha256:")), "{letters:?}");
+    let id = letters[0].id.clone();
+    let refused = lattice.admin(0).retry_dead_letter(DeadLetterRequest { id }).await.unwrap_err();
+    assert!(refused.message().contains("too large to be kept"), "{refused}");
+    let done = async || lattice.subscriptions(0, "first").await;
+    wait_until("nothing waits", LATEST, done, |all| all[0].pending == 0 && all[0].in_hand == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_publishes_without_a_grant_or_to_what_is_no_topic() {
     let lattice = with_ledger(Lattice::start(1).await).await;
     lattice.apply(&app(&[("speaker", "grants = { publish = [\"audit.*\"] }")])).await;
