@@ -20,7 +20,7 @@ use lattice_proto::ActorName;
 use lattice_proto::envelope::Wake;
 use lattice_proto::manifest::{Replicas, Settings};
 use lattice_proto::record::App;
-use lattice_proto::subject::{self, Control, Inbox};
+use lattice_proto::subject::{self, Control, Inbox, Subjects};
 
 use super::{Context, observe};
 use crate::bus::{self, Entry, Queue};
@@ -98,7 +98,10 @@ async fn round(
     let is_fresh = declared.is_none();
     let declared = match declared {
         Some(declared) => declared,
-        None => declared.insert(read(context).await?),
+        None => {
+            let listing = observe::read_control(&context.bus.decisions, &context.subjects).await?;
+            declared.insert(Declared::of(&listing, &context.subjects))
+        }
     };
     let mut failed = None;
     let (mut known, mut backlogs) = (BTreeSet::new(), Vec::new());
@@ -139,44 +142,44 @@ async fn round(
     failed.map_or(Ok(()), Err)
 }
 
-async fn read(context: &Context) -> Result<Declared, bus::Error> {
-    let listing = observe::read_control(&context.bus.decisions, &context.subjects).await?;
-    let mut declared = Declared::default();
-    for app in listing.each_app(&context.subjects) {
-        let app = match app {
-            Ok(app) => app,
-            Err(error) => {
-                declared.unread = Some(error.to_string());
-                continue;
-            }
-        };
-        let revision = |revision| {
-            let key = context.subjects.control(&Control::Spec(app.app.clone(), revision));
-            listing.entries.iter().find(|entry| entry.key == key)
-        };
-        for (name, actor) in &app.actors {
-            // Records of earlier versions do not say it.
-            let since = if actor.since > 0 { actor.since } else { actor.version };
-            let now = revision(since).or_else(|| revision(app.revision));
-            declared.add(context, name, &actor.settings, now);
-            // What a new version is tried beside goes on as it was.
-            if let Some(entry) = actor.beside.and_then(revision) {
-                match observe::decode::<App>(entry) {
-                    Ok(before) => {
-                        if let Some(before) = before.actors.get(name) {
-                            declared.add(context, name, &before.settings, Some(entry));
+impl Declared {
+    /// What is declared by all that can be read.
+    fn of(listing: &observe::Listing, subjects: &Subjects) -> Self {
+        let mut declared = Self::default();
+        for app in listing.each_app(subjects) {
+            let app = match app {
+                Ok(app) => app,
+                Err(error) => {
+                    declared.unread = Some(error.to_string());
+                    continue;
+                }
+            };
+            let revision = |revision| {
+                let key = subjects.control(&Control::Spec(app.app.clone(), revision));
+                listing.entries.iter().find(|entry| entry.key == key)
+            };
+            for (name, actor) in &app.actors {
+                // Records of earlier versions do not say it.
+                let since = if actor.since > 0 { actor.since } else { actor.version };
+                let now = revision(since).or_else(|| revision(app.revision));
+                declared.add(subjects, name, &actor.settings, now);
+                // What a new version is tried beside goes on as it was.
+                if let Some(entry) = actor.beside.and_then(revision) {
+                    match observe::decode::<App>(entry) {
+                        Ok(before) => {
+                            if let Some(before) = before.actors.get(name) {
+                                declared.add(subjects, name, &before.settings, Some(entry));
+                            }
                         }
+                        Err(error) => declared.unread = Some(error.to_string()),
                     }
-                    Err(error) => declared.unread = Some(error.to_string()),
                 }
             }
         }
+        declared
     }
-    Ok(declared)
-}
 
-impl Declared {
-    fn add(&mut self, context: &Context, actor: &ActorName, settings: &Settings, since: Option<&Entry>) {
+    fn add(&mut self, subjects: &Subjects, actor: &ActorName, settings: &Settings, since: Option<&Entry>) {
         if settings.subscribe.is_empty() {
             return;
         }
@@ -185,9 +188,79 @@ impl Declared {
         }
         for subscription in &settings.subscribe {
             let name = subject::subscription(actor, &subscription.topic);
-            let filter = context.subjects.topic_filter(&subscription.topic);
+            let filter = subjects.topic_filter(&subscription.topic);
             let from_ms = since.map_or(0, |entry| entry.stored_ms);
             self.queues.entry(name).or_insert(Queue { filter, from_ms });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use lattice_proto::manifest::Subscription;
+    use lattice_proto::record::{self, Actor, Catalog, Head, Origin};
+    use lattice_proto::{AppName, Digest};
+
+    use super::*;
+
+    fn app(name: &AppName, actor: &str, since: u64) -> Bytes {
+        let subscription =
+            Subscription { topic: "orders.>".parse().unwrap(), operation: "on_message".parse().unwrap() };
+        let actor_of = Actor {
+            version: 1,
+            since,
+            beside: None,
+            digest: Digest::of(b"x"),
+            from: None,
+            settings: Settings { subscribe: vec![subscription], ..Settings::default() },
+            idempotent: BTreeSet::new(),
+        };
+        record::encode(&App {
+            app: name.clone(),
+            revision: 3,
+            request_id: String::new(),
+            origin: Origin::Apply,
+            declared_ms: 0,
+            actors: [(actor.parse().unwrap(), actor_of)].into(),
+        })
+    }
+
+    #[test]
+    fn one_app_that_cannot_be_read_hides_no_other_one() {
+        let subjects = Subjects::new("shop".parse().unwrap());
+        let [first, second, third] = ["a", "b", "c"].map(|name| name.parse::<AppName>().unwrap());
+        let entry = |app: &AppName, revision: u64, value: Bytes| Entry {
+            key: subjects.control(&Control::Spec(app.clone(), revision)),
+            value: Some(value),
+            expired: false,
+            revision,
+            stored_ms: i64::try_from(revision).unwrap() * 1_000,
+        };
+        let head = |app: &AppName| {
+            (app.clone(), Head { revision: 3, deleted: false, good: None, earlier: Vec::new() })
+        };
+        let mut listing = observe::Listing {
+            catalog: Catalog { apps: [&first, &second, &third].map(head).into() },
+            catalog_revision: 1,
+            entries: vec![
+                // An earlier version of Lattice wrote the first one.
+                entry(&first, 3, app(&first, "one", 0)),
+                entry(&first, 1, app(&first, "one", 0)),
+                entry(&third, 1, app(&third, "three", 1)),
+                entry(&third, 2, app(&third, "three", 2)),
+                entry(&third, 3, app(&third, "three", 2)),
+            ],
+        };
+        let begins = |declared: &Declared| -> Vec<(String, i64)> {
+            declared.queues.iter().map(|(name, queue)| (name.clone(), queue.from_ms)).collect()
+        };
+        let readable = [("one_orders+~".to_owned(), 1_000), ("three_orders+~".to_owned(), 2_000)];
+        let declared = Declared::of(&listing, &subjects);
+        assert_eq!((begins(&declared), declared.unread), (readable.to_vec(), None));
+        listing.entries.insert(1, entry(&second, 3, Bytes::from_static(b"nonsense")));
+        let declared = Declared::of(&listing, &subjects);
+        assert_eq!(begins(&declared), readable);
+        assert!(declared.unread.is_some_and(|unread| unread.contains("spec.b.3")));
     }
 }
