@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_proto::shard::PARTITIONS;
-use lattice_proto::subject::Subjects;
+use lattice_proto::subject::{Subjects, Way};
 
 pub use connection::{Connection, Link, RequestError, Subscription};
 pub use log::{Log, Logged, Place, ReadError, Reader, Until};
@@ -131,6 +131,8 @@ pub struct Bus {
     pub topics: Mail,
     /// Letters that nobody could handle.
     pub dead: Space,
+    /// Messages of topics that somebody who subscribes could not handle.
+    pub unheard: Space,
     /// How many servers of a cluster keep what is created.
     copies: usize,
 }
@@ -164,7 +166,8 @@ impl Bus {
             due: Mail::new(calls.clone(), subjects.reminders_stream()),
             sends: Mail::new(calls.clone(), subjects.sends_stream()),
             topics: Mail::new(calls.clone(), subjects.topics_stream()),
-            dead: Space::stream(calls.clone(), subjects.dead_stream()),
+            dead: Space::stream(calls.clone(), subjects.dead_stream(Way::Sent)),
+            unheard: Space::stream(calls.clone(), subjects.dead_stream(Way::Published)),
             calls,
             control,
             copies: options.copies.max(1),

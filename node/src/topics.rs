@@ -12,8 +12,9 @@
 //! 3. A node takes from a queue what its own replicas of a version that subscribes have room for. So whoever gets a message knows
 //!    the operation that is to handle it, also while one version takes the place of another.
 //! 4. A message is acknowledged when its turn has succeeded, or it lies with the dead letters; never before. That of a node which is
-//!    lost comes to another one.
-//! 5. Plain NATS clients publish as well, and headers say what whoever wrote them likes: nobody is taken for an actor by them.
+//!    lost comes to another one. The server counts how often it comes, and one that comes again and again is given up.
+//! 5. One that fails goes back until its next try: it takes no place from others meanwhile.
+//! 6. Plain NATS clients publish as well, and headers say what whoever wrote them likes: nobody is taken for an actor by them.
 
 mod publisher;
 mod subscriber;

@@ -83,6 +83,8 @@ pub struct DeadLetter {
     pub tries: u32,
     /// When it was given up, in milliseconds since 1970 in the time of the NATS server.
     pub at_ms: u64,
+    /// The size of its payload in bytes, where that was too large to be kept with it; 0 where the letter is whole.
+    pub left_out: u64,
 }
 
 /// One message of a stream.
@@ -229,9 +231,27 @@ impl Letter {
 impl DeadLetter {
     /// As bytes for the store.
     pub fn encode(&self) -> Bytes {
-        let Self { letter, reason, tries, at_ms } = self;
-        let (letter, reason, tries, at_ms) = (Some(letter.to_wire()), reason.clone(), *tries, *at_ms);
-        wire::DeadLetter { version: VERSION, letter, reason, tries, at_ms }.encode_to_vec().into()
+        let Self { letter, reason, tries, at_ms, left_out } = self;
+        let (letter, reason) = (Some(letter.to_wire()), reason.clone());
+        let (tries, at_ms, left_out) = (*tries, *at_ms, *left_out);
+        wire::DeadLetter { version: VERSION, letter, reason, tries, at_ms, left_out }.encode_to_vec().into()
+    }
+
+    /// The same in no more than `room` bytes: one that is larger leaves its payload out, and says so.
+    pub fn encode_within(mut self, room: usize) -> Bytes {
+        let whole = self.encode();
+        let payload = &self.letter.payload;
+        if whole.len() <= room || payload.is_empty() {
+            return whole;
+        }
+        self.left_out = payload.len() as u64;
+        self.reason += &format!(
+            " (its payload of {} bytes, {}, is too large to be kept)",
+            self.left_out,
+            crate::Digest::of(payload)
+        );
+        self.letter.payload = Bytes::new();
+        self.encode()
     }
 
     /// From the store.
@@ -240,14 +260,14 @@ impl DeadLetter {
     /// When the bytes are no dead letter, or one of a later version.
     pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
         let dead = wire::DeadLetter::decode(bytes).map_err(|error| Malformed::Encoding(error.to_string()))?;
-        let wire::DeadLetter { version, letter, reason, tries, at_ms } = dead;
+        let wire::DeadLetter { version, letter, reason, tries, at_ms, left_out } = dead;
         match version {
             0 => return Err(Malformed::Field("version")),
             1..=VERSION => {}
             later => return Err(Malformed::Version(later)),
         }
         let letter = Letter::from_wire(letter.ok_or(Malformed::Field("letter"))?)?;
-        Ok(Self { letter, reason, tries, at_ms })
+        Ok(Self { letter, reason, tries, at_ms, left_out })
     }
 }
 
@@ -280,8 +300,22 @@ mod tests {
         assert_eq!(Letter::decode(outside.encode()), Ok(outside));
         let published = Letter { topic: Some("orders.created".parse().unwrap()), ..letter.clone() };
         assert_eq!(Letter::decode(published.encode()), Ok(published));
-        let dead = DeadLetter { letter, reason: "it trapped".into(), tries: 8, at_ms: 1 };
+        let dead = DeadLetter { letter, reason: "it trapped".into(), tries: 8, at_ms: 1, left_out: 0 };
         assert_eq!(DeadLetter::decode(dead.encode()), Ok(dead));
+    }
+
+    #[test]
+    fn a_dead_letter_that_is_too_large_leaves_its_payload_out() {
+        let letter = Letter { payload: vec![7; 1_000].into(), ..letter() };
+        let dead = DeadLetter { letter, reason: "it trapped".into(), tries: 8, at_ms: 1, left_out: 0 };
+        let size = dead.encode().len();
+        assert_eq!(dead.clone().encode_within(size), dead.encode());
+        let cut = dead.clone().encode_within(size - 1);
+        assert!(cut.len() < size - 500, "{}", cut.len());
+        let cut = DeadLetter::decode(cut).unwrap();
+        assert_eq!((cut.left_out, &cut.letter.payload[..]), (1_000, &[][..]));
+        assert!(cut.reason.starts_with("it trapped (its payload of 1000 bytes, sha256:"), "{}", cut.reason);
+        assert_eq!(Letter { payload: dead.letter.payload.clone(), ..cut.letter }, dead.letter);
     }
 
     #[test]

@@ -511,6 +511,10 @@ pub struct Actor {
     /// stays the same.
     #[serde(default)]
     pub version: u64,
+    /// The revision since which that has been the current version without a break: a later one than the version itself where it was
+    /// gone back to. Not said by earlier versions of Lattice.
+    #[serde(default)]
+    pub since: u64,
     /// The version that serves most calls while this one is on trial with a part of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beside: Option<u64>,
@@ -572,6 +576,7 @@ mod tests {
     fn an_app_survives_the_store() {
         let actor = Actor {
             version: 1,
+            since: 1,
             beside: None,
             digest: Digest::of(b"x"),
             from: Some("oci://ghcr.io/acme/cart:1".parse().unwrap()),

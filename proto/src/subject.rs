@@ -19,6 +19,7 @@
 //! lat.<lattice>.send.<actor>                                     letters for replicated actors
 //! lat.<lattice>.topic.<topic>                                    messages for whoever subscribes to their topics
 //! lat.<lattice>.dead.<actor>.<letter>                            letters that nobody could handle
+//! lat.<lattice>.unheard.<actor>.<letter>                         the same of messages of topics
 //! ```
 
 use std::fmt::Write;
@@ -67,6 +68,24 @@ pub struct Refused {
     pub first: u64,
     /// How many, as many as a frame holds at the most.
     pub count: u64,
+}
+
+/// How what nobody could handle came to its actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// As a letter.
+    Sent,
+    /// By a topic. Whoever may publish can make as many of these as it likes, so that they have no room in common with others.
+    Published,
+}
+
+impl Way {
+    fn as_str(self) -> &'static str {
+        match self {
+            Way::Sent => "dead",
+            Way::Published => "unheard",
+        }
+    }
 }
 
 /// A key of the control stream.
@@ -442,13 +461,13 @@ impl Subjects {
     }
 
     /// Where a letter is kept that nobody could handle.
-    pub fn dead(&self, actor: &ActorName, letter: &MessageId) -> String {
-        format!("{}dead.{actor}.{letter}", self.prefix)
+    pub fn dead(&self, way: Way, actor: &ActorName, letter: &MessageId) -> String {
+        format!("{}{}.{actor}.{letter}", self.prefix, way.as_str())
     }
 
     /// One of [`Self::dead`], whomever it was for.
-    pub fn dead_letter_filter(&self, letter: &MessageId) -> String {
-        format!("{}dead.*.{letter}", self.prefix)
+    pub fn dead_letter_filter(&self, way: Way, letter: &MessageId) -> String {
+        format!("{}{}.*.{letter}", self.prefix, way.as_str())
     }
 
     /// Which letter a subject under [`Self::dead_filter`] names, and for whom it was.
@@ -456,18 +475,21 @@ impl Subjects {
     /// # Errors
     /// When it names none.
     pub fn parse_dead(&self, subject: &str) -> Result<(ActorName, MessageId), Malformed> {
-        let rest = subject.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix("dead."));
-        let (actor, letter) =
-            rest.and_then(|rest| rest.split_once('.')).ok_or(Malformed("not a dead letter"))?;
+        let none = Malformed("not a dead letter");
+        let rest = subject.strip_prefix(&self.prefix).and_then(|rest| rest.split_once('.'));
+        let ways = [Way::Sent, Way::Published];
+        let rest = rest.filter(|(word, _)| ways.iter().any(|way| way.as_str() == *word));
+        let (actor, letter) = rest.and_then(|(_, rest)| rest.split_once('.')).ok_or(none)?;
         let actor = actor.parse().map_err(|_| Malformed("invalid actor name"))?;
         Ok((actor, letter.parse().map_err(|_| Malformed("invalid message id"))?))
     }
 
     /// All of [`Self::dead`]; of one actor, or of all.
-    pub fn dead_filter(&self, actor: Option<&ActorName>) -> String {
+    pub fn dead_filter(&self, way: Way, actor: Option<&ActorName>) -> String {
+        let way = way.as_str();
         match actor {
-            Some(actor) => format!("{}dead.{actor}.*", self.prefix),
-            None => format!("{}dead.>", self.prefix),
+            Some(actor) => format!("{}{way}.{actor}.*", self.prefix),
+            None => format!("{}{way}.>", self.prefix),
         }
     }
 
@@ -497,8 +519,8 @@ impl Subjects {
     }
 
     /// The stream of letters that nobody could handle.
-    pub fn dead_stream(&self) -> String {
-        format!("lat_{}_dead", self.lattice)
+    pub fn dead_stream(&self, way: Way) -> String {
+        format!("lat_{}_{}", self.lattice, way.as_str())
     }
 
     /// The stream of what happened.
@@ -752,6 +774,22 @@ mod tests {
             ["lat.shop.due.5.21.cart.a", "lat.shop.reminder.5.21.cart.a.b", "lat.shop.due.4.21.cart.a.b"]
         {
             assert!(subjects.parse_due(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn dead_letters_are_read_whichever_way_they_came() {
+        let (subjects, cart, id) = (subjects(), "cart".parse().unwrap(), "a-1".parse().unwrap());
+        for (way, subject) in
+            [(Way::Sent, "lat.shop.dead.cart.a-1"), (Way::Published, "lat.shop.unheard.cart.a-1")]
+        {
+            assert_eq!(subjects.dead(way, &cart, &id), subject);
+            assert_eq!(subjects.parse_dead(subject), Ok((cart.clone(), id.clone())));
+        }
+        for bad in
+            ["lat.shop.dead.cart", "lat.shop.topic.cart.a", "lat.other.dead.cart.a", "lat.shop.dead.Cart.a"]
+        {
+            assert!(subjects.parse_dead(bad).is_err(), "{bad}");
         }
     }
 

@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::consumer::PullConsumer;
+use futures::StreamExt;
 use lattice_proto::admin::DeadLetterRequest;
 use lattice_tests::cli;
 use lattice_tests::otlp::{Receiver, Tree};
@@ -167,6 +170,27 @@ async fn what_is_published_while_there_is_no_replica_is_heard_later() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_sleeps_is_woken_by_what_was_given_back() {
+    let lattice = with_ledger(Lattice::start(1).await).await;
+    let sleeps = hears("\"naps.*\"", "replicas = { min = 0, max = 2, target_inflight = 4 }");
+    lattice.apply(&app(&[("sleeper", &sleeps)])).await;
+    let observe = async || queues(&lattice).await;
+    wait_until("the queue is there", LATEST, observe, |names| *names == ["sleeper_naps+="]).await;
+    assert_eq!(lattice.actor(0, "sleeper").await.ready, 0);
+    // As by a replica that stops with the message in its hands: nothing else is published that would wake another one.
+    let client = lattice.nats.client().await;
+    let jetstream = async_nats::jetstream::new(client.clone());
+    let stream = jetstream.get_stream(format!("lat_{}_topics", lattice.id())).await.unwrap();
+    let queue: PullConsumer = stream.get_consumer("sleeper_naps+=").await.unwrap();
+    let mut batch = queue.batch().max_messages(1).expires(LATEST).messages().await.unwrap();
+    client.flush().await.unwrap();
+    lattice.publish(0, "naps.over", json!({ "number": 9 })).await.unwrap();
+    let message = batch.next().await.unwrap().unwrap();
+    message.ack_with(AckKind::Nak(Some(Duration::from_secs(1)))).await.unwrap();
+    wait_to_hear(&lattice, "sleeper", "naps.over", &[9]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_can_handle_becomes_a_dead_letter_of_its_subscriber_and_holds_nobody_up() {
     let lattice = with_ledger(Lattice::start(2).await).await;
     lattice
@@ -205,6 +229,46 @@ async fn what_nobody_can_handle_becomes_a_dead_letter_of_its_subscriber_and_hold
     assert_eq!(letters.len(), 4, "{letters:#?}");
     let found = letters.iter().find(|letter| letter.id == again).unwrap();
     assert!(found.reason.contains("told by orders.created") && found.target == "first", "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_takes_no_place_from_what_does_not() {
+    let lattice = with_ledger(Lattice::start(1).await).await;
+    let one_by_one = hears("\"orders.>\"", "").replace("concurrency = 8", "concurrency = 1");
+    lattice.apply(&app(&[("first", &one_by_one)])).await;
+    for number in 0..4 {
+        lattice.publish(0, "orders.created", json!({ "number": number, "fail": true })).await.unwrap();
+    }
+    for number in 4..7 {
+        lattice.publish(0, "orders.created", json!({ "number": number })).await.unwrap();
+    }
+    wait_to_hear(&lattice, "first", "orders.created", &[4, 5, 6]).await;
+    // All of the others are tried still, which takes seconds.
+    assert_eq!(lattice.dead_letters(0).await.unwrap(), []);
+    let letters = async || lattice.dead_letters(0).await.unwrap();
+    let letters = wait_for("they are given up", LATEST, letters, |letters| letters.len() == 4).await;
+    assert!(letters.iter().all(|letter| letter.tries == 8), "{letters:#?}");
+    let done = async || lattice.subscriptions(0, "first").await;
+    wait_until("nothing waits", LATEST, done, |all| all[0].pending == 0 && all[0].in_hand == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_message_is_given_up_as_others_are() {
+    let lattice = with_ledger(Lattice::start(1).await).await;
+    lattice.apply(&app(&[("first", &hears("\"orders.>\"", ""))])).await;
+    let client = lattice.nats.client().await;
+    let (subject, size) =
+        (format!("lat.{}.topic.orders.created", lattice.id()), client.server_info().max_payload);
+    // With what is said of it, it is larger than anything that the server takes.
+    client.publish(subject, vec![b'1'; size].into()).await.unwrap();
+    let letters = async || lattice.dead_letters(0).await.unwrap();
+    let letters = wait_for("it is given up", LATEST, letters, |letters| letters.len() == 1).await;
+    assert!(letters[0].reason.contains(&format!("its payload of {size} bytes, sha256:")), "{letters:?}");
+    let id = letters[0].id.clone();
+    let refused = lattice.admin(0).retry_dead_letter(DeadLetterRequest { id }).await.unwrap_err();
+    assert!(refused.message().contains("too large to be kept"), "{refused}");
+    let done = async || lattice.subscriptions(0, "first").await;
+    wait_until("nothing waits", LATEST, done, |all| all[0].pending == 0 && all[0].in_hand == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -313,6 +377,28 @@ async fn subscriptions_begin_and_end_with_what_is_declared() {
     lattice.delete(1, "hearers").await.unwrap();
     wait_until("nothing is left behind", LATEST, observe, |names| names.is_empty()).await;
     assert!(lattice.subscriptions(0, "").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_gone_back_to_hears_nothing_once_more() {
+    let lattice = with_ledger(Lattice::start(1).await).await;
+    lattice.apply(&app(&[("first", &hears("\"orders.>\"", ""))])).await;
+    lattice.publish(0, "orders.created", json!({ "number": 1 })).await.unwrap();
+    wait_to_hear(&lattice, "first", "orders.created", &[1]).await;
+    lattice.apply(&app(&[("first", "grants = { call = [\"ledger\"] }")])).await;
+    let observe = async || queues(&lattice).await;
+    wait_until("its queue is gone", LATEST, observe, |names| names.is_empty()).await;
+    lattice.publish(0, "orders.created", json!({ "number": 2 })).await.unwrap();
+    lattice.roll_back(0, "hearers", Some(1)).await.unwrap();
+    // At once, before the leader need have come to it.
+    lattice.publish(0, "orders.created", json!({ "number": 3 })).await.unwrap();
+    wait_to_hear(&lattice, "first", "orders.created", &[1, 3]).await;
+    let done = async || lattice.subscriptions(0, "first").await;
+    wait_until("nothing waits", LATEST, done, |all| {
+        all.iter().all(|one| one.begun && one.pending == 0 && one.in_hand == 0)
+    })
+    .await;
+    assert_eq!(heard(&lattice, "first", "orders.created").await, [1, 3]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

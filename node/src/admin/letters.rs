@@ -123,6 +123,12 @@ pub(super) async fn retry(parts: &Parts, id: &str) -> Result<SendResponse, Statu
     let dead = dead.letter.map_err(|reason| {
         error::invalid(format!("`{id}` cannot be sent anew, because it cannot be read: {reason}"))
     })?;
+    if dead.left_out > 0 {
+        return Err(error::invalid(format!(
+            "`{id}` cannot be sent anew, because its payload of {} bytes was too large to be kept with it",
+            dead.left_out
+        )));
+    }
     match parts.letters.retry(&dead).await.map_err(|error| error::from_bus(&error))? {
         Ok(id) => Ok(SendResponse { id: id.to_string() }),
         Err(Posted::Full) => Err(error::from_fault(&Fault::Overloaded(format!(

@@ -40,7 +40,7 @@ pub(super) async fn publish(
     let trace = span.scope().map(|scope| scope.context);
     let what = Publication { id, topic, payload: request.payload, content_type, trace };
     let (publisher, _) = &parts.topics;
-    match publisher.publish(&what, deadline).await {
+    match publisher.publish(&what, deadline, None).await {
         Ok(()) => {
             metrics::published("");
             Ok(PublishResponse { id: what.id.to_string() })

@@ -154,6 +154,7 @@ mod tests {
         };
         let spec = Actor {
             version: 3,
+            since: 3,
             beside: None,
             digest: Digest::of(b"x"),
             from: None,

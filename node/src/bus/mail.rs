@@ -16,7 +16,7 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{ConsumerErrorKind, Stream};
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use lattice_proto::letter::Place;
 
 use super::space::millis;
@@ -41,6 +41,15 @@ const KEPT: Duration = Duration::from_secs(60);
 /// The pauses before it is tried to read on.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The longest pause of those who read together: a queue may be made at any moment.
+const FIND: Duration = Duration::from_millis(700);
+
+/// The largest letter that may be there although the server takes none of its size any more, in bytes.
+const LARGEST: usize = 8 << 20;
+
+/// What the server counts of a letter beside its payload and its headers, at most, in bytes.
+const SUBJECTS: usize = 16 << 10;
 
 /// When a letter that was not acknowledged comes again to the same reader. An acknowledgement may be lost.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -122,6 +131,8 @@ pub struct Delivered {
     pub headers: Headers,
     /// When the server stored it, in milliseconds since 1970.
     pub stored_ms: u64,
+    /// How often it was delivered, this time included, to whomever.
+    pub times: u32,
     /// What takes it out of the stream.
     pub receipt: Receipt,
 }
@@ -196,12 +207,12 @@ impl Mail {
 
     /// Reads everything, together with whoever else does.
     pub fn share(&self) -> SharedReader {
-        SharedReader { mail: self.clone(), queue: None, open: None, batch: None }
+        SharedReader { mail: self.clone(), queue: None, open: None, batch: None, failures: 0 }
     }
 
     /// Reads a queue that somebody made of the stream, together with whoever else does. While there is no such queue it waits.
     pub fn queue(&self, name: String) -> SharedReader {
-        SharedReader { mail: self.clone(), queue: Some(name), open: None, batch: None }
+        SharedReader { mail: self.clone(), queue: Some(name), open: None, batch: None, failures: 0 }
     }
 
     /// Reads a group.
@@ -268,8 +279,14 @@ impl MailReader {
                     let place = Place { stream: open.stream, sequence };
                     self.open = Some(open);
                     let receipt = Receipt { connection: self.mail.0.connection().clone(), to };
-                    let stored_ms = u64::try_from(millis(info.published)).unwrap_or(0);
-                    return Ok(Collected::Letter(delivered(message.message, stored_ms, place, receipt)));
+                    let (stored_ms, times) = told(&info);
+                    return Ok(Collected::Letter(delivered(
+                        message.message,
+                        stored_ms,
+                        times,
+                        place,
+                        receipt,
+                    )));
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, group = self.group.name, "reading letters broke off; it begins anew");
@@ -365,6 +382,15 @@ impl Receipt {
         self.connection.publish(self.to.clone(), Bytes::from_static(b"+ACK")).await;
     }
 
+    /// The same, and waits for the connection where it is lost, for as long as the server waits for a word: what is done need not be
+    /// done once more.
+    pub async fn give_in_time(&self) {
+        let mut link = self.connection.link();
+        // Later than that it comes again anyway.
+        let _ = tokio::time::timeout(HELD, link.wait_for(|link| link.up)).await;
+        self.give().await;
+    }
+
     /// Says that it is being handled still.
     pub async fn working(&self) {
         self.connection.publish(self.to.clone(), Bytes::from_static(b"+WPI")).await;
@@ -373,7 +399,9 @@ impl Receipt {
     /// Says so for as long as this takes, to a server that would otherwise deliver it once more after [`HELD`].
     pub async fn while_working<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
-        let mut tick = tokio::time::interval(HELD / 3);
+        // It was delivered a moment ago, which says as much.
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + HELD / 3, HELD / 3);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -390,7 +418,18 @@ impl Receipt {
     }
 }
 
-fn delivered(message: async_nats::Message, stored_ms: u64, place: Place, receipt: Receipt) -> Delivered {
+/// When the server stored a letter, and how often it has delivered it.
+fn told(info: &async_nats::jetstream::message::Info<'_>) -> (u64, u32) {
+    (u64::try_from(millis(info.published)).unwrap_or(0), u32::try_from(info.delivered).unwrap_or(u32::MAX))
+}
+
+fn delivered(
+    message: async_nats::Message,
+    stored_ms: u64,
+    times: u32,
+    place: Place,
+    receipt: Receipt,
+) -> Delivered {
     let async_nats::Message { subject, payload, headers, .. } = message;
     Delivered {
         subject: subject.into_string(),
@@ -398,6 +437,7 @@ fn delivered(message: async_nats::Message, stored_ms: u64, place: Place, receipt
         place,
         headers: Headers(headers),
         stored_ms,
+        times,
         receipt,
     }
 }
@@ -407,8 +447,18 @@ pub struct SharedReader {
     mail: Mail,
     /// The whole stream where none is named.
     queue: Option<String>,
-    open: Option<(Consumer<pull::Config>, u64)>,
-    batch: Option<pull::Batch>,
+    open: Option<Shared>,
+    /// What was asked for, and whether any of it came.
+    batch: Option<(pull::Batch, bool)>,
+    /// How often in a row it could not go on.
+    failures: u32,
+}
+
+struct Shared {
+    consumer: Consumer<pull::Config>,
+    /// When the stream was created, in nanoseconds since 1970.
+    stream: u64,
+    generation: u64,
 }
 
 impl SharedReader {
@@ -421,20 +471,34 @@ impl SharedReader {
     pub async fn next_of(&mut self, most: usize) -> Delivered {
         loop {
             let mut link = self.mail.0.connection().link();
-            if let Some(batch) = &mut self.batch {
-                match batch.next().await {
+            let generation = self.open.as_ref().map(|open| open.generation);
+            if let Some((batch, came)) = &mut self.batch {
+                let message = tokio::select! {
+                    // What is here already is not lost with the connection over which it came.
+                    biased;
+                    message = batch.next() => message,
+                    // The server that was asked knows nothing of that any more, and nobody would say so.
+                    _ = link.wait_for(|link| link.up && Some(link.generation) != generation) => {
+                        (self.batch, self.open) = (None, None);
+                        continue;
+                    }
+                };
+                match message {
                     Some(Ok(message)) => {
+                        (*came, self.failures) = (true, 0);
                         if let Some(letter) = self.shared(message) {
                             return letter;
                         }
                         continue;
                     }
+                    // So it ends as well when the next one has no room in what was asked for.
+                    Some(Err(_)) if *came => {}
                     Some(Err(error)) => {
                         tracing::debug!(%error, "reading letters broke off; it begins anew");
                         self.open = None;
-                        pause().await;
+                        self.pause().await;
                     }
-                    None => {}
+                    None => self.failures = 0,
                 }
                 self.batch = None;
                 continue;
@@ -442,21 +506,38 @@ impl SharedReader {
             if let Err(error) = self.ask(most).await {
                 tracing::debug!(%error, "letters cannot be read yet");
                 self.open = None;
-                pause().await;
+                self.pause().await;
                 // The only error is a connection that is closed for good, and the node with it.
                 let _ = link.wait_for(|link| link.up).await;
             }
         }
     }
 
+    /// Reads no more. What has come already and nobody took goes to others at once.
+    pub async fn leave(mut self) {
+        while let Some((batch, _)) = &mut self.batch
+            && let Some(Some(Ok(message))) = batch.next().now_or_never()
+        {
+            if let Some(letter) = self.shared(message) {
+                letter.receipt.again(Duration::ZERO).await;
+            }
+        }
+    }
+
+    /// The more often it failed in a row, the longer, but a queue that is made is found soon.
+    async fn pause(&mut self) {
+        let longest = FIND.min(FIRST_PAUSE * 2_u32.saturating_pow(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        tokio::time::sleep(longest.mul_f64(0.5 + fastrand::f64())).await;
+    }
+
     fn shared(&self, message: async_nats::jetstream::Message) -> Option<Delivered> {
         let info = message.info().ok()?;
-        let (sequence, stored_ms) =
-            (info.stream_sequence, u64::try_from(millis(info.published)).unwrap_or(0));
+        let (sequence, (stored_ms, times)) = (info.stream_sequence, told(&info));
         let to = message.message.reply.clone()?;
-        let stream = self.open.as_ref().map_or(0, |(_, created)| *created);
+        let stream = self.open.as_ref().map_or(0, |open| open.stream);
         let receipt = Receipt { connection: self.mail.0.connection().clone(), to };
-        Some(delivered(message.message, stored_ms, Place { stream, sequence }, receipt))
+        Some(delivered(message.message, stored_ms, times, Place { stream, sequence }, receipt))
     }
 
     /// Asks for a batch.
@@ -464,9 +545,10 @@ impl SharedReader {
         if !self.mail.0.is_reachable() {
             return Err(Error::Unreachable);
         }
-        let (consumer, _) = match self.open.take() {
+        let open = match self.open.take() {
             Some(open) => self.open.insert(open),
             None => {
+                let generation = self.mail.0.generation();
                 let stream = self.mail.0.handle().await?;
                 let info = stream.get_info().await.map_err(|error| Error::failed(READ, full(&error)))?;
                 let config = pull::Config {
@@ -486,17 +568,17 @@ impl SharedReader {
                         consumer.map_err(|error| Error::failed(READ, full(&error)))?
                     }
                 };
-                self.open.insert((consumer, u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0)))
+                let stream = u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0);
+                self.open.insert(Shared { consumer, stream, generation })
             }
         };
-        let batch = consumer.batch().max_messages(most.max(1)).expires(OPEN).messages().await;
-        self.batch = Some(batch.map_err(|error| Error::failed(READ, full(&error)))?);
+        // Room for the largest one at least, with its subjects: one that has none is given to nobody, nor is what follows it.
+        let bytes = self.mail.0.connection().max_payload().max(LARGEST).saturating_add(SUBJECTS);
+        let batch = open.consumer.batch().max_messages(most.max(1)).max_bytes(bytes).expires(OPEN);
+        let batch = batch.messages().await.map_err(|error| Error::failed(READ, full(&error)))?;
+        self.batch = Some((batch, false));
         Ok(())
     }
-}
-
-async fn pause() {
-    tokio::time::sleep(Duration::from_millis(fastrand::u64(50..300))).await;
 }
 
 /// The consumer that all readers of a stream share.

@@ -1,8 +1,10 @@
 //! Queues made of a stream: each gets all that is published under one filter from a time on, and whoever reads it takes some of
 //! that. One that nobody reads keeps what it has for as long as the stream does.
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::stream::RawMessageErrorKind;
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::stream::{ConsumerErrorKind, RawMessageErrorKind};
 use futures::TryStreamExt;
 
 use super::mail::{HELD, WITH_READER};
@@ -32,6 +34,8 @@ pub struct Queued {
     pub in_hand: u64,
     /// All before this one are done with.
     next: u64,
+    /// When it was made, in nanoseconds since 1970: tells it from another one of its name.
+    created: i128,
 }
 
 impl Mail {
@@ -49,6 +53,7 @@ impl Mail {
             pending: info.num_pending,
             in_hand: info.num_ack_pending as u64,
             next: info.ack_floor.stream_sequence + 1,
+            created: info.created.unix_timestamp_nanos(),
         };
         let all = self.space().handle().await?.consumers().map_ok(queued).try_collect().await;
         all.map_err(|error| Error::failed("listing queues", full(&error)))
@@ -75,18 +80,25 @@ impl Mail {
         made.map(drop).map_err(|error| Error::failed("making a queue", full(&error)))
     }
 
-    /// Takes a queue away, with what is in it; that it is gone already is as good.
+    /// Takes a queue away, with what is in it; that it is gone already is as good. Another one that was made in its place since
+    /// it was listed stays, as far as that can be told: the server takes away whatever has the name.
     ///
     /// # Errors
     /// When it is still there.
-    pub async fn remove_queue(&self, name: &str) -> Result<(), Error> {
+    pub async fn remove_queue(&self, queued: &Queued) -> Result<(), Error> {
         if !self.space().is_reachable() {
             return Err(Error::Unreachable);
         }
-        let removed = self.space().handle().await?.delete_consumer(name).await;
-        match removed {
+        let stream = self.space().handle().await?;
+        match stream.consumer_info(&queued.name).await {
+            Ok(now) if now.created.unix_timestamp_nanos() == queued.created => {}
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::failed("removing a queue", full(&error))),
+        }
+        match stream.delete_consumer(&queued.name).await {
             Ok(_) => Ok(()),
-            Err(error) if is_gone(&error) => Ok(()),
+            Err(error) if is_gone(&error.kind()) => Ok(()),
             Err(error) => Err(Error::failed("removing a queue", full(&error))),
         }
     }
@@ -108,8 +120,6 @@ impl Mail {
     }
 }
 
-fn is_gone(error: &async_nats::jetstream::stream::ConsumerError) -> bool {
-    use async_nats::jetstream::ErrorCode;
-    use async_nats::jetstream::stream::ConsumerErrorKind;
-    matches!(error.kind(), ConsumerErrorKind::JetStream(refused) if refused.error_code() == ErrorCode::CONSUMER_NOT_FOUND)
+fn is_gone(kind: &ConsumerErrorKind) -> bool {
+    matches!(kind, ConsumerErrorKind::JetStream(refused) if refused.error_code() == ErrorCode::CONSUMER_NOT_FOUND)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream;
 use futures::TryStreamExt;
 use lattice_proto::shard::PARTITIONS;
-use lattice_proto::subject::Subjects;
+use lattice_proto::subject::{Subjects, Way};
 
 use super::{Bus, Connection, Error, LEASE, Objects, Space};
 use crate::causes::full;
@@ -47,6 +47,9 @@ const MAX_DEAD: i64 = 10_000;
 
 /// How many bytes they have together at most.
 const MAX_DEAD_BYTES: i64 = 64 << 20;
+
+/// The same of messages of topics.
+const MAX_UNHEARD_BYTES: i64 = 32 << 20;
 
 /// Containers that guests may make in one lattice: each is a stream, which costs the server memory and files.
 const MAX_CONTAINERS: usize = 1_000;
@@ -236,13 +239,24 @@ impl Bus {
                 ..Default::default()
             },
             jetstream::stream::Config {
-                name: subjects.dead_stream(),
-                subjects: vec![subjects.dead_filter(None)],
+                name: subjects.dead_stream(Way::Sent),
+                subjects: vec![subjects.dead_filter(Way::Sent, None)],
                 max_messages_per_subject: 1,
                 max_messages: MAX_DEAD,
                 max_bytes: MAX_DEAD_BYTES,
                 // What nobody could handle is not lost for want of room: it stays in its mailbox then.
                 discard: jetstream::stream::DiscardPolicy::New,
+                allow_direct: true,
+                ..Default::default()
+            },
+            jetstream::stream::Config {
+                name: subjects.dead_stream(Way::Published),
+                subjects: vec![subjects.dead_filter(Way::Published, None)],
+                max_messages_per_subject: 1,
+                max_messages: MAX_DEAD,
+                max_bytes: MAX_UNHEARD_BYTES,
+                // Whoever may publish could fill it, and the stream of topics keeps nothing for good either: the oldest make room.
+                discard: jetstream::stream::DiscardPolicy::Old,
                 allow_direct: true,
                 ..Default::default()
             },

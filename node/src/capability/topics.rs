@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::{Accessor, Linker};
 use wasmtime::{AsContextMut, StoreContextMut};
 
-use crate::clock::boottime;
 use crate::engine::{self, Failure, Guest, Home};
 use crate::keyed::Tenure;
 use crate::replica::Gate;
@@ -114,7 +113,7 @@ fn prepare(mut store: StoreContextMut<'_, Guest>, arguments: Arguments) -> Resul
 async fn held_back(
     home: Arc<Home>,
     what: Publication,
-    mut deadline: Instant,
+    deadline: Instant,
     gate: Option<Gate>,
     tenure: Option<(Tenure, u64)>,
 ) -> Result<(), Fault> {
@@ -123,13 +122,13 @@ async fn held_back(
         let opened = tokio::time::timeout_at(deadline.into(), gate.open()).await;
         opened.unwrap_or(Err(Fault::Deadline(Ran::No)))?;
     }
-    if let Some((tenure, number)) = tenure {
-        // Another owner may serve the key by now, and whoever subscribes must not hear both. Nothing is tried after that time; what
-        // is on its way to the server then cannot be called back.
-        let until = tenure.until(number).ok_or(Fault::Cancelled(Ran::No))?;
-        deadline = deadline.min(Instant::now() + until.saturating_sub(boottime()));
-    }
-    home.topics.publish(&what, deadline).await
+    // Another owner may serve the key after that, and whoever subscribes must not hear both. Nothing is tried then any more; what is on
+    // its way to the server cannot be called back.
+    let not_after = match tenure {
+        Some((tenure, number)) => Some(tenure.until(number).ok_or(Fault::Cancelled(Ran::No))?),
+        None => None,
+    };
+    home.topics.publish(&what, deadline, not_after).await
 }
 
 impl Prepared {

@@ -331,7 +331,7 @@ impl Declarations {
                 .map(|operation| operation.name.clone());
             linked.insert(name.clone(), linked_by(&actor.settings, &compiled));
             let (settings, idempotent) = (actor.settings.clone(), idempotent.collect());
-            let actor = Actor { version: 0, beside: None, digest, from, settings, idempotent };
+            let actor = Actor { version: 0, since: 0, beside: None, digest, from, settings, idempotent };
             actors.insert(name.clone(), actor);
         }
         Ok((actors, linked))

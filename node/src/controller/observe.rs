@@ -29,14 +29,19 @@ pub(super) struct Listing {
 impl Listing {
     /// The current revision of every app.
     pub(super) fn apps(&self, subjects: &Subjects) -> Result<Vec<App>, Error> {
+        self.each_app(subjects).collect()
+    }
+
+    /// The same, each by itself: one that cannot be read is an error, and says nothing of the others.
+    pub(super) fn each_app(&self, subjects: &Subjects) -> impl Iterator<Item = Result<App, Error>> {
         let is_current = |app: &AppName, revision: u64| {
             self.catalog.apps.get(app).is_some_and(|head| !head.deleted && head.revision == revision)
         };
-        let current = self.entries.iter().filter(|entry| match subjects.parse_control(&entry.key) {
+        let current = self.entries.iter().filter(move |entry| match subjects.parse_control(&entry.key) {
             Ok(Control::Spec(app, revision)) => is_current(&app, revision),
             _ => false,
         });
-        current.map(decode).collect()
+        current.map(decode)
     }
 }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use lattice_proto::letter::{DeadLetter, Letter};
 use lattice_proto::reminder::Due;
 use lattice_proto::shard::Shard;
-use lattice_proto::subject::Subjects;
+use lattice_proto::subject::{Subjects, Way};
 use lattice_proto::{ActorId, ActorName, MessageId};
 
 use super::Owners;
-use crate::bus::{Bus, Error, Fate, Posted};
+use crate::bus::{Bus, Error, Fate, Posted, Space};
 use crate::clock::ServerClock;
 
 /// A letter that nobody could handle.
@@ -105,15 +105,26 @@ impl Letters {
         matches!(fate, Fate::Stored(_))
     }
 
-    /// Keeps a letter that nobody could handle. To do so twice does no harm.
+    /// Where what came this way is kept when nobody could handle it.
+    fn dead_ones(&self, way: Way) -> &Space {
+        match way {
+            Way::Sent => &self.bus.dead,
+            Way::Published => &self.bus.unheard,
+        }
+    }
+
+    /// Keeps a letter that nobody could handle, without its payload where that leaves no room for the rest. To do so twice does no
+    /// harm.
     ///
     /// # Errors
     /// When it is not stored.
     pub async fn bury(&self, letter: &Letter, reason: String, tries: u32) -> Result<(), Error> {
         tracing::warn!(target = %letter.target, letter = %letter.id, reason, tries, "a letter was given up");
-        let dead = DeadLetter { letter: letter.clone(), reason, tries, at_ms: self.now_ms() };
-        let subject = self.subjects.dead(&letter.target.name, &letter.id);
-        self.bus.dead.put(&subject, dead.encode()).await.map(drop)
+        let dead = DeadLetter { letter: letter.clone(), reason, tries, at_ms: self.now_ms(), left_out: 0 };
+        let way = if letter.topic.is_some() { Way::Published } else { Way::Sent };
+        let subject = self.subjects.dead(way, &letter.target.name, &letter.id);
+        let space = self.dead_ones(way);
+        space.put(&subject, dead.encode_within(space.room())).await.map(drop)
     }
 
     /// Keeps what cannot be read as a letter.
@@ -126,7 +137,7 @@ impl Letters {
         at: &MessageId,
         bytes: bytes::Bytes,
     ) -> Result<(), Error> {
-        self.bus.dead.put(&self.subjects.dead(actor, at), bytes).await.map(drop)
+        self.bus.dead.put(&self.subjects.dead(Way::Sent, actor, at), bytes).await.map(drop)
     }
 
     /// The letters that nobody could handle, by their ids, with whom they were for: of one actor, or of all.
@@ -134,7 +145,8 @@ impl Letters {
     /// # Errors
     /// When they cannot be listed.
     pub async fn dead(&self, actor: Option<&ActorName>) -> Result<BTreeMap<MessageId, ActorName>, Error> {
-        self.list(&self.subjects.dead_filter(actor)).await
+        let filter = |way| (way, self.subjects.dead_filter(way, actor));
+        self.list([Way::Sent, Way::Published].map(filter)).await
     }
 
     /// One of them.
@@ -142,7 +154,8 @@ impl Letters {
     /// # Errors
     /// When it cannot be looked for.
     pub async fn dead_letter(&self, id: &MessageId) -> Result<Option<Dead>, Error> {
-        match self.list(&self.subjects.dead_letter_filter(id)).await?.remove(id) {
+        let filter = |way| (way, self.subjects.dead_letter_filter(way, id));
+        match self.list([Way::Sent, Way::Published].map(filter)).await?.remove(id) {
             Some(actor) => self.read_dead(id, actor).await,
             None => Ok(None),
         }
@@ -153,18 +166,24 @@ impl Letters {
     /// # Errors
     /// When it cannot be looked for.
     pub async fn read_dead(&self, id: &MessageId, actor: ActorName) -> Result<Option<Dead>, Error> {
-        let entry = self.bus.dead.newest(&self.subjects.dead(&actor, id)).await?;
-        let value = entry.and_then(|entry| entry.value);
-        Ok(value.map(|value| {
-            let letter = DeadLetter::decode(value).map_err(|error| error.to_string());
-            Dead { actor, letter }
-        }))
+        for way in [Way::Sent, Way::Published] {
+            let entry = self.dead_ones(way).newest(&self.subjects.dead(way, &actor, id)).await?;
+            if let Some(value) = entry.and_then(|entry| entry.value) {
+                let letter = DeadLetter::decode(value).map_err(|error| error.to_string());
+                return Ok(Some(Dead { actor, letter }));
+            }
+        }
+        Ok(None)
     }
 
-    async fn list(&self, filter: &str) -> Result<BTreeMap<MessageId, ActorName>, Error> {
-        let keys = self.bus.dead.keys(filter).await?;
-        let known = keys.iter().filter_map(|key| self.subjects.parse_dead(key).ok());
-        Ok(known.map(|(actor, id)| (id, actor)).collect())
+    async fn list(&self, filters: [(Way, String); 2]) -> Result<BTreeMap<MessageId, ActorName>, Error> {
+        let mut known = BTreeMap::new();
+        for (way, filter) in filters {
+            let keys = self.dead_ones(way).keys(&filter).await?;
+            let read = keys.iter().filter_map(|key| self.subjects.parse_dead(key).ok());
+            known.extend(read.map(|(actor, id)| (id, actor)));
+        }
+        Ok(known)
     }
 
     /// Posts a dead letter anew, under an id of its own, and forgets it.
@@ -193,6 +212,9 @@ impl Letters {
     /// # Errors
     /// When NATS does not say that it is gone.
     pub async fn forget(&self, actor: &ActorName, letter: &MessageId) -> Result<(), Error> {
-        self.bus.dead.purge(&self.subjects.dead(actor, letter)).await
+        for way in [Way::Sent, Way::Published] {
+            self.dead_ones(way).purge(&self.subjects.dead(way, actor, letter)).await?;
+        }
+        Ok(())
     }
 }

@@ -32,13 +32,19 @@ const NO_ROOM: Duration = Duration::from_secs(30);
 /// When another node is to try.
 const ELSEWHERE: Duration = Duration::from_secs(2);
 
+/// The same when one has come to replicas that often already as a failing one is tried: what keeps them busy lasts.
+const MUCH_LATER: Duration = Duration::from_secs(60);
+
+/// How often the server may deliver what nobody says anything of. It may be what ends the nodes that take it.
+const DELIVERIES: u32 = 32;
+
 /// Who is to handle a letter.
 #[derive(Clone, Copy)]
 pub(crate) enum To<'a> {
     /// Any replica, wherever it is.
     Any,
-    /// One of these.
-    These(&'a LocalActor),
+    /// One of these, now that the server has delivered it so many times.
+    These(&'a LocalActor, u32),
 }
 
 /// What became of a letter.
@@ -99,19 +105,30 @@ impl Sends {
 
     /// Has a letter handled, as often as that can help, and keeps it with the dead ones where nothing does. What is to become of it
     /// after that is told to the server.
+    ///
+    /// What is for certain replicas goes back to the server between its tries, and makes room for others; their number is that of its
+    /// deliveries, whoever had them.
     pub(crate) async fn carry(&self, letter: &Letter, receipt: &Receipt, to: To<'_>) -> Carried {
-        let (mut tried, mut looked) = (0, 0);
+        let times = match to {
+            To::Any => 1,
+            To::These(_, times) => times,
+        };
+        if times > DELIVERIES {
+            let reason = format!("it was delivered {DELIVERIES} times, and nobody said what became of it");
+            return self.give_up(letter, receipt, reason, DELIVERIES).await;
+        }
+        let (mut tried, mut looked) = (times.saturating_sub(1), 0);
         let mut pause = Backoff::from(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let delivery = async {
                 match to {
                     To::Any => self.router.deliver_to_any(letter).await,
-                    To::These(local) => self.router.deliver_to(local, letter, tried + 1).await,
+                    To::These(local, _) => self.router.deliver_to(local, letter, tried + 1).await,
                 }
             };
             // Others need not take it while this node tries.
             let Err(fault) = receipt.while_working(delivery).await else {
-                receipt.give().await;
+                receipt.give_in_time().await;
                 return Carried::Handled;
             };
             let verdict = judge(&fault);
@@ -121,21 +138,36 @@ impl Sends {
                 Verdict::Later => looked += 1,
                 Verdict::Again | Verdict::Never => tried += 1,
             }
-            if verdict == Verdict::Never || tried >= TRIES {
-                // Where there is no room for it, it stays where it is for now.
-                if let Err(error) = self.letters.bury(letter, fault.to_string(), tried).await {
-                    tracing::warn!(%error, letter = %letter.id, "a letter that was given up is not kept yet");
-                    receipt.again(NO_ROOM).await;
-                    return Carried::Left;
-                }
-                receipt.give().await;
-                return Carried::GivenUp;
-            }
             if looked >= LOOKS {
-                receipt.again(ELSEWHERE).await;
+                receipt.again(if times < TRIES { ELSEWHERE } else { MUCH_LATER }).await;
+                return Carried::Left;
+            }
+            // What says nothing of the letter does not end it, however often it was delivered for that.
+            if verdict == Verdict::Never || (verdict == Verdict::Again && tried >= TRIES) {
+                return self.give_up(letter, receipt, fault.to_string(), tried).await;
+            }
+            if verdict == Verdict::Again && matches!(to, To::These(..)) {
+                receipt.again(after(tried)).await;
                 return Carried::Left;
             }
             pause.wait().await;
         }
     }
+
+    /// Keeps a letter with the dead ones. Where there is no room for it, it stays where it is for now.
+    async fn give_up(&self, letter: &Letter, receipt: &Receipt, reason: String, tried: u32) -> Carried {
+        if let Err(error) = self.letters.bury(letter, reason, tried).await {
+            tracing::warn!(%error, letter = %letter.id, "a letter that was given up is not kept yet");
+            receipt.again(NO_ROOM).await;
+            return Carried::Left;
+        }
+        receipt.give_in_time().await;
+        Carried::GivenUp
+    }
+}
+
+/// The pause after so many tries, where these are far apart: as long as [`Backoff`] has it.
+fn after(tried: u32) -> Duration {
+    let doubled = FIRST_PAUSE * 2_u32.saturating_pow(tried.saturating_sub(1));
+    doubled.min(LONGEST_PAUSE).mul_f64(0.5 + fastrand::f64() / 2.0)
 }

@@ -13,7 +13,8 @@ use lattice_proto::manifest::Subscription;
 use lattice_proto::subject::{self, Subjects};
 use lattice_proto::{ActorName, MessageId, Topic, TopicPattern};
 use sha2::{Digest, Sha256};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{CONTENT_TYPE, TRACEPARENT, TRACESTATE};
 use crate::bus::{Delivered, Mail};
@@ -26,6 +27,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Messages of one subscription that one node has in its hands, at most.
 const IN_HAND: usize = 64;
+
+/// What all messages that one node has in its hands may hold of its memory, in KiB.
+const ROOM: usize = 64 << 10;
 
 /// Messages that a replica finds waiting when it is done with those that it has, for each of these: so that it need not wait for
 /// the server.
@@ -40,6 +44,7 @@ pub struct Subscriber {
     sends: Sends,
     letters: Letters,
     counters: Counters,
+    room: Arc<Semaphore>,
 }
 
 /// Whose messages are taken: an actor's, in one version, by one subscription.
@@ -55,12 +60,13 @@ impl Subscriber {
         letters: Letters,
         counters: Counters,
     ) -> Self {
-        Self { topics, subjects, local, sends, letters, counters }
+        let room = Arc::new(Semaphore::new(ROOM));
+        Self { topics, subjects, local, sends, letters, counters, room }
     }
 
     /// Takes messages for as long as the node runs.
     pub async fn run(self) {
-        let mut readers: BTreeMap<Taken, (Arc<LocalActor>, AbortOnDropHandle<()>)> = BTreeMap::new();
+        let mut readers: BTreeMap<Taken, (Arc<LocalActor>, DropGuard)> = BTreeMap::new();
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -81,15 +87,17 @@ impl Subscriber {
             });
             for (taken, (local, subscription)) in wanted {
                 readers.entry(taken).or_insert_with(|| {
-                    let read = self.clone().read(local.clone(), subscription);
-                    (local, AbortOnDropHandle::new(tokio::spawn(read)))
+                    let stop = CancellationToken::new();
+                    tokio::spawn(self.clone().read(local.clone(), subscription, stop.clone()));
+                    (local, stop.drop_guard())
                 });
             }
         }
     }
 
-    /// Takes the messages of one subscription for as long as it is let.
-    async fn read(self, local: Arc<LocalActor>, subscription: Subscription) {
+    /// Takes the messages of one subscription until it is to stop. What it has in its hands by then and no replica has goes to others
+    /// at once.
+    async fn read(self, local: Arc<LocalActor>, subscription: Subscription, stop: CancellationToken) {
         let name = subject::subscription(&local.home.actor.name, &subscription.topic);
         let mut reader = self.topics.queue(name);
         let subscription = Arc::new(subscription);
@@ -97,15 +105,35 @@ impl Subscriber {
         let mut in_hand = FuturesUnordered::new();
         loop {
             while in_hand.next().now_or_never().flatten().is_some() {}
-            let room = loop {
-                match room(&local).saturating_sub(in_hand.len()) {
-                    0 => drop(in_hand.next().await),
-                    room => break room,
+            let room = room(&local).saturating_sub(in_hand.len());
+            if room == 0 {
+                match stop.run_until_cancelled(in_hand.next()).await {
+                    Some(_) => continue,
+                    None => break,
                 }
-            };
-            let delivered = reader.next_of(room).await;
+            }
+            let Some(delivered) = stop.run_until_cancelled(reader.next_of(room)).await else { break };
+            let Some(memory) = self.memory(&delivered, &stop).await else { break };
             let (this, local, subscription) = (self.clone(), local.clone(), subscription.clone());
-            in_hand.push(tokio::spawn(async move { this.handle(&local, &subscription, delivered).await }));
+            in_hand.push(tokio::spawn(async move {
+                this.handle(&local, &subscription, delivered).await;
+                drop(memory);
+            }));
+        }
+        reader.leave().await;
+    }
+
+    /// Waits until there is memory for a message. None when it is to stop before: then others get the message.
+    async fn memory(&self, delivered: &Delivered, stop: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+        let size = (delivered.payload.len() / 1_024 + 1).min(ROOM);
+        // Nobody closes it, and no message is larger than a number of 32 bits.
+        let permits = self.room.clone().acquire_many_owned(u32::try_from(size).unwrap_or(u32::MAX));
+        match stop.run_until_cancelled(delivered.receipt.while_working(permits)).await {
+            Some(permit) => permit.ok(),
+            None => {
+                delivered.receipt.again(Duration::ZERO).await;
+                None
+            }
         }
     }
 
@@ -122,7 +150,7 @@ impl Subscriber {
             }
         };
         let letter = letter(actor, subscription, topic, &delivered, self.letters.now_ms());
-        let carried = self.sends.carry(&letter, &delivered.receipt, To::These(local)).await;
+        let carried = self.sends.carry(&letter, &delivered.receipt, To::These(local, delivered.times)).await;
         match carried {
             Carried::Handled => self.counters.topics_handled(),
             Carried::GivenUp => self.counters.topics_given_up(),

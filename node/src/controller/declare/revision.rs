@@ -101,6 +101,19 @@ pub fn with_versions(mut app: App, before: Option<&App>) -> App {
             _ => None,
         };
     }
+    with_beginnings(app, before)
+}
+
+/// Since when each version has been the current one. One that is gone back to begins anew: what it heard before it gave way, it is not
+/// to hear again.
+pub fn with_beginnings(mut app: App, before: Option<&App>) -> App {
+    for (name, actor) in &mut app.actors {
+        let before = before.and_then(|before| before.actors.get(name));
+        actor.since = match before.filter(|before| before.version == actor.version) {
+            Some(before) => before.since,
+            None => app.revision,
+        };
+    }
     app
 }
 
@@ -115,4 +128,52 @@ pub fn writes(subjects: &Subjects, catalog: &Catalog, app: &App) -> [(String, By
         (subjects.control(&Control::Spec(app.app.clone(), revision)), record::encode(app)),
         (subjects.control(&Control::Catalog), record::encode(&catalog)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use lattice_proto::Digest;
+    use lattice_proto::manifest::Settings;
+
+    use super::*;
+
+    fn app(revision: u64, origin: Origin, made_of: &str, version: u64, since: u64) -> App {
+        let actor = Actor {
+            version,
+            since,
+            beside: None,
+            digest: Digest::of(made_of.as_bytes()),
+            from: None,
+            settings: Settings::default(),
+            idempotent: BTreeSet::new(),
+        };
+        let actors = [("cart".parse().unwrap(), actor)].into();
+        App {
+            app: "shop".parse().unwrap(),
+            revision,
+            request_id: String::new(),
+            origin,
+            declared_ms: 0,
+            actors,
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_gone_back_to_begins_anew() {
+        let said = |app: &App| app.actors.values().map(|actor| (actor.version, actor.since)).next().unwrap();
+        let first = with_versions(app(1, Origin::Apply, "x", 0, 0), None);
+        assert_eq!(said(&first), (1, 1));
+        let scaled = with_versions(app(2, Origin::Scale, "x", 1, 1), Some(&first));
+        assert_eq!(said(&scaled), (1, 1));
+        let other = with_versions(app(3, Origin::Apply, "y", 0, 0), Some(&scaled));
+        assert_eq!(said(&other), (3, 3));
+        let back = Origin::Rollback { from: 3, to: 1, reason: None };
+        let back = with_versions(app(4, back, "x", 1, 1), Some(&other));
+        assert_eq!(said(&back), (1, 4));
+        let scaled = with_versions(app(5, Origin::Scale, "x", 1, 4), Some(&back));
+        assert_eq!(said(&scaled), (1, 4));
+        // As the leader goes back by itself: what did not fail goes on.
+        let alone = with_beginnings(app(6, Origin::Apply, "x", 1, 1), Some(&scaled));
+        assert_eq!(said(&alone), (1, 4));
+    }
 }

@@ -42,6 +42,7 @@ impl Office<'_> {
                     let id = format!("automatic-rollback-of-{app}-{from}");
                     let actors = self.taken_back(&app, from, good);
                     let next = revision::next(&catalog, &app, actors, origin, &id);
+                    let next = revision::with_beginnings(next, self.revision(&app, from));
                     let guard = Guard { key: &key, revision: stored };
                     let writes = revision::writes(&self.subjects, &catalog, &next);
                     // One at a time: each moves the guard.
@@ -63,11 +64,7 @@ impl Office<'_> {
     /// What a good revision says, with as many replicas, and where, as the failed one asks for: what failed is what they
     /// are made of, and going back to fewer would cost what serves.
     fn taken_back(&self, app: &AppName, from: u64, good: &record::App) -> BTreeMap<ActorName, record::Actor> {
-        let key = self.subjects.control(&Control::Spec(app.clone(), from));
-        let failed = match self.decisions.get(&key).map(|stored| &stored.value) {
-            Some(Decision::App(failed)) => Some(failed),
-            _ => None,
-        };
+        let failed = self.revision(app, from);
         let mut actors = good.actors.clone();
         for (name, actor) in &mut actors {
             let Some(failed) = failed.and_then(|failed| failed.actors.get(name)) else { continue };
@@ -85,13 +82,7 @@ impl Office<'_> {
         from: u64,
     ) -> Result<&record::App, &'static str> {
         const NOTHING: &str = "there is no earlier revision that ran as declared";
-        let spec = |revision| {
-            let key = self.subjects.control(&Control::Spec(app.clone(), revision));
-            match &self.decisions.get(&key)?.value {
-                Decision::App(spec) => Some(spec),
-                _ => None,
-            }
-        };
+        let spec = |revision| self.revision(app, revision);
         let head = catalog.apps.get(app).filter(|head| head.revision == from && !head.deleted);
         let head = head.ok_or("another revision took its place")?;
         let good = head.good.filter(|good| *good < from).and_then(spec).ok_or(NOTHING)?;
@@ -112,6 +103,14 @@ impl Office<'_> {
             _ => false,
         });
         if taken { Err("another app has one of its actors by now") } else { Ok(good) }
+    }
+
+    fn revision(&self, app: &AppName, revision: u64) -> Option<&record::App> {
+        let key = self.subjects.control(&Control::Spec(app.clone(), revision));
+        match &self.decisions.get(&key)?.value {
+            Decision::App(spec) => Some(spec),
+            _ => None,
+        }
     }
 
     fn stored_catalog(&self) -> Option<(u64, record::Catalog)> {

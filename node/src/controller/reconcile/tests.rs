@@ -23,7 +23,11 @@ fn app(name: &str, revision: u64, actors: &[(String, u64, Settings)]) -> App {
     let actor = |(name, version, settings): &(String, u64, Settings)| {
         let (version, settings, idempotent) = (*version, settings.clone(), BTreeSet::new());
         let digest = Digest::of(version.to_string().as_bytes());
-        (name.parse().unwrap(), Actor { version, beside: None, digest, from: None, settings, idempotent })
+        let since = version;
+        (
+            name.parse().unwrap(),
+            Actor { version, since, beside: None, digest, from: None, settings, idempotent },
+        )
     };
     App {
         app: name.parse().unwrap(),
