@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lattice_oci::{Access, Client, Credentials, Login, Pull};
+use lattice_oci::{Access, Client, Credentials, Login, Pull, SILENCE};
+use lattice_proto::manifest::Reach;
 use lattice_proto::{Digest, Reference};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -74,6 +75,9 @@ fn advice(error: &lattice_oci::Error) -> String {
         Error::Tls { .. } => {
             "; an authority that this system does not know can be named with `ca = \"/path/to/ca.pem\"` in the table `[registries]` of \
              this node's configuration"
+        }
+        Error::Inward { .. } => {
+            "; if it is meant to lead there, name that host as `elsewhere` in the table `[registries]` of this node's configuration"
         }
         _ => "",
     }
@@ -165,7 +169,7 @@ fn refused(reference: &Reference, error: &Error) {
 
 impl Shared {
     async fn prepare(&self, reference: &Reference) -> Result<(Client, Option<Login>), Error> {
-        let Settings { insecure, credentials, ca, .. } = &self.settings;
+        let Settings { insecure, elsewhere, credentials, ca, .. } = &self.settings;
         let read = async |setting: &'static str, path: &PathBuf| {
             let contents = port::read(std::slice::from_ref(path)).await.pop();
             let contents = contents.unwrap_or_else(|| Err("cannot be read".to_owned()));
@@ -186,7 +190,8 @@ impl Shared {
             Some(path) => Some(read("registries.ca", path).await?),
             None => None,
         };
-        let access = Access { insecure: insecure.clone(), ca };
+        let (insecure, elsewhere) = (insecure.clone(), elsewhere.clone());
+        let access = Access { insecure, ca, elsewhere, reach: Reach::Public, silence: SILENCE };
         // Whom the system trusts is read from files.
         let client = tokio::task::spawn_blocking(|| Client::new(access)).await;
         let client = client.map_err(|_| wrong("registries.ca", "the node is stopping".to_owned()))??;
