@@ -129,6 +129,11 @@ impl Registries {
         })
     }
 
+    /// The hosts of which something may be got; some of them more than once.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.allow.iter().map(|allowed| allowed.host.as_str())
+    }
+
     /// Whether this may be got.
     pub fn admit(&self, reference: &Reference) -> bool {
         self.allow.iter().any(|allowed| allowed.admits(reference))
