@@ -72,7 +72,8 @@ async fn address(global: &Global) -> Result<Option<String>, Failure> {
     if !global.is_admin_named && !admin::is_local(global)? {
         let admin = &global.admin;
         return Err(Failure::usage(format!(
-            "LATTICE_ADMIN names {admin}, which is not this machine: if each save is to be deployed there, write `--admin {admin}`; else              `--admin {DEFAULT_ADMIN}`, or unset it"
+            "LATTICE_ADMIN names {admin}, which is not this machine: if each save is to be deployed there, write `--admin {admin}`; else \
+             `--admin {DEFAULT_ADMIN}`, or unset it"
         )));
     }
     match admin::connect(global).await {
