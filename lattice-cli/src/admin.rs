@@ -86,6 +86,11 @@ fn warn_of_listeners(global: &Global, address: &str) {
     SAID.call_once(|| global.output.note(&format!("the token travels to {address} in the clear")));
 }
 
+/// Whether the node that `--admin` names is on this machine, as far as the address says.
+pub fn is_local(global: &Global) -> Result<bool, Failure> {
+    Ok(is_loopback(&endpoint(&global.admin, &global.access)?.1))
+}
+
 fn is_loopback(endpoint: &Endpoint) -> bool {
     let host = endpoint.uri().host().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())

@@ -1,8 +1,10 @@
 //! The command line as types: what may be written, and what is said to whoever writes something else.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::admin::Access;
 use crate::commands::{
@@ -37,6 +39,9 @@ pub struct Global {
         default_value = DEFAULT_ADMIN
     )]
     pub admin: String,
+    /// Whether the command line itself says so, and not what surrounds it.
+    #[arg(skip)]
+    pub is_admin_named: bool,
     #[command(flatten)]
     pub access: Access,
     /// Text is for people; JSON is stable, one document
@@ -126,6 +131,19 @@ pub enum Command {
     Completions(completions::Args),
 }
 
+impl Cli {
+    /// Reads a command line.
+    ///
+    /// # Errors
+    /// What is to be said to whoever wrote it.
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(words)?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut Self::command()))?;
+        cli.global.is_admin_named = matches.value_source("admin") == Some(ValueSource::CommandLine);
+        Ok(cli)
+    }
+}
+
 /// The definition from which completions are made.
 pub fn definition() -> clap::Command {
     Cli::command()
@@ -158,6 +176,16 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         definition().debug_assert();
+    }
+
+    #[test]
+    fn a_node_that_is_named_is_told_from_one_that_is_implied() {
+        let named = |words: &[&str]| {
+            let words = [&["lattice"], words].concat();
+            Cli::read(words.into_iter().map(OsString::from)).unwrap().global.is_admin_named
+        };
+        assert!(named(&["--admin", "a:1", "dev"]) && named(&["dev", "--admin=a:1"]));
+        assert!(!named(&["dev"]));
     }
 
     #[test]

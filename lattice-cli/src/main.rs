@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod duration;
 mod failure;
+mod lifeline;
 mod moment;
 mod output;
 mod progress;
@@ -17,8 +18,6 @@ mod setup;
 mod table;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
@@ -29,7 +28,7 @@ use crate::failure::Failure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(usage) => return cli::refuse(&usage),
     };

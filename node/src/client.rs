@@ -9,7 +9,6 @@
 //! 3. There is a bound to the requests under way and to the names that are looked up, of each actor and of the node, and to the
 //!    connections that are kept.
 
-mod address;
 mod connect;
 mod failure;
 mod line;
@@ -150,7 +149,7 @@ impl Client {
     pub fn admit(&self, server: &Server) -> Result<Room, Failure> {
         let reach = reach(&self.grants, server).ok_or(Failure::Denied)?;
         if let ServerHost::Address(address) = server.host
-            && !address::admits(reach, address)
+            && !reach.admits(address)
         {
             return Err(Failure::Prohibited(address));
         }
@@ -193,7 +192,7 @@ impl Client {
                     format!("`{actor}` may ask {server}, but not at {address}, which is no public address");
                 let grant = match &server.host {
                     // Beyond private networks an address has to be named itself.
-                    ServerHost::Name(_) if address::admits(Reach::Private, *address) => {
+                    ServerHost::Name(_) if Reach::Private.admits(*address) => {
                         format!("{{ url = \"{server}\", private = true }}")
                     }
                     _ => {

@@ -4,6 +4,7 @@ mod joining;
 mod member;
 
 use std::fs::{File, TryLockError};
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,7 +132,7 @@ async fn serve(
     let shown = servers.iter().map(|server| without_password(server)).collect::<Vec<_>>().join(",");
     let waiting = {
         let shown = shown.clone();
-        move |reason: &str| eprintln!("waiting for NATS at {shown}: {reason}")
+        move |reason: &str| say(&format!("waiting for NATS at {shown}: {reason}"))
     };
     let (bus, opening) = Bus::new(options, &subjects);
 
@@ -332,7 +333,7 @@ async fn serve(
                 Ok(entered) => {
                     member = Some(entered);
                     joined.cancel();
-                    eprintln!("{}", line("online", &shown));
+                    say(&line("online", &shown));
                 }
                 Err(error) => break Err(error),
             },
@@ -394,13 +395,18 @@ async fn gone(task: &mut Option<JoinHandle<()>>) {
     }
 }
 
+/// Says something on standard error. That nobody reads it any more is no reason to fall over, least of all while stopping.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Asks to be emptied, and waits until others have taken over, where there are others.
 async fn drain(inventory: &Inventory, observer: &Observer, me: &Identity) {
     let serves = inventory.actors().values().any(|running| running.ready() > 0);
     if !serves || !has_others(observer, me).await {
         return;
     }
-    eprintln!("draining; a second signal stops at once");
+    say("draining; a second signal stops at once");
     inventory.drain();
     if tokio::time::timeout(DRAIN, inventory.emptied()).await.is_err() {
         tracing::warn!("not everything was taken over in time; stopping all the same");

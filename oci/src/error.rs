@@ -41,7 +41,7 @@ pub enum Error {
         /// Who was asked.
         host: String,
         /// What took too long.
-        what: &'static str,
+        what: String,
     },
     /// It wants to know who asks.
     #[error("{host} {}", if *known { "does not accept the credentials that it was given" } else { "wants credentials" })]
@@ -121,6 +121,14 @@ pub enum Error {
     /// It sends its client to where that does not go.
     #[error("{host} leads to {place}, which is not reached by HTTPS")]
     Astray {
+        /// Who was asked.
+        host: String,
+        /// Where to.
+        place: String,
+    },
+    /// It sends its client to what may be there for this machine alone.
+    #[error("{host} leads to {place}, which has no address to which a registry may lead")]
+    Inward {
         /// Who was asked.
         host: String,
         /// Where to.

@@ -17,8 +17,10 @@
 //!    each, and a layer has the size that its manifest says, which is judged before anything of it is asked for.
 //! 2. What has a digest is used only if its bytes have it. A tag is turned into a digest once.
 //! 3. Each step has its time: to connect, without a word, and as a whole.
-//! 4. What a registry sends its client to is reached by HTTPS, or is a host that may be spoken with in the clear. Authorization goes to
-//!    the registry itself only; name and password also to the token server that it names.
+//! 4. What a registry sends its client to is reached by HTTPS, or is a host that may be spoken with in the clear; and by an address that
+//!    is everybody's, unless the host is named by whoever asks. Authorization goes to the registry itself only; name and password also to
+//!    the token server that it names. Authorities of the caller's count for the registry and for hosts that are named, and what others
+//!    say is repeated to nobody.
 
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail on what it did not expect"))]
@@ -28,12 +30,15 @@ pub use error::Error;
 
 mod url;
 mod wire;
-pub use wire::Access;
+pub use wire::{Access, SILENCE};
 
 mod credentials;
 pub use credentials::{Credentials, Login};
 
 mod session;
+
+#[cfg(test)]
+mod scripted;
 
 mod manifest;
 pub use manifest::Layer;

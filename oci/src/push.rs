@@ -91,7 +91,8 @@ impl Client {
         let pushing = push(session, reference, component, about, progress);
         let host = || reference.host().to_owned();
         let pushed = tokio::time::timeout(PUSH, pushing).await;
-        pushed.map_err(|_| Error::TooSlow { host: host(), what: "takes longer than 900 s to take it" })?
+        let slow = || Error::TooSlow { host: host(), what: "takes longer than 900 s to take it".to_owned() };
+        pushed.map_err(|_| slow())?
     }
 }
 

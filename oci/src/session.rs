@@ -88,7 +88,7 @@ impl Session {
                 }
                 _ => drop(ask.headers.remove(AUTHORIZATION)),
             }
-            let answer = self.wire.send(ask.clone()).await?;
+            let answer = self.wire.send(ask.clone(), &self.at("")).await?;
             let is_led = matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308)
                 && (ask.method == Method::GET || ask.method == Method::HEAD);
             if !is_led {
@@ -164,7 +164,7 @@ impl Session {
             headers.insert(AUTHORIZATION, value);
         }
         let ask = Ask { method: Method::GET, url, headers, upload: Upload::default() };
-        let mut answer = self.wire.send(ask).await?;
+        let mut answer = self.wire.send(ask, &self.at("")).await?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(self.unauthorized()),
@@ -182,5 +182,90 @@ impl Session {
 
     pub fn malformed(&self, reason: &str) -> Error {
         Error::Malformed { host: self.host().to_owned(), reason: reason.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted::{Said, Scripted, access, answer, manifest_of, pull};
+
+    /// A registry that wants a token, which it gives itself, and that has its layer at another place.
+    async fn leading(place: String) -> Scripted {
+        Scripted::start(move |head| {
+            let line = head.lines().next().unwrap_or_default();
+            let host = head.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
+            match line {
+                _ if line.contains("/token") => answer("200 OK", "", r#"{"token":"good"}"#),
+                _ if !head.contains("authorization: Bearer good") => {
+                    let challenge = format!("www-authenticate: Bearer realm=\"http://{host}/token\"\r\n");
+                    answer("401 Unauthorized", &challenge, "")
+                }
+                _ if line.contains("/manifests/") => manifest_of("layer"),
+                _ => answer("307 Temporary Redirect", &format!("location: {place}\r\n"), ""),
+            }
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn who_is_led_to_somebody_else_shows_no_authorization_there() {
+        let store = Scripted::start(|_| answer("200 OK", "", "layer")).await;
+        let registry = leading(format!("http://{}/layer", store.host)).await;
+        pull(&registry, access(&[&registry, &store], &[])).await.unwrap();
+        let asked = store.asked();
+        assert_eq!(asked.len(), 1);
+        assert!(!asked[0].to_ascii_lowercase().contains("authorization"), "{}", asked[0]);
+        let with = |what: &str| registry.asked().iter().filter(|head| head.contains(what)).count();
+        assert_eq!((with("authorization: Basic "), with("authorization: Bearer good")), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn nobody_is_led_into_a_private_network_who_does_not_say_so() {
+        let inside = Scripted::start(|_| answer("200 OK", "", "layer")).await;
+        let registry = leading(format!("https://{}/layer", inside.host)).await;
+        let error = pull(&registry, access(&[&registry], &[])).await.unwrap_err();
+        assert!(matches!(&error, Error::Inward { place, .. } if *place == inside.host), "{error}");
+        // A name of it is none the better.
+        let port = inside.host.rsplit_once(':').unwrap().1;
+        let named = leading(format!("https://localhost:{port}/layer")).await;
+        let error = pull(&named, access(&[&named], &[])).await.unwrap_err();
+        assert!(matches!(&error, Error::Inward { .. }), "{error}");
+        // Nor is a token server.
+        let realm = format!("www-authenticate: Bearer realm=\"https://{}/token\"\r\n", inside.host);
+        let greedy = Scripted::start(move |_| answer("401 Unauthorized", &realm, "")).await;
+        let error = pull(&greedy, access(&[&greedy], &[])).await.unwrap_err();
+        assert!(matches!(&error, Error::Inward { .. }), "{error}");
+        assert_eq!(inside.asked(), [""; 0]);
+        // Where it is named it is asked, though not in the clear, which is all that it speaks.
+        let error = pull(&registry, access(&[&registry], &[&inside])).await.unwrap_err();
+        assert!(matches!(&error, Error::InTheClear { .. } | Error::Tls { .. }), "{error}");
+        assert_eq!(inside.asked().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_the_registry_says_is_repeated_and_what_others_say_is_not() {
+        let secret = r#"{"errors":[{"message":"secret of somebody else"}]}"#;
+        let store = Scripted::start(move |_| answer("500 Oh", "", secret)).await;
+        let registry = leading(format!("http://{}/layer", store.host)).await;
+        let error = pull(&registry, access(&[&registry, &store], &[])).await.unwrap_err().to_string();
+        assert!(error.contains(&store.host) && error.contains("500") && !error.contains("secret"), "{error}");
+        let registry = Scripted::start(|_| answer("500 Oh", "", r#"{"errors":[{"message":"full"}]}"#)).await;
+        let error = pull(&registry, access(&[&registry], &[])).await.unwrap_err().to_string();
+        assert!(error.ends_with("500: full"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_is_given_up() {
+        let silent = Scripted::start(|_| Said::Part(String::new())).await;
+        let stalls = Scripted::start(|head| match head.contains("/manifests/") {
+            true => manifest_of("layer"),
+            false => Said::Part("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nla".to_owned()),
+        })
+        .await;
+        for registry in [silent, stalls] {
+            let error = pull(&registry, access(&[&registry], &[])).await.unwrap_err().to_string();
+            assert!(error.ends_with("said nothing for 0.1 s"), "{error}");
+        }
     }
 }

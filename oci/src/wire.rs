@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use lattice_proto::manifest::Reach;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -29,8 +31,8 @@ use crate::url::Url;
 /// How long a connection may take, with TLS.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long nothing at all may come, or go. Registries that have to look for something answer within seconds.
-const SILENCE: Duration = Duration::from_secs(20);
+/// How long nothing at all may come, or go, as is usual. Registries that have to look for something answer within seconds.
+pub const SILENCE: Duration = Duration::from_secs(20);
 
 /// The head of an answer, in bytes.
 const MAX_HEAD: usize = 64 << 10;
@@ -43,19 +45,31 @@ const CHUNK: usize = 64 << 10;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("lattice/", env!("CARGO_PKG_VERSION")));
 
-/// Whom to trust besides those whom the system trusts, and who may be spoken with in the clear.
-#[derive(Debug, Clone, Default)]
+/// Whom to trust besides those whom the system trusts, who may be spoken with in the clear, and where a registry may lead.
+#[derive(Debug, Clone)]
 pub struct Access {
     /// Hosts, with their ports, that speak plain HTTP.
     pub insecure: BTreeSet<String>,
-    /// Authorities in PEM.
+    /// Authorities in PEM, for the registry and for hosts of `elsewhere`.
     pub ca: Option<Vec<u8>>,
+    /// Hosts, with their ports, to which a registry may lead whatever their addresses are.
+    pub elsewhere: BTreeSet<String>,
+    /// By which addresses it may lead to others.
+    pub reach: Reach,
+    /// How long nothing at all may come, or go.
+    pub silence: Duration,
 }
 
 /// Makes connections.
 pub struct Wire {
     insecure: BTreeSet<String>,
-    tls: TlsConnector,
+    elsewhere: BTreeSet<String>,
+    reach: Reach,
+    silence: Duration,
+    /// For whom the authorities are.
+    own: TlsConnector,
+    /// For everybody else.
+    others: TlsConnector,
 }
 
 /// What is asked.
@@ -81,6 +95,9 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Who gave it.
     pub url: Url,
+    /// Whether that is the registry, and nobody to whom it leads.
+    is_registry: bool,
+    silence: Duration,
     body: Incoming,
     _line: AbortOnDropHandle<()>,
 }
@@ -90,9 +107,10 @@ impl Wire {
         // What the system trusts and cannot be read is missed where it is needed: by a certificate that does not count.
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(pem) = access.ca {
+        let others = connector(roots.clone());
+        if let Some(pem) = &access.ca {
             let wrong = |error: &dyn std::fmt::Display| Error::Authority(error.to_string());
-            let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+            let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
             let all = all.map_err(|error| wrong(&error))?;
             if all.is_empty() {
                 return Err(Error::Authority("there is no certificate in PEM".to_owned()));
@@ -101,13 +119,8 @@ impl Wire {
                 roots.add(certificate).map_err(|error| wrong(&error))?;
             }
         }
-        // The provider is named, because a process may have another one as its default, or none.
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("ring offers the default protocol versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { insecure: access.insecure, tls: TlsConnector::from(Arc::new(config)) })
+        let Access { insecure, elsewhere, reach, silence, .. } = access;
+        Ok(Self { insecure, elsewhere, reach, silence, own: connector(roots), others })
     }
 
     /// A place in a registry.
@@ -120,31 +133,48 @@ impl Wire {
         url.secure || self.insecure.contains(&url.host)
     }
 
-    /// Sends it, and waits for the head of the answer.
-    pub async fn send(&self, ask: Ask) -> Result<Answer, Error> {
-        let url = ask.url.clone();
-        match tokio::time::timeout(CONNECT, self.connect(&url)).await {
-            Ok(line) => talk(line?, ask).await,
-            Err(_) => Err(Error::TooSlow { host: url.host, what: "takes longer than 10 s to connect" }),
+    /// Sends it, and waits for the head of the answer: to a registry, or to where that registry leads.
+    pub async fn send(&self, ask: Ask, registry: &Url) -> Result<Answer, Error> {
+        let host = ask.url.host.clone();
+        match tokio::time::timeout(CONNECT, self.connect(&ask.url, registry)).await {
+            Ok(line) => talk(line?, ask, registry, self.silence).await,
+            Err(_) => Err(Error::TooSlow { host, what: "takes longer than 10 s to connect".to_owned() }),
         }
     }
 
-    async fn connect(&self, url: &Url) -> Result<Box<dyn Line>, Error> {
+    async fn connect(&self, url: &Url, registry: &Url) -> Result<Box<dyn Line>, Error> {
         let host = || url.host.clone();
+        let unreachable =
+            |error: std::io::Error| Error::Unreachable { host: host(), reason: error.to_string() };
         let (name, port) = url.name_and_port();
-        let stream = TcpStream::connect((name, port)).await;
-        let stream =
-            stream.map_err(|error| Error::Unreachable { host: host(), reason: error.to_string() })?;
+        let is_named = self.elsewhere.contains(&url.host);
+        // Whoever names a registry means it. Where that leads could be what only this machine reaches, so a name is resolved once, and what
+        // was judged is what is connected to.
+        let reach = match is_named || self.insecure.contains(&url.host) || url.is_beside(registry) {
+            true => Reach::Named,
+            false => self.reach,
+        };
+        let found = tokio::net::lookup_host((name, port)).await.map_err(unreachable)?;
+        let admitted: Vec<SocketAddr> = found.filter(|address| reach.admits(address.ip())).collect();
+        if admitted.is_empty() && reach != Reach::Named {
+            return Err(Error::Inward { host: registry.host.clone(), place: shown(&url.host) });
+        }
+        let stream = TcpStream::connect(&admitted[..]).await.map_err(unreachable)?;
         // It only saves time; without, everything works all the same.
         let _ = stream.set_nodelay(true);
         if !url.secure {
             return Ok(Box::new(stream));
         }
+        // A certificate is for a name, whatever the port.
+        let tls = match is_named || name == registry.name_and_port().0 {
+            true => &self.own,
+            false => &self.others,
+        };
         let name = ServerName::try_from(name.to_owned()).map_err(|_| Error::Tls {
             host: host(),
             reason: "no certificate could be for this name".to_owned(),
         })?;
-        match self.tls.connect(name, stream).await {
+        match tls.connect(name, stream).await {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => {
                 let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
@@ -159,11 +189,21 @@ impl Wire {
     }
 }
 
+fn connector(roots: RootCertStore) -> TlsConnector {
+    // The provider is named, because a process may have another one as its default, or none.
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring offers the default protocol versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
 trait Line: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Line for T {}
 
-async fn talk(line: Box<dyn Line>, ask: Ask) -> Result<Answer, Error> {
+async fn talk(line: Box<dyn Line>, ask: Ask, registry: &Url, silence: Duration) -> Result<Answer, Error> {
     let Ask { method, url, mut headers, upload } = ask;
     let host = url.host.clone();
     let broken = |error: &hyper::Error| Error::Broken { host: host.clone(), reason: shown(&causes(error)) };
@@ -192,14 +232,15 @@ async fn talk(line: Box<dyn Line>, ask: Ask) -> Result<Answer, Error> {
     let mut answer = Box::pin(sender.send_request(request));
     let answer = loop {
         let before = gone.load(Ordering::Relaxed);
-        match tokio::time::timeout(SILENCE, &mut answer).await {
+        match tokio::time::timeout(silence, &mut answer).await {
             Ok(answer) => break answer.map_err(|error| broken(&error))?,
             Err(_) if gone.load(Ordering::Relaxed) > before => {}
-            Err(_) => return Err(silent(&host)),
+            Err(_) => return Err(silent(&host, silence)),
         }
     };
     let (head, body) = answer.into_parts();
-    Ok(Answer { status: head.status, headers: head.headers, url, body, _line: line })
+    let is_registry = url.is_beside(registry);
+    Ok(Answer { status: head.status, headers: head.headers, url, is_registry, silence, body, _line: line })
 }
 
 impl Upload {
@@ -219,8 +260,10 @@ impl Answer {
     /// The next of its bytes; none at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
-            let frame = tokio::time::timeout(SILENCE, self.body.frame()).await;
-            let Some(frame) = frame.map_err(|_| silent(&self.url.host))? else { return Ok(None) };
+            let frame = tokio::time::timeout(self.silence, self.body.frame()).await;
+            let Some(frame) = frame.map_err(|_| silent(&self.url.host, self.silence))? else {
+                return Ok(None);
+            };
             let frame = frame.map_err(|error| Error::Broken {
                 host: self.url.host.clone(),
                 reason: shown(&causes(&error)),
@@ -254,8 +297,12 @@ impl Answer {
         }
     }
 
-    /// What it says of what went wrong, to be put behind a sentence; empty where it says nothing.
+    /// What the registry says of what went wrong, to be put behind a sentence; empty where it says nothing. What is said by somebody to whom
+    /// it leads may be meant for others than those who read the error.
     async fn said(&mut self) -> String {
+        if !self.is_registry {
+            return String::new();
+        }
         // The status says enough where the rest cannot be read.
         let said = self.all("an error", MAX_SAID).await.unwrap_or_default();
         let first = |json: &serde_json::Value| {
@@ -269,8 +316,8 @@ impl Answer {
     }
 }
 
-fn silent(host: &str) -> Error {
-    Error::TooSlow { host: host.to_owned(), what: "said nothing for 20 s" }
+fn silent(host: &str, bound: Duration) -> Error {
+    Error::TooSlow { host: host.to_owned(), what: format!("said nothing for {} s", bound.as_secs_f64()) }
 }
 
 /// An error with what is behind it.

@@ -3,6 +3,7 @@
 //! [`Manifest::parse`] either understands every line or says exactly which one it does not: file, line, field and
 //! what is allowed there. A field of a later version is refused as such, never ignored.
 
+mod address;
 mod http;
 mod http_grant;
 mod placement;

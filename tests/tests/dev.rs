@@ -79,10 +79,19 @@ impl Session {
             .collect()
     }
 
-    /// A Ctrl-C that reaches it alone, as a person's does: what it starts is in other process groups.
-    async fn interrupt(mut self) {
+    /// A signal that reaches it alone: what it starts is in other process groups.
+    fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.process.pid().try_into().unwrap()).unwrap();
-        kill_process(pid, Signal::INT).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// A Ctrl-C, as a person's.
+    async fn interrupt(self) {
+        self.end_by(Signal::INT).await;
+    }
+
+    async fn end_by(mut self, signal: Signal) {
+        self.signal(signal);
         let start = Instant::now();
         let status = self.process.wait(END).await;
         lattice_tests::say(&format!("measured: lattice dev: ended in {:.1?}", start.elapsed()));
@@ -196,7 +205,45 @@ async fn a_build_that_goes_on_is_ended_as_well() {
     let session = Session::start(&project, "", &["--listen", "127.0.0.1:0"]);
     let compiles = |running: &Vec<String>| running.iter().any(|command| command.contains("rustc "));
     wait_until("a compiler runs", LATEST, async || session.processes(), compiles).await;
+    session.end_by(Signal::QUIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_end_anything_any_more_leaves_nothing_running_either() {
+    let place = tempfile::tempdir().unwrap();
+    let project = project(place.path()).await;
+    let session = Session::start(&project, "", &["--listen", "127.0.0.1:0"]);
+    let all = |running: &Vec<String>| {
+        ["rustc ", " start ", "nats-server"].iter().all(|word| running.iter().any(|one| one.contains(word)))
+    };
+    wait_until("a compiler, a node and its server run", LATEST, async || session.processes(), all).await;
+    session.signal(Signal::KILL);
+    wait_until("no process is left", LATEST, async || session.processes(), Vec::is_empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_at_the_start_can_be_put_right() {
+    let lattice = Lattice::start(1).await;
+    let admin = &lattice.nodes[0].ready().admin;
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("greeter.wasm"), artifacts::bytes("greeter.wasm")).unwrap();
+    let manifest = place.path().join("lattice.toml");
+    fs::write(&manifest, manifests::greeter_with("build = \"nowhere\"")).unwrap();
+    let session = Session::start(place.path(), admin, &[]);
+    assert_eq!(session.next("failed", 0, LATEST).await["step"], "manifest");
+    edit(&manifest, "build = \"nowhere\"", "");
+    session.next("applied", 0, LATEST).await;
     session.interrupt().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_shell_was_told_once_is_not_where_each_save_goes() {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("lattice.toml"), manifests::greeter(1)).unwrap();
+    let far = [("LATTICE_ADMIN", "http://192.0.2.1:7700")];
+    let said = cli::alone(place.path(), &far, &["dev"]).await;
+    let advice = "write `--admin http://192.0.2.1:7700`";
+    assert!(said.code == 2 && said.stderr.contains(advice), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,6 +254,8 @@ async fn on_a_node_that_runs_already_an_artifact_made_otherwise_is_applied_at_ea
     fs::write(place.path().join("greeter.wasm"), artifacts::bytes("greeter.wasm")).unwrap();
     fs::write(place.path().join("lattice.toml"), manifests::greeter(1)).unwrap();
     let session = Session::start(place.path(), admin, &[]);
+    let there = session.next("lattice", 0, LATEST).await;
+    assert_eq!(there["admin"].as_str(), Some(admin.as_str()), "{there}");
     session.next("applied", 0, LATEST).await;
     // A section for whoever looks, which changes the digest and nothing else.
     let other = [&artifacts::bytes("greeter.wasm")[..], b"\0\x02\x01x"].concat();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::Global;
 use crate::failure::Failure;
-use crate::setup;
+use crate::{lifeline, setup};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -20,6 +20,9 @@ pub struct Args {
     /// To try it out: compiled sooner, slower to run, and the artifacts of the manifest are left alone
     #[arg(long)]
     quick: bool,
+    /// Stop, with all that was started, when stdin is closed
+    #[arg(long, hide = true)]
+    while_stdin_is_open: bool,
 }
 
 /// An artifact as `-o json` shows it, and as `lattice dev` reads it.
@@ -31,6 +34,9 @@ pub(super) struct Built {
 }
 
 pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    if args.while_stdin_is_open {
+        lifeline::end_group_after_stdin();
+    }
     let built = setup::blocking(global.output, move |report| {
         // What was built is the result, on stdout; telling it on the way as well would say it twice.
         let report = |notice: Notice| match notice {

@@ -8,14 +8,15 @@ mod building;
 mod changes;
 mod event;
 mod hurry;
+mod last_words;
 mod own_node;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use lattice_proto::admin::ApplyRequest;
+use lattice_proto::admin::{ApplyRequest, WatchLatticeRequest};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -67,6 +68,14 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
 
 /// Where a node has to be started, if none is there.
 async fn address(global: &Global) -> Result<Option<String>, Failure> {
+    // What was set for another purpose, in a shell long ago, must not get what somebody is trying out.
+    if !global.is_admin_named && !admin::is_local(global)? {
+        let admin = &global.admin;
+        return Err(Failure::usage(format!(
+            "LATTICE_ADMIN names {admin}, which is not this machine: if each save is to be deployed there, write `--admin {admin}`; else \
+             `--admin {DEFAULT_ADMIN}`, or unset it"
+        )));
+    }
     match admin::connect(global).await {
         Ok(_) => Ok(None),
         Err(failure) if failure.kind == "unreachable" && global.admin == DEFAULT_ADMIN => {
@@ -78,34 +87,51 @@ async fn address(global: &Global) -> Result<Option<String>, Failure> {
 
 /// Works until nobody reads what is said, or the node is lost.
 async fn develop(path: PathBuf, node: Option<&mut OwnNode>, global: &Global) -> Result<(), Failure> {
-    let Some(node) = node else { return Session::new(path, global.clone())?.run().await };
+    let Some(node) = node else {
+        let lattice = lattice(global).await?;
+        let there = Event::Lattice { lattice: &lattice, admin: &global.admin };
+        if there.show(global.output)?.is_break() {
+            return Ok(());
+        }
+        return Session::new(&path, global.clone())?.run().await;
+    };
     let ready = node.ready().await?;
     let global = Global { admin: ready.admin.clone(), ..global.clone() };
     if Event::Node(ready).show(global.output)?.is_break() {
         return Ok(());
     }
     tokio::select! {
-        outcome = Session::new(path, global)?.run() => outcome,
+        outcome = Session::new(&path, global)?.run() => outcome,
         failure = node.ended() => Err(failure),
     }
 }
 
+/// The name of the lattice that is there.
+async fn lattice(global: &Global) -> Result<String, Failure> {
+    let mut client = admin::connect(global).await?;
+    let mut pictures = client.watch_lattice(WatchLatticeRequest { limit: 1 }).await?.into_inner();
+    let picture = pictures.message().await?.ok_or_else(Failure::stream_ended)?;
+    Ok(picture.lattice)
+}
+
 /// The signals by which a person, a supervisor or a terminal that is closed end it.
-struct Ending([Signal; 3]);
+struct Ending([Signal; 4]);
 
 impl Ending {
     fn listen() -> Result<Self, Failure> {
-        let [interrupt, terminate, hangup] =
-            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-        Ok(Self([interrupt?, terminate?, hangup?]))
+        let kinds =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
+        let [interrupt, terminate, hangup, quit] = kinds.map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?, quit?]))
     }
 
     async fn asked(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
+        let [interrupt, terminate, hangup, quit] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
+            _ = quit.recv() => {}
         }
     }
 }
@@ -114,6 +140,8 @@ impl Ending {
 struct Session {
     path: PathBuf,
     global: Global,
+    /// The folder in which the manifest is looked for, and the one in which it lies.
+    around: BTreeSet<PathBuf>,
     changes: Changes,
     sources: Sources,
     /// What must be compiled before anything can be declared.
@@ -128,16 +156,26 @@ struct Session {
 }
 
 impl Session {
-    fn new(path: PathBuf, global: Global) -> Result<Self, Failure> {
+    fn new(path: &Path, global: Global) -> Result<Self, Failure> {
+        let (folder, file) = match path.is_dir() {
+            true => (Some(path), path.join("lattice.toml")),
+            false => (path.parent().filter(|folder| !folder.as_os_str().is_empty()), path.to_owned()),
+        };
+        let looked_for = folder.unwrap_or(Path::new(".")).canonicalize()?;
+        let real = file.canonicalize()?;
+        let around = BTreeSet::from([looked_for, real.parent().unwrap_or(Path::new("/")).to_owned()]);
+        let mut changes = Changes::new()?;
+        changes.watch(around.clone())?;
         Ok(Self {
             sources: Sources::default(),
-            changes: Changes::new()?,
+            around,
+            changes,
             stale: Stale::default(),
             made: BTreeMap::new(),
             serves: None,
             heard: BTreeSet::new(),
             listening: JoinSet::new(),
-            path,
+            path: path.to_owned(),
             global,
         })
     }
@@ -166,8 +204,13 @@ impl Session {
     /// Brings what was saved to be served.
     async fn round(&mut self, saved: &Saved) -> Result<(), (Step, Failure)> {
         let of = |step: Step| move |failure: Failure| (step, failure);
+        // Also when nothing more can be read: it is here that it will be put right.
+        self.changes.watch(self.around.clone()).map_err(of(Step::Watch))?;
         let source = Source::read(self.path.clone()).map_err(of(Step::Manifest))?;
-        self.sources = Sources::read(&source.file).map_err(of(Step::Manifest))?;
+        let sources = Sources::read(&source.file).map_err(of(Step::Manifest))?;
+        // What was compiled from somewhere else is another actor.
+        self.made.retain(|actor, _| sources.agrees(&self.sources, actor));
+        self.sources = sources;
         // Before anything is compiled: what is saved from here on comes with the next round.
         self.changes.watch(self.sources.roots()).map_err(of(Step::Watch))?;
         self.build().await.map_err(of(Step::Build))?;
@@ -176,7 +219,6 @@ impl Session {
     }
 
     async fn build(&mut self) -> Result<(), Failure> {
-        self.made.retain(|actor, _| self.sources.has(actor));
         let wanted: Vec<String> = self
             .sources
             .actors()

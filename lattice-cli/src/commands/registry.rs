@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use lattice_oci::{Access, Client, Credentials, Error, Login};
+use lattice_oci::{Access, Client, Credentials, Error, Login, SILENCE};
+use lattice_proto::manifest::Reach;
 use lattice_proto::{Ran, Reference};
 use serde::Serialize;
 
@@ -39,7 +40,10 @@ impl Way {
         let insecure: BTreeSet<String> =
             self.insecure.then(|| reference.host().to_owned()).into_iter().collect();
         let ca = self.ca.as_ref().map(|path| read("--ca", path)).transpose()?;
-        let client = Client::new(Access { insecure, ca }).map_err(|error| failure(error, reference))?;
+        // Whoever pulls by hand reads the answer himself, and a registry in his network has its token server there as well.
+        let reach = Reach::Private;
+        let access = Access { insecure, ca, elsewhere: BTreeSet::new(), reach, silence: SILENCE };
+        let client = Client::new(access).map_err(|error| failure(error, reference))?;
         Ok((client, login(reference)?))
     }
 }
@@ -84,7 +88,8 @@ pub(super) fn failure(error: Error, reference: &Reference) -> Failure {
         Error::Overrun { .. }
         | Error::WrongDigest { .. }
         | Error::Malformed { .. }
-        | Error::Astray { .. } => ("invalid-registry", String::new()),
+        | Error::Astray { .. }
+        | Error::Inward { .. } => ("invalid-registry", String::new()),
         Error::NoComponent(_) => ("invalid-artifact", String::new()),
         Error::Status { status: 400, said, .. } if said.contains("HTTPS") => {
             ("tls", "; leave --insecure out".to_owned())

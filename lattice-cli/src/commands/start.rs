@@ -7,7 +7,7 @@ use lattice_proto::Ran;
 use crate::cli::Global;
 use crate::failure::{Failure, sentence};
 use crate::output::Format;
-use crate::setup;
+use crate::{lifeline, setup};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -68,9 +68,15 @@ pub struct Args {
     /// A file with the same settings; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Stop when stdin is closed
+    #[arg(long, hide = true)]
+    while_stdin_is_open: bool,
 }
 
 pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    if args.while_stdin_is_open {
+        lifeline::stop_after_stdin();
+    }
     let nats_server = if args.nats.is_empty() { own_server(&args, global.output).await? } else { None };
     let options = lattice_node::Options {
         name: args.name,

@@ -17,7 +17,7 @@ use lattice_proto::manifest::{HttpGrant, HttpScheme, Reach, Server, ServerHost, 
 use tower_service::Service;
 
 use super::line::{Line, Lines};
-use super::{Failure, Tls, address};
+use super::{Failure, Tls};
 
 /// The longest that connecting may take, whatever the guest says: also a connection that nobody waits for any more is finished.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -68,7 +68,7 @@ impl<R: Resolve> Connector<R> {
         let reach = reach(&self.grants, &server).ok_or(Failure::Denied)?;
         // An address is connected to without being resolved.
         if let ServerHost::Address(address) = server.host
-            && !address::admits(reach, address)
+            && !reach.admits(address)
         {
             return Err(Failure::Prohibited(address));
         }
@@ -118,8 +118,7 @@ impl<R: Resolve> Service<Name> for Checked<R> {
         let (resolved, reach) = (self.resolver.call(name), self.reach);
         Box::pin(async move {
             let all = resolved.await.map_err(|error| Failure::Unresolved(error.to_string()))?;
-            let (admitted, others): (Vec<_>, Vec<_>) =
-                all.partition(|address| address::admits(reach, address.ip()));
+            let (admitted, others): (Vec<_>, Vec<_>) = all.partition(|address| reach.admits(address.ip()));
             match others.first() {
                 Some(other) if admitted.is_empty() => Err(Failure::Prohibited(other.ip())),
                 _ => Ok(admitted.into_iter()),

@@ -16,6 +16,7 @@ use super::{Error, invalid};
 pub(super) struct RegistriesOptions {
     allow: Vec<String>,
     insecure: Vec<String>,
+    elsewhere: Vec<String>,
     credentials: Option<PathBuf>,
     ca: Option<PathBuf>,
     verify: Vec<String>,
@@ -28,9 +29,11 @@ pub struct Registries {
     pub allow: Vec<Allowed>,
     /// Hosts that are spoken with in the clear.
     pub insecure: BTreeSet<String>,
+    /// Hosts to which registries may lead though their addresses are not everybody's.
+    pub elsewhere: BTreeSet<String>,
     /// A `config.json` of Docker's.
     pub credentials: Option<PathBuf>,
-    /// Authorities in PEM, trusted besides those of the system.
+    /// Authorities in PEM, trusted besides those of the system, for registries and for hosts of `elsewhere`.
     pub ca: Option<PathBuf>,
     /// A program, with its first arguments, that must admit what is got.
     pub verify: Vec<String>,
@@ -102,13 +105,15 @@ impl Registries {
                 invalid("registries.allow", format!("`{}`: {expected}", text.escape_default()))
             })
         };
-        let insecure = |host: String| match is_host(&host) {
+        let host = |setting: &'static str, port: u16, host: String| match is_host(&host) {
             true => Ok(host),
             false => {
-                let expected = "expected a host, with its port where that is not 80";
-                Err(invalid("registries.insecure", format!("`{}`: {expected}", host.escape_default())))
+                let expected = format!("expected a host, with its port where that is not {port}");
+                Err(invalid(setting, format!("`{}`: {expected}", host.escape_default())))
             }
         };
+        let insecure = |name| host("registries.insecure", 80, name);
+        let elsewhere = |name| host("registries.elsewhere", 443, name);
         if options.verify.first().is_some_and(String::is_empty) {
             let expected = "expected a program and its arguments, such as [\"cosign\", \"verify\", \"--key\", \"cosign.pub\"]";
             return Err(invalid("registries.verify", expected));
@@ -116,11 +121,17 @@ impl Registries {
         Ok(Self {
             allow: options.allow.iter().map(allowed).collect::<Result<_, _>>()?,
             insecure: options.insecure.into_iter().map(insecure).collect::<Result<_, _>>()?,
+            elsewhere: options.elsewhere.into_iter().map(elsewhere).collect::<Result<_, _>>()?,
             credentials: options.credentials,
             ca: options.ca,
             verify: options.verify,
             file: file.map(Path::to_owned),
         })
+    }
+
+    /// The hosts of which something may be got; some of them more than once.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.allow.iter().map(|allowed| allowed.host.as_str())
     }
 
     /// Whether this may be got.
@@ -178,6 +189,22 @@ mod tests {
         {
             assert!(allowing(&[odd]).unwrap_err().starts_with("registries.allow: "), "{odd}");
         }
+    }
+
+    #[test]
+    fn hosts_are_named_as_registries_name_them() {
+        let checked = |insecure: &[&str], elsewhere: &[&str]| {
+            let all = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect();
+            let (insecure, elsewhere) = (all(insecure), all(elsewhere));
+            let options = RegistriesOptions { insecure, elsewhere, ..RegistriesOptions::default() };
+            Registries::check(options, None).map_err(|error| error.to_string())
+        };
+        let registries = checked(&["a.example:5000"], &["b.example", "[::1]:8443"]).unwrap();
+        assert!(
+            registries.insecure.contains("a.example:5000") && registries.elsewhere.contains("[::1]:8443")
+        );
+        assert!(checked(&["http://a.example"], &[]).unwrap_err().starts_with("registries.insecure: "));
+        assert!(checked(&[], &["https://b.example"]).unwrap_err().starts_with("registries.elsewhere: "));
     }
 
     #[test]

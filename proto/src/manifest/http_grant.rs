@@ -78,7 +78,7 @@ pub enum Reach {
     Public,
     /// Those of private networks and of the node itself as well.
     Private,
-    /// The one that the manifest names, whatever it is.
+    /// The one that the manifest, or an operator, names, whatever it is.
     Named,
 }
 

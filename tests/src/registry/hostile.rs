@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::stream;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -34,21 +34,24 @@ pub struct Hostile {
 
 struct Shared {
     component: Bytes,
-    /// Where the repository `greedy` wants credentials to be sent.
+    /// Where the repository `greedy` wants credentials to be sent, and others what they have to be looked for.
     elsewhere: String,
+    /// Where the repository `led` has its layers, for whoever shows the registry a token.
+    beside: String,
     address: String,
     blobs: AtomicU64,
     sent: AtomicU64,
 }
 
 impl Hostile {
-    /// One that has this component, and would have credentials sent to that server.
-    pub async fn start(component: Vec<u8>, elsewhere: &str) -> Self {
+    /// One that has this component, would have credentials sent to one server, and leads to both.
+    pub async fn start(component: Vec<u8>, elsewhere: &str, beside: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Shared {
             component: component.into(),
             elsewhere: elsewhere.to_owned(),
+            beside: beside.to_owned(),
             address: address.clone(),
             blobs: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -75,14 +78,14 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let shared = shared.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let shared = shared.clone();
-            async move { Ok::<_, Infallible>(shared.answer(&request).await) }
+            async move { Ok::<_, Infallible>(shared.answer(&request)) }
         });
         connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 
 impl Shared {
-    async fn answer(self: &Arc<Self>, request: &Request<Incoming>) -> Response<Body> {
+    fn answer(self: &Arc<Self>, request: &Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
         let known = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         if path == "/token" {
@@ -98,9 +101,10 @@ impl Shared {
         let mut parts = path.trim_start_matches("/v2/").splitn(3, '/');
         let (lie, what) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let realm = match lie {
-            "bearer" if known != Some("Bearer good") => format!("http://{}/token", self.address),
+            "bearer" | "led" if known != Some("Bearer good") => format!("http://{}/token", self.address),
             "odd-token" => format!("http://{}/odd-token", self.address),
             "greedy" => format!("http://{}/token", self.elsewhere),
+            "greedy-inside" => format!("https://{}/token", self.elsewhere),
             _ => String::new(),
         };
         if !realm.is_empty() {
@@ -111,16 +115,16 @@ impl Shared {
             return answer;
         }
         match what {
-            "manifests" => self.manifest(lie).await,
+            "manifests" => self.manifest(lie),
             "blobs" => {
                 self.blobs.fetch_add(1, Ordering::SeqCst);
-                self.blob(lie).await
+                self.blob(lie)
             }
             _ => text(StatusCode::NOT_FOUND, ""),
         }
     }
 
-    async fn manifest(self: &Arc<Self>, lie: &str) -> Response<Body> {
+    fn manifest(self: &Arc<Self>, lie: &str) -> Response<Body> {
         let digest = Digest::of(&self.component);
         let size = match lie {
             "huge" => 500 << 20,
@@ -135,32 +139,19 @@ impl Shared {
             "two" => vec![layer(size), layer(size)],
             "picture" => vec![json!({ "mediaType": "image/png", "digest": digest, "size": 1 })],
             "endless-manifest" => return self.endless(),
-            "silent" => std::future::pending().await,
             _ => vec![unknown(size)],
         };
         text(StatusCode::OK, &json!({ "schemaVersion": 2, "layers": layers }).to_string())
     }
 
-    async fn blob(self: &Arc<Self>, lie: &str) -> Response<Body> {
+    fn blob(self: &Arc<Self>, lie: &str) -> Response<Body> {
         match lie {
             "honest" | "bearer" => whole(self.component.clone()),
             "endless" => self.endless(),
-            "stalls" => {
-                let half = self.component.slice(..self.component.len() / 2);
-                let first = stream::iter([Ok(Frame::data(half))]);
-                body(first.chain(stream::pending()))
-            }
-            "astray" => {
-                let mut answer = text(StatusCode::TEMPORARY_REDIRECT, "");
-                answer.headers_mut().insert(LOCATION, "http://169.254.169.254/latest".parse().unwrap());
-                answer
-            }
-            "circle" => {
-                let mut answer = text(StatusCode::TEMPORARY_REDIRECT, "");
-                let place = format!("/v2/circle/blobs/{}", Digest::of(b"circle"));
-                answer.headers_mut().insert(LOCATION, place.parse().unwrap());
-                answer
-            }
+            "astray" => led("http://169.254.169.254/latest"),
+            "inside" => led(&format!("https://{}/layer", self.elsewhere)),
+            "led" => led(&format!("http://{}/hello", self.beside)),
+            "circle" => led(&format!("/v2/circle/blobs/{}", Digest::of(b"circle"))),
             // As many bytes as it said, and others.
             _ => whole(vec![0; self.component.len()].into()),
         }
@@ -178,6 +169,12 @@ impl Shared {
 fn text(status: StatusCode, text: &str) -> Response<Body> {
     let mut answer = whole(text.to_owned().into());
     *answer.status_mut() = status;
+    answer
+}
+
+fn led(place: &str) -> Response<Body> {
+    let mut answer = text(StatusCode::TEMPORARY_REDIRECT, "");
+    answer.headers_mut().insert(LOCATION, place.parse().unwrap());
     answer
 }
 

@@ -9,7 +9,7 @@ use lattice_proto::Ran;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use crate::commands::build::Built;
 use crate::failure::Failure;
@@ -19,13 +19,15 @@ pub struct Building {
     child: Child,
     /// Its group, until it has ended by itself.
     group: Option<Pid>,
+    /// It ends once nobody holds this any more.
+    _lifeline: Option<ChildStdin>,
 }
 
 impl Building {
     /// Begins to compile these actors. The first time is worth to be told of all along.
     pub fn start(manifest: &Path, actors: &[String], is_first: bool) -> Result<Self, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["--output", "json", "build", "--quick"]);
+        command.args(["--output", "json", "build", "--quick", "--while-stdin-is-open"]);
         command.args(actors.iter().flat_map(|actor| ["--actor", actor])).arg("--").arg(manifest);
         if !is_first {
             command.env("CARGO_TERM_QUIET", "true");
@@ -35,10 +37,12 @@ impl Building {
             // Cargo sees the pipe in between.
             command.env("CARGO_TERM_COLOR", "always");
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let child = command.spawn()?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn()?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Ok(Self { child, group })
+        // Out of the child, which lets go of it when it is waited for.
+        let lifeline = child.stdin.take();
+        Ok(Self { child, group, _lifeline: lifeline })
     }
 
     /// Waits for its end. Messages of compilers go to stderr as they come.

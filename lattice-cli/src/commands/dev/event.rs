@@ -15,6 +15,8 @@ use crate::output::{self, Format};
 pub enum Event<'a> {
     /// A node was started.
     Node(Ready),
+    /// There is one already, of this lattice.
+    Lattice { lattice: &'a str, admin: &'a str },
     /// Actors were compiled.
     Built { actors: &'a [String], took: Duration },
     /// A revision serves.
@@ -54,6 +56,9 @@ impl Event<'_> {
             Event::Node(Ready { admin, http }) => {
                 format!("a node of its own at {admin}, its HTTP gateway at {http}; Ctrl-C ends all of it")
             }
+            Event::Lattice { lattice, admin } => {
+                format!("deploying to lattice `{lattice}` by {admin}; it stays deployed after Ctrl-C")
+            }
             Event::Built { actors, took } => format!("built {} in {}", actors.join(", "), seconds(*took)),
             Event::Applied { app, revision, saved, .. } => {
                 let since = if saved.first { "start" } else { "save" };
@@ -71,6 +76,9 @@ impl Event<'_> {
     fn json(&self) -> Result<Value, Failure> {
         Ok(match self {
             Event::Node(Ready { admin, http }) => json!({ "event": "node", "admin": admin, "http": http }),
+            Event::Lattice { lattice, admin } => {
+                json!({ "event": "lattice", "lattice": lattice, "admin": admin })
+            }
             Event::Built { actors, took } => {
                 json!({ "event": "built", "actors": actors, "ms": milliseconds(*took) })
             }

@@ -1,9 +1,7 @@
 //! A node for as long as `lattice dev` runs: `lattice start` with a NATS server of its own and everything in a temporary
 //! folder.
 
-use std::fs::File;
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,8 +9,9 @@ use lattice_proto::Ran;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use super::last_words::LastWords;
 use crate::failure::Failure;
 
 /// Where the node listens when nobody else does.
@@ -29,7 +28,10 @@ const STOP: Duration = Duration::from_secs(8);
 pub struct OwnNode {
     child: Child,
     said: Lines<BufReader<ChildStdout>>,
-    folder: TempDir,
+    last_words: LastWords,
+    /// It stops once nobody holds this any more.
+    _lifeline: ChildStdin,
+    _folder: TempDir,
 }
 
 /// Where it is.
@@ -53,18 +55,20 @@ fn free(address: &str) -> String {
 }
 
 impl OwnNode {
-    /// Starts it. It has to be stopped: its NATS server would outlive it otherwise.
+    /// Starts it. It is to be stopped; if this process cannot do that any more, it does so by itself.
     pub fn start(listen: &str) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("lattice-dev-").tempdir()?;
-        let log = File::create(folder.path().join("node.log"))?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["start", "--name", "dev", "--listen", listen, "--http", &free(HTTP), "--data"]);
-        command.arg(folder.path().join("data"));
+        command.args(["start", "--while-stdin-is-open", "--name", "dev", "--listen", listen]);
+        command.args(["--http", &free(HTTP), "--data"]).arg(folder.path().join("data"));
         // A Ctrl-C in the terminal is for us, who stop it last.
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).process_group(0).kill_on_drop(true);
-        let mut child = command.spawn()?;
-        let stdout = child.stdout.take().ok_or_else(|| lost(folder.path()))?;
-        Ok(Self { child, said: BufReader::new(stdout).lines(), folder })
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
+        // Out of the child, which lets go of it when it is waited for.
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(lifeline), Some(stdout), Some(stderr)) = pipes else { return Err(lost(None)) };
+        let (said, last_words) = (BufReader::new(stdout).lines(), LastWords::of(stderr));
+        Ok(Self { child, said, last_words, _lifeline: lifeline, _folder: folder })
     }
 
     /// Waits until it is ready.
@@ -74,13 +78,13 @@ impl OwnNode {
                 return Ok(ready);
             }
         }
-        Err(lost(self.folder.path()))
+        Err(lost(self.last_words.line().await))
     }
 
     /// Returns when it ended by itself, with the reason. Cancel safe.
     pub async fn ended(&mut self) -> Failure {
         let _ = self.child.wait().await;
-        lost(self.folder.path())
+        lost(self.last_words.line().await)
     }
 
     /// Stops it, and removes what it kept.
@@ -116,11 +120,9 @@ impl Ready {
 }
 
 /// Its last word, which is the reason.
-fn lost(folder: &Path) -> Failure {
-    let said = std::fs::read(folder.join("node.log")).unwrap_or_default();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-    let last = last.strip_prefix("error: ").unwrap_or(last);
+fn lost(last: Option<String>) -> Failure {
+    let last = last.unwrap_or_else(|| "it said nothing".to_owned());
+    let last = last.strip_prefix("error: ").unwrap_or(&last);
     Failure::new("node", Ran::Maybe, format!("the node that was started here ended: {last}"))
 }
 

@@ -60,9 +60,14 @@ impl Sources {
         self.projects.iter().map(|project| project.actor.as_str())
     }
 
-    /// Whether an actor is one of them.
-    pub fn has(&self, actor: &str) -> bool {
-        self.actors().any(|known| known == actor)
+    /// Whether an actor is compiled, and from the same as before.
+    pub fn agrees(&self, before: &Self, actor: &str) -> bool {
+        let project = self.project(actor);
+        project.is_some() && project == before.project(actor)
+    }
+
+    fn project(&self, actor: &str) -> Option<&Project> {
+        self.projects.iter().find(|project| project.actor == actor)
     }
 }
 
@@ -116,6 +121,14 @@ mod tests {
         let mut stale = Stale::default();
         stale.add(sources, &Saved { at: Instant::now(), first: false, paths, all: false });
         stale
+    }
+
+    #[test]
+    fn an_actor_that_is_compiled_from_somewhere_else_is_another() {
+        let before = sources(&[("cart", "/shop/v1"), ("till", "/shop/till"), ("gone", "/shop/gone")]);
+        let now = sources(&[("cart", "/shop/v2"), ("till", "/shop/till"), ("new", "/shop/new")]);
+        let agree = ["cart", "till", "gone", "new"].map(|actor| now.agrees(&before, actor));
+        assert_eq!(agree, [false, true, false, false]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use lattice_proto::manifest::Reach;
+use super::Reach;
 
 /// IPv4 networks that are nobody's on the Internet: the first address and the length of its prefix.
 const SPECIAL: [(Ipv4Addr, u32); 15] = [
@@ -56,12 +56,14 @@ const GLOBAL: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 const NAT64: (Ipv6Addr, u32) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 const SIX_TO_FOUR: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16);
 
-/// Whether an address may be connected to.
-pub(super) fn admits(reach: Reach, address: IpAddr) -> bool {
-    match reach {
-        Reach::Public => is_public(address) && !tells_secrets(address),
-        Reach::Private => (is_public(address) || is_private(address)) && !tells_secrets(address),
-        Reach::Named => true,
+impl Reach {
+    /// Whether an address may be connected to.
+    pub fn admits(self, address: IpAddr) -> bool {
+        match self {
+            Reach::Public => is_public(address) && !tells_secrets(address),
+            Reach::Private => (is_public(address) || is_private(address)) && !tells_secrets(address),
+            Reach::Named => true,
+        }
     }
 }
 
@@ -140,7 +142,7 @@ mod tests {
             "::ffff:1.1.1.1",
         ] {
             let address = text.parse().unwrap();
-            assert!(admits(Reach::Public, address) && admits(Reach::Private, address), "{text}");
+            assert!(Reach::Public.admits(address) && Reach::Private.admits(address), "{text}");
         }
         for text in [
             "10.0.0.1",
@@ -162,8 +164,8 @@ mod tests {
             "2002:7f00:1::1",
         ] {
             let address = text.parse().unwrap();
-            assert!(!admits(Reach::Public, address), "{text}");
-            assert!(admits(Reach::Private, address), "{text}");
+            assert!(!Reach::Public.admits(address), "{text}");
+            assert!(Reach::Private.admits(address), "{text}");
         }
         for text in [
             "0.0.0.0",
@@ -205,8 +207,8 @@ mod tests {
             "::ffff:100.100.100.200",
         ] {
             let address = text.parse().unwrap();
-            assert!(!admits(Reach::Public, address) && !admits(Reach::Private, address), "{text}");
-            assert!(admits(Reach::Named, address), "{text}");
+            assert!(!Reach::Public.admits(address) && !Reach::Private.admits(address), "{text}");
+            assert!(Reach::Named.admits(address), "{text}");
         }
     }
 }
