@@ -263,7 +263,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("node.toml");
         std::fs::write(&file, "[registries]\nallow = [\"127.0.0.1:1\"]\n").unwrap();
-        let options = crate::config::Options { config: Some(file), ..Default::default() };
+        let name = Some("a".to_owned());
+        let options = crate::config::Options { name, config: Some(file), ..Default::default() };
         let registries = Registries::new(crate::config::Config::read(options).unwrap().registries);
         let reference: Reference = "oci://127.0.0.1:1/a:1".parse().unwrap();
         let host = &registries.0.hosts[reference.host()];
