@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use lattice_proto::Topic;
 use lattice_proto::admin::PublishRequest;
-use serde::Serialize;
 
+use super::send::Stored;
 use super::{call, operation};
 use crate::admin;
 use crate::cli::Global;
@@ -28,12 +28,6 @@ pub struct Args {
     /// Give up after so long if it cannot be stored
     #[arg(long, default_value = "5s", value_parser = duration::parse)]
     timeout: Duration,
-}
-
-/// What was stored, as `-o json` shows it.
-#[derive(Serialize)]
-struct Stored {
-    id: String,
 }
 
 pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {

@@ -25,8 +25,8 @@ pub struct Args {
 
 /// What was stored, as `-o json` shows it.
 #[derive(Serialize)]
-struct Stored {
-    id: String,
+pub(super) struct Stored {
+    pub(super) id: String,
 }
 
 pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {

@@ -9,6 +9,8 @@
 //! 3. Deliveries of one consumer are numbered. One that is skipped was lost on the way, and what follows must not overtake
 //!    it: the reader begins anew.
 
+mod shared;
+
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -16,12 +18,14 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{ConsumerErrorKind, Stream};
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt};
 use lattice_proto::letter::Place;
 
 use super::space::millis;
 use super::{Connection, Error, Headers, Space};
 use crate::causes::full;
+
+pub use shared::SharedReader;
 
 /// What the server answers to a write that its store does not take: also when a subject holds as much as it may.
 const NOT_STORED: u64 = 10_077;
@@ -41,15 +45,6 @@ const KEPT: Duration = Duration::from_secs(60);
 /// The pauses before it is tried to read on.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// The longest pause of those who read together: a queue may be made at any moment.
-const FIND: Duration = Duration::from_millis(700);
-
-/// The largest letter that may be there although the server takes none of its size any more, in bytes.
-const LARGEST: usize = 8 << 20;
-
-/// What the server counts of a letter beside its payload and its headers, at most, in bytes.
-const SUBJECTS: usize = 16 << 10;
 
 /// When a letter that was not acknowledged comes again to the same reader. An acknowledgement may be lost.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -207,12 +202,12 @@ impl Mail {
 
     /// Reads everything, together with whoever else does.
     pub fn share(&self) -> SharedReader {
-        SharedReader { mail: self.clone(), queue: None, open: None, batch: None, failures: 0 }
+        SharedReader::new(self.clone(), None)
     }
 
     /// Reads a queue that somebody made of the stream, together with whoever else does. While there is no such queue it waits.
     pub fn queue(&self, name: String) -> SharedReader {
-        SharedReader { mail: self.clone(), queue: Some(name), open: None, batch: None, failures: 0 }
+        SharedReader::new(self.clone(), Some(name))
     }
 
     /// Reads a group.
@@ -441,148 +436,6 @@ fn delivered(
         receipt,
     }
 }
-
-/// Reads a stream, or a queue that was made of it, together with others: each letter goes to one of them, in no certain order.
-pub struct SharedReader {
-    mail: Mail,
-    /// The whole stream where none is named.
-    queue: Option<String>,
-    open: Option<Shared>,
-    /// What was asked for, and whether any of it came.
-    batch: Option<(pull::Batch, bool)>,
-    /// How often in a row it could not go on.
-    failures: u32,
-}
-
-struct Shared {
-    consumer: Consumer<pull::Config>,
-    /// When the stream was created, in nanoseconds since 1970.
-    stream: u64,
-    generation: u64,
-}
-
-impl SharedReader {
-    /// The next letter. While NATS is away it waits. Cancel safe, but for what was on its way: that comes again.
-    pub async fn next(&mut self) -> Delivered {
-        self.next_of(BATCH).await
-    }
-
-    /// The same, where no more than `most` are to be on their way to this reader.
-    pub async fn next_of(&mut self, most: usize) -> Delivered {
-        loop {
-            let mut link = self.mail.0.connection().link();
-            let generation = self.open.as_ref().map(|open| open.generation);
-            if let Some((batch, came)) = &mut self.batch {
-                let message = tokio::select! {
-                    // What is here already is not lost with the connection over which it came.
-                    biased;
-                    message = batch.next() => message,
-                    // The server that was asked knows nothing of that any more, and nobody would say so.
-                    _ = link.wait_for(|link| link.up && Some(link.generation) != generation) => {
-                        (self.batch, self.open) = (None, None);
-                        continue;
-                    }
-                };
-                match message {
-                    Some(Ok(message)) => {
-                        (*came, self.failures) = (true, 0);
-                        if let Some(letter) = self.shared(message) {
-                            return letter;
-                        }
-                        continue;
-                    }
-                    // So it ends as well when the next one has no room in what was asked for.
-                    Some(Err(_)) if *came => {}
-                    Some(Err(error)) => {
-                        tracing::debug!(%error, "reading letters broke off; it begins anew");
-                        self.open = None;
-                        self.pause().await;
-                    }
-                    None => self.failures = 0,
-                }
-                self.batch = None;
-                continue;
-            }
-            if let Err(error) = self.ask(most).await {
-                tracing::debug!(%error, "letters cannot be read yet");
-                self.open = None;
-                self.pause().await;
-                // The only error is a connection that is closed for good, and the node with it.
-                let _ = link.wait_for(|link| link.up).await;
-            }
-        }
-    }
-
-    /// Reads no more. What has come already and nobody took goes to others at once.
-    pub async fn leave(mut self) {
-        while let Some((batch, _)) = &mut self.batch
-            && let Some(Some(Ok(message))) = batch.next().now_or_never()
-        {
-            if let Some(letter) = self.shared(message) {
-                letter.receipt.again(Duration::ZERO).await;
-            }
-        }
-    }
-
-    /// The more often it failed in a row, the longer, but a queue that is made is found soon.
-    async fn pause(&mut self) {
-        let longest = FIND.min(FIRST_PAUSE * 2_u32.saturating_pow(self.failures));
-        self.failures = self.failures.saturating_add(1);
-        tokio::time::sleep(longest.mul_f64(0.5 + fastrand::f64())).await;
-    }
-
-    fn shared(&self, message: async_nats::jetstream::Message) -> Option<Delivered> {
-        let info = message.info().ok()?;
-        let (sequence, (stored_ms, times)) = (info.stream_sequence, told(&info));
-        let to = message.message.reply.clone()?;
-        let stream = self.open.as_ref().map_or(0, |open| open.stream);
-        let receipt = Receipt { connection: self.mail.0.connection().clone(), to };
-        Some(delivered(message.message, stored_ms, times, Place { stream, sequence }, receipt))
-    }
-
-    /// Asks for a batch.
-    async fn ask(&mut self, most: usize) -> Result<(), Error> {
-        if !self.mail.0.is_reachable() {
-            return Err(Error::Unreachable);
-        }
-        let open = match self.open.take() {
-            Some(open) => self.open.insert(open),
-            None => {
-                let generation = self.mail.0.generation();
-                let stream = self.mail.0.handle().await?;
-                let info = stream.get_info().await.map_err(|error| Error::failed(READ, full(&error)))?;
-                let config = pull::Config {
-                    durable_name: Some(SHARED.to_owned()),
-                    ack_policy: AckPolicy::Explicit,
-                    ack_wait: AGAIN,
-                    max_ack_pending: WITH_READER,
-                    ..Default::default()
-                };
-                let consumer = match &self.queue {
-                    Some(queue) => {
-                        let consumer = stream.get_consumer(queue).await;
-                        consumer.map_err(|error| Error::failed(READ, full(&*error)))?
-                    }
-                    None => {
-                        let consumer = stream.get_or_create_consumer(SHARED, config).await;
-                        consumer.map_err(|error| Error::failed(READ, full(&error)))?
-                    }
-                };
-                let stream = u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0);
-                self.open.insert(Shared { consumer, stream, generation })
-            }
-        };
-        // Room for the largest one at least, with its subjects: one that has none is given to nobody, nor is what follows it.
-        let bytes = self.mail.0.connection().max_payload().max(LARGEST).saturating_add(SUBJECTS);
-        let batch = open.consumer.batch().max_messages(most.max(1)).max_bytes(bytes).expires(OPEN);
-        let batch = batch.messages().await.map_err(|error| Error::failed(READ, full(&error)))?;
-        self.batch = Some((batch, false));
-        Ok(())
-    }
-}
-
-/// The consumer that all readers of a stream share.
-const SHARED: &str = "nodes";
 
 /// What failed, in errors.
 const READ: &str = "reading letters";
