@@ -92,3 +92,25 @@ async fn orders_for_what_is_no_node_are_refused() {
         assert_eq!(fault.kind(), wanted, "{name}: {fault}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listing_misses_nobody_whose_record_is_written_meanwhile() {
+    let lattice = Lattice::start(3).await;
+    let client = lattice.nats.client().await;
+    let bucket = format!("lat_{}_nodes", lattice.id());
+    let jetstream = async_nats::jetstream::new(client);
+    let stream = jetstream.get_stream(format!("KV_{bucket}")).await.unwrap();
+    // The same once more, as if it had changed, and as often as that goes.
+    let subject = format!("$KV.{bucket}.node.node-1");
+    let record = stream.get_last_raw_message_by_subject(&subject).await.unwrap().payload;
+    let writing = tokio::spawn(async move {
+        loop {
+            jetstream.publish(subject.clone(), record.clone()).await.unwrap().await.unwrap();
+        }
+    });
+    for listing in 0..300 {
+        let nodes = lattice.list_nodes(0).await.unwrap();
+        assert_eq!(nodes.len(), 3, "listing {listing}: {nodes:?}");
+    }
+    writing.abort();
+}

@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{DeliverPolicy, push::OrderedConfig};
 use futures::StreamExt;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::temporary::Temporary;
@@ -31,6 +32,9 @@ pub enum Change {
 
 /// How long a watch trusts itself. Watches have been seen not to resume after a server restart.
 const RESYNC: Duration = Duration::from_secs(60);
+
+/// How long a key may take that is written while everything is read: the server gives it out within milliseconds.
+const LATE: Duration = Duration::from_millis(250);
 
 /// When it is full the pump waits, and the server keeps what follows: nothing is lost.
 const BACKLOG: usize = 1024;
@@ -99,26 +103,28 @@ async fn pump(
         .await
         .map_err(|error| Error::failed("watching", full(&error)))?;
     let _temporary = Temporary::new(space.connection(), stream, &consumer.cached_info().name);
-    let mut current = consumer.cached_info().num_pending == 0;
+    let promised = consumer.cached_info().num_pending;
     let messages = consumer.messages().await.map_err(|error| Error::failed("watching", full(&error)))?;
     let mut messages = std::pin::pin!(messages);
 
     if changes.send(Change::Reset).await.is_err() {
         return Ok(Ended::Closed);
     }
-    let mut unseen = known.clone();
-    if current {
-        confirm(space, std::mem::take(&mut unseen), changes, known).await?;
-        if changes.send(Change::Current).await.is_err() {
-            return Ok(Ended::Closed);
-        }
-    }
+    let mut listing = Some(Listing::new(promised, known));
     // Jitter keeps the nodes of a lattice from asking for everything in the same moment.
     let resync = tokio::time::sleep(RESYNC + Duration::from_millis(fastrand::u64(0..30_000)));
     let mut resync = std::pin::pin!(resync);
     loop {
+        if let Some(Listing { unseen, .. }) = listing.take_if(|listing| listing.is_over()) {
+            confirm(space, unseen, changes, known).await?;
+            if changes.send(Change::Current).await.is_err() {
+                return Ok(Ended::Closed);
+            }
+        }
+        let late = listing.as_ref().and_then(|listing| listing.late);
         let message = tokio::select! {
             message = messages.next() => message,
+            () = tokio::time::sleep_until(late.unwrap_or_else(Instant::now)), if late.is_some() => continue,
             () = &mut resync => return Ok(Ended::Again),
             // A connection that came back may have missed messages.
             changed = link.wait_for(|link| link.up && link.generation != generation) => {
@@ -133,38 +139,75 @@ async fn pump(
         };
         let info = message.info().map_err(|error| Error::failed("watching", error))?;
         let (revision, pending, stored) = (info.stream_sequence, info.pending, info.published);
-        if let Some(key) = space.key(&message.subject) {
-            let headers = message.headers.clone().unwrap_or_default();
-            let entry = Entry {
-                key: key.to_owned(),
-                expired: space::expired(&headers),
-                value: space::value(&headers, message.payload.clone()),
-                revision,
-                stored_ms: space::millis(stored),
-            };
-            unseen.remove(&entry.key);
-            match entry.value {
-                Some(_) => known.insert(entry.key.clone()),
-                None => known.remove(&entry.key),
-            };
-            if changes.send(Change::Put(entry)).await.is_err() {
-                return Ok(Ended::Closed);
-            }
+        if let Some(listing) = &mut listing {
+            listing.tells(&message.subject, pending);
         }
-        if !current && pending == 0 {
-            current = true;
-            confirm(space, std::mem::take(&mut unseen), changes, known).await?;
-            if changes.send(Change::Current).await.is_err() {
-                return Ok(Ended::Closed);
-            }
+        let Some(key) = space.key(&message.subject) else { continue };
+        let headers = message.headers.clone().unwrap_or_default();
+        let entry = Entry {
+            key: key.to_owned(),
+            expired: space::expired(&headers),
+            value: space::value(&headers, message.payload.clone()),
+            revision,
+            stored_ms: space::millis(stored),
+        };
+        if let Some(listing) = &mut listing {
+            listing.unseen.remove(&entry.key);
+        }
+        match entry.value {
+            Some(_) => known.insert(entry.key.clone()),
+            None => known.remove(&entry.key),
+        };
+        if changes.send(Change::Put(entry)).await.is_err() {
+            return Ok(Ended::Closed);
         }
     }
 }
 
-/// Looks for keys that were there before, and were not among those that are there now.
+/// All keys are being read.
 ///
-/// The server may call a listing complete a moment before it gives out a key that is written while it is made. Whoever
-/// took such a key for gone would take a node that renews its lease for lost.
+/// A key that is written meanwhile counts no more as what it was, a moment before it counts as what it is. So the server may
+/// call a listing complete without it. It is known to be missing, as the server has said how many keys there are. And where keys are
+/// written without pause, the server may never say that this was all, although each of them was told.
+struct Listing {
+    /// How many there were when it began.
+    promised: u64,
+    told: HashSet<String>,
+    /// Those that had a value when they were last told, and were not told yet.
+    unseen: HashSet<String>,
+    /// Whether the server has said that this was all.
+    all: bool,
+    /// Until when it is waited for one that is missing, or for the server's word.
+    late: Option<Instant>,
+}
+
+impl Listing {
+    fn new(promised: u64, known: &HashSet<String>) -> Self {
+        Self { promised, told: HashSet::new(), unseen: known.clone(), all: promised == 0, late: None }
+    }
+
+    /// One was told, and the server says how many follow.
+    fn tells(&mut self, subject: &str, pending: u64) {
+        self.told.insert(subject.to_owned());
+        self.all |= pending == 0;
+        if self.all || self.is_kept() {
+            self.late.get_or_insert_with(|| Instant::now() + LATE);
+        }
+    }
+
+    /// Whether as many were told as were promised.
+    fn is_kept(&self) -> bool {
+        self.told.len() as u64 >= self.promised
+    }
+
+    /// Whether nothing more is to be waited for. What is missing still is there no more.
+    fn is_over(&self) -> bool {
+        (self.all && self.is_kept()) || self.late.is_some_and(|late| late <= Instant::now())
+    }
+}
+
+/// Looks for keys that were there before, and were not among those that are there now: that they are gone is said by the server for each
+/// of them. Whoever took the key of a lease for gone would take a node that renews it for lost.
 async fn confirm(
     space: &Space,
     unseen: HashSet<String>,
@@ -259,6 +302,29 @@ impl<T> Mirror<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_listing_waits_for_what_was_promised_and_not_for_ever() {
+        let none = HashSet::new();
+        assert!(Listing::new(0, &none).is_over());
+        let mut listing = Listing::new(2, &none);
+        assert!(!listing.is_over());
+        // The second one is written at this moment, and a third comes to be.
+        listing.tells("a", 0);
+        assert!(!listing.is_over(), "the server is wrong");
+        listing.tells("b", 1);
+        assert!(listing.is_over());
+
+        let mut written = Listing::new(1, &none);
+        written.tells("a", 5);
+        assert!(!written.is_over(), "there may be one whose turn has not come");
+        let mut gone = Listing::new(2, &none);
+        gone.tells("a", 0);
+        for mut listing in [written, gone] {
+            listing.late = listing.late.map(|late| late.checked_sub(LATE).unwrap());
+            assert!(listing.is_over());
+        }
+    }
 
     fn put(key: &str, value: Option<&'static str>) -> Change {
         let value = value.map(|text| bytes::Bytes::from_static(text.as_bytes()));
