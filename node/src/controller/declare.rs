@@ -529,7 +529,10 @@ impl Declarations {
             .iter()
             .filter(is_kept)
             .flat_map(|app| {
-                let versions = |actor: &Actor| [Some(actor.version), actor.beside].into_iter().flatten();
+                // By the one since when it subscribes, a queue that was lost is made again.
+                let versions = |actor: &Actor| {
+                    [Some(actor.version), Some(actor.since), actor.beside].into_iter().flatten()
+                };
                 app.actors.values().flat_map(versions).chain([app.revision])
             })
             .chain(ordered)

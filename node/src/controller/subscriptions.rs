@@ -79,7 +79,7 @@ pub(super) async fn run(context: Context) {
         };
         // Once for each, and not every second.
         if let Some(problem) = problem.as_ref().filter(|problem| told.as_ref() != Some(*problem)) {
-            tracing::warn!(problem, "some subscriptions are not looked after; it is tried again");
+            tracing::warn!(problem, "some subscriptions are not looked after for now");
         }
         told = problem;
     }

@@ -35,8 +35,9 @@ const ELSEWHERE: Duration = Duration::from_secs(2);
 /// The same when one has come to replicas that often already as a failing one is tried: what keeps them busy lasts.
 const MUCH_LATER: Duration = Duration::from_secs(60);
 
-/// How often the server may deliver what nobody says anything of. It may be what ends the nodes that take it.
-const DELIVERIES: u32 = 32;
+/// How often the server may deliver what nobody handles. It may be what ends the nodes that take it; and it may be that all who could
+/// handle it are busy, for hours then, since what is given back for that comes once in [`MUCH_LATER`].
+const DELIVERIES: u32 = 256;
 
 /// Who is to handle a letter.
 #[derive(Clone, Copy)]
@@ -114,7 +115,9 @@ impl Sends {
             To::These(_, times) => times,
         };
         if times > DELIVERIES {
-            let reason = format!("it was delivered {DELIVERIES} times, and nobody said what became of it");
+            let reason = format!(
+                "it was delivered {DELIVERIES} times, and nobody has handled it: they were busy or ended"
+            );
             return self.give_up(letter, receipt, reason, DELIVERIES).await;
         }
         let (mut tried, mut looked) = (times.saturating_sub(1), 0);
@@ -142,7 +145,7 @@ impl Sends {
                 receipt.again(if times < TRIES { ELSEWHERE } else { MUCH_LATER }).await;
                 return Carried::Left;
             }
-            // What says nothing of the letter does not end it, however often it was delivered for that.
+            // What says nothing of the letter does not end it here. The server counts it as a delivery all the same.
             if verdict == Verdict::Never || (verdict == Verdict::Again && tried >= TRIES) {
                 return self.give_up(letter, receipt, fault.to_string(), tried).await;
             }

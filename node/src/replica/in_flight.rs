@@ -18,6 +18,7 @@ pub struct InFlight {
     /// Held for a map operation only, by the instance's task and ten times a second by the watchdog.
     turns: Mutex<BTreeMap<u64, (Arc<TurnContext>, Waiting)>>,
     entered: AtomicU64,
+    slots: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
     retiring: AtomicBool,
@@ -27,9 +28,19 @@ pub struct InFlight {
 impl InFlight {
     /// A turn enters the guest.
     pub fn enter(&self, context: Arc<TurnContext>, waiting: Waiting) -> u64 {
-        let slot = self.entered.fetch_add(1, Ordering::Relaxed);
+        self.entered.fetch_add(1, Ordering::Relaxed);
+        let slot = self.slots.fetch_add(1, Ordering::Relaxed);
         self.turns().insert(slot, (context, waiting));
         slot
+    }
+
+    /// A turn was on its way into the guest, and does not come to it.
+    pub fn refuse(&self, slot: u64, fault: Fault) {
+        let turn = self.turns().remove(&slot);
+        if let Some((_, waiting)) = turn {
+            self.entered.fetch_sub(1, Ordering::Relaxed);
+            waiting.answer(Err(fault));
+        }
     }
 
     /// A turn begins that is looked after elsewhere; it is counted here only.

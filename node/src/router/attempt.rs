@@ -147,6 +147,8 @@ impl Router {
                 // A key that went elsewhere after it had taken the message: nothing of the turn is left.
                 Err(fault @ Fault::NotHere { .. }) => Tried::Refused(fault),
                 Err(fault) if is_of_other_types(ask, &fault) => Tried::Refused(fault),
+                // Only a node says so of a link, before anything ran; another one may have room for the arguments.
+                Err(fault @ Fault::Overloaded(_)) if matches!(ask.aim, Aim::Link(_)) => Tried::Refused(fault),
                 answer => Tried::Done(answer),
             },
             Err(fault @ Fault::TooLarge { .. }) => Tried::Done(Err(fault)),

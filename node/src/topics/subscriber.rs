@@ -112,6 +112,8 @@ impl Subscriber {
                     None => break,
                 }
             }
+            // What comes while others wait for memory would wait as well, and the server is told only of the one that is next.
+            let room = if self.room.available_permits() < ROOM / 2 { 1 } else { room };
             let Some(delivered) = stop.run_until_cancelled(reader.next_of(room)).await else { break };
             let Some(memory) = self.memory(&delivered, &stop).await else { break };
             let (this, local, subscription) = (self.clone(), local.clone(), subscription.clone());

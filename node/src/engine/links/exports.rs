@@ -11,7 +11,7 @@ use wasmtime::component::{Accessor, Component, ComponentExportIndex, Instance, V
 use super::room::{Held, Room, Share};
 use super::{Function, Links, answering, fingerprint, named, wave};
 use crate::engine::Guest;
-use crate::replica::{InFlight, Turn};
+use crate::replica::{InFlight, Message, Turn, TurnContext};
 
 /// What is entered for each function that others can be linked to.
 #[derive(Default)]
@@ -61,19 +61,19 @@ async fn enters<'a>(
     exports: &'a Exports,
     room: &Room,
     link: &Link,
-    turn: &mut Turn,
+    message: Message,
+    context: &TurnContext,
 ) -> Result<(&'a Exported, Vec<Val>, Share), Fault> {
-    let exported = exports.get(link, &turn.message.operation)?;
-    let (function, operation) = (exported.function.clone(), turn.message.operation.clone());
-    // The values take its place.
-    let payload = std::mem::take(&mut turn.message.payload);
+    let Message { operation, payload, .. } = message;
+    let exported = exports.get(link, &operation)?;
+    let (function, name) = (exported.function.clone(), named(&link.interface, &operation));
     let read = room.read(payload, Held::Turn, move |payload, share| {
         wave::read_arguments(&operation, &function, payload, share)
     });
-    let read = turn.context.cancelled.run_until_cancelled(read);
-    match tokio::time::timeout_at(turn.context.deadline.into(), read).await {
+    let read = context.cancelled.run_until_cancelled(read);
+    match tokio::time::timeout_at(context.deadline.into(), read).await {
         Ok(Some(Ok((arguments, share)))) => Ok((exported, arguments, share)),
-        Ok(Some(Err(unread))) => Err(unread.of_arguments(&named(&link.interface, &turn.message.operation))),
+        Ok(Some(Err(unread))) => Err(unread.of_arguments(&name)),
         Ok(None) => Err(Fault::Cancelled(Ran::No)),
         Err(_) => Err(Fault::Deadline(Ran::No)),
     }
@@ -84,21 +84,21 @@ pub(in crate::engine) async fn run(
     accessor: &Accessor<Guest>,
     instance: Instance,
     (exports, room): (&Exports, &Room),
-    (link, mut turn): (Link, Turn),
+    (link, turn): (Link, Turn),
     limit: u64,
     in_flight: &InFlight,
 ) -> wasmtime::Result<()> {
-    let entered = enters(exports, room, &link, &mut turn).await;
-    let Turn { context, waiting, .. } = turn;
-    let (exported, arguments, held) = match entered {
+    let Turn { context, message, waiting } = turn;
+    // Before its arguments are read: an instance with a turn in it is not given up for what others in it do.
+    let slot = in_flight.enter(context.clone(), waiting);
+    let (exported, arguments, held) = match enters(exports, room, &link, message, &context).await {
         Ok(entered) => entered,
         Err(fault) => {
-            waiting.answer(Err(fault));
+            in_flight.refuse(slot, fault);
             return Ok(());
         }
     };
     let mut results = vec![Val::Bool(false); usize::from(exported.function.result.is_some())];
-    let slot = in_flight.enter(context.clone(), waiting);
     let (function, task, call) = {
         let (arguments, results) = (&arguments[..], &mut results[..]);
         accessor.with(|mut access| {

@@ -7,6 +7,7 @@ use std::thread::available_parallelism;
 use bytes::Bytes;
 use lattice_proto::{Fault, Ran};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::AbortOnDropHandle;
 
 /// The values of one call, in bytes. Nobody sends more either.
 pub(crate) const MOST: usize = 64 << 20;
@@ -106,14 +107,18 @@ impl Room {
             }
         }
         let gone = || Unread::Malformed("the node is stopping".to_owned());
-        let reader = self.readers.clone().acquire_owned().await.map_err(|_| gone())?;
-        let mut share = self.share(held, MOST);
-        let long = tokio::task::spawn_blocking(move || {
-            // Also where nobody waits any more, it is one of those that are read at once.
-            let _reader = reader;
-            read(&payload, &mut share).map(|values| (values, share))
+        let (readers, mut share) = (self.readers.clone(), self.share(held, MOST));
+        // In a task of its own: a guest that computes does not poll this, and would keep a place that was given to it from all others.
+        let long = tokio::spawn(async move {
+            let reader = readers.acquire_owned().await.ok()?;
+            let long = tokio::task::spawn_blocking(move || {
+                // Also where nobody waits any more, it is one of those that are read at once.
+                let _reader = reader;
+                read(&payload, &mut share).map(|values| (values, share))
+            });
+            long.await.ok()
         });
-        long.await.unwrap_or_else(|_| Err(gone()))
+        AbortOnDropHandle::new(long).await.ok().flatten().unwrap_or_else(|| Err(gone()))
     }
 
     fn share(&self, held: Held, most: usize) -> Share {
@@ -164,6 +169,9 @@ impl Share {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
     use super::*;
 
     fn takes(bytes: usize) -> impl Fn(&[u8], &mut Share) -> Result<(), Unread> {
@@ -186,5 +194,27 @@ mod tests {
         held.pop();
         assert!(read(MOST / 2).await.is_ok());
         assert_eq!(read(MOST + 1).await.err(), Some(Unread::TooLarge(MOST)));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_place_that_nobody_comes_for_is_kept_from_nobody() {
+        let (room, open) = (Room::default(), Arc::new(AtomicBool::new(false)));
+        let read = || {
+            let open = open.clone();
+            room.read(Bytes::from(vec![b'x'; SHORT + 1]), Held::Moment, move |_, _| {
+                while !open.load(Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
+                Ok(())
+            })
+        };
+        // Twice as many as there are places, each polled once: as by a guest that calls, and then computes.
+        let mut left: Vec<_> = (0..2 * room.readers.available_permits()).map(|_| Box::pin(read())).collect();
+        for one in &mut left {
+            assert!(futures::poll!(one).is_pending());
+        }
+        open.store(true, Ordering::Relaxed);
+        let other = tokio::time::timeout(Duration::from_secs(30), read()).await;
+        assert!(other.is_ok_and(|read| read.is_ok()));
     }
 }
