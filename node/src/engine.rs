@@ -45,8 +45,8 @@ const TICK: Duration = Duration::from_millis(10);
 /// The stack of a guest. Wasmtime's own default.
 const STACK: usize = 512 << 10;
 
-/// What a slot for a table keeps of its memory, in bytes. It is set to zero by hand, which for the tables of most components costs less than
-/// asking the system to do so and having the page again at the first use. Memories get no such part: what a guest has written to
+/// What a slot for a table keeps of its memory, in bytes. It is set to zero by hand, which spares a call of the system for each table that
+/// fits, and a page fault at its first use. Memories get no such part: what a guest has written to
 /// lies in several places of them, the first of them behind its stack, and where exactly only `PAGEMAP_SCAN` would tell, which passes over
 /// a page that is on its way to another place or to swap. The next guest would read what is in it.
 const TABLE_KEPT: usize = 16 << 10;

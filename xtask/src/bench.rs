@@ -35,7 +35,7 @@ pub fn run(options: &Options) -> Result<()> {
     steps.step("benchmark", || {
         let mut bench = Command::new(Profile::Release.folder()?.join("bench"));
         bench.args(&options.arguments).envs(kit.environment()).current_dir(workspace::root());
-        // Backtraces of errors cost some microseconds for each instance that is dropped, on both sides, and belong to neither.
+        // An instance that is dropped ends with an error, on both sides, whose backtrace is no part of what is compared.
         bench.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
         guard.mark(&mut bench);
         workspace::run(&mut bench)
