@@ -140,6 +140,10 @@ impl Cli {
         let matches = Self::command().try_get_matches_from(words)?;
         let mut cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut Self::command()))?;
         cli.global.is_admin_named = matches.value_source("admin") == Some(ValueSource::CommandLine);
+        // A variable is unset by setting it to nothing in many a script and unit file.
+        if cli.global.admin.is_empty() && !cli.global.is_admin_named {
+            DEFAULT_ADMIN.clone_into(&mut cli.global.admin);
+        }
         Ok(cli)
     }
 }

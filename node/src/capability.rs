@@ -24,14 +24,20 @@ pub(crate) use output::GuestOutput;
 
 /// Adds everything that can be granted.
 pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    link_plain(linker)?;
+    wasmtime_wasi::p3::add_to_linker(linker)?;
+    http::link_async(linker)?;
+    mesh::link(linker)?;
+    trace::link(linker)?;
+    topics::link(linker)
+}
+
+/// Adds what of it a component may import that knows of no async functions and nothing of Lattice.
+pub(crate) fn link_plain(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     // What `std` imports by itself is always there, and empty: no folders, the manifest's variables, no network.
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    wasmtime_wasi::p3::add_to_linker(linker)?;
     http::link(linker)?;
-    mesh::link(linker)?;
     log::link(linker)?;
-    trace::link(linker)?;
-    topics::link(linker)?;
     config::link(linker)?;
     keyvalue::link(linker)?;
     blobstore::link(linker)

@@ -16,17 +16,12 @@ mod instance;
 mod keyed;
 pub(crate) mod links;
 mod prepare;
+mod runtime;
 mod settle;
 mod used;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-use wasmtime::component::Linker;
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
-
-use crate::capability;
 
 pub(crate) use abi::{CallOptions, Failure};
 pub use compile::Compiled;
@@ -38,18 +33,7 @@ pub use keyed::{Asleep, Done, Ended, KeyedInstance, Serving, Unwoken};
 pub use links::{Function, Links, Sided};
 pub use prepare::GIVEN_UP;
 
-/// How often running guests are asked to give way. Short enough that a spinning guest delays others little, long
-/// enough that the check costs nothing.
-const TICK: Duration = Duration::from_millis(10);
-
-/// The stack of a guest. Wasmtime's own default.
-const STACK: usize = 512 << 10;
-
-/// What a slot for a table keeps of its memory, in bytes. It is set to zero by hand, which spares a call of the system for each table that
-/// fits, and a page fault at its first use. Memories get no such part: what a guest has written to
-/// lies in several places of them, the first of them behind its stack, and where exactly only `PAGEMAP_SCAN` would tell, which passes over
-/// a page that is on its way to another place or to swap. The next guest would read what is in it.
-const TABLE_KEPT: usize = 16 << 10;
+use runtime::{Kind, Runtime, TICK};
 
 /// Mappings of memory that a guest takes: two for its stack, from the start on, and up to four for its memory.
 const MAPPINGS: u64 = 6;
@@ -68,27 +52,26 @@ pub enum Error {
     Cache(#[from] std::io::Error),
 }
 
-/// A cheap handle on the one engine of this node.
+/// A cheap handle on the engine of this node.
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    engine: wasmtime::Engine,
-    linker: Linker<Guest>,
-    cache: cache::Cache,
+    full: Runtime,
+    plain: Runtime,
     /// For the values that arrive over links.
     room: links::room::Room,
 }
 
 impl Engine {
-    /// Starts an engine that keeps compiled code under `data` and reserves `pool` guest memories.
+    /// Starts an engine that keeps compiled code under `data` and reserves `pool` guest memories for each kind of guest.
     ///
     /// # Errors
     /// When Wasmtime refuses or the cache folder cannot be made.
     pub fn start(data: &Path, pool: u32) -> Result<Self, Error> {
-        let wanted = u64::from(pool) * MAPPINGS + SPARE;
+        let wanted = 2 * u64::from(pool) * MAPPINGS + SPARE;
         if let Some(allowed) = mappings().filter(|allowed| wanted > *allowed) {
             tracing::warn!(
                 pool,
@@ -96,20 +79,19 @@ impl Engine {
                  more with `sysctl -w vm.max_map_count={wanted}`"
             );
         }
-        let engine = match wasmtime::Engine::new(&config(Some(pool))) {
-            Ok(engine) => engine,
-            Err(error) => {
-                // Every pooled memory reserves gigabytes of address space, which not every system grants.
-                tracing::warn!(%error, pool, "cannot reserve the pool of guest memories; they are allocated on demand");
-                wasmtime::Engine::new(&config(None)).map_err(|error| Error::Start(format!("{error:#}")))?
-            }
-        };
-        let mut linker = Linker::new(&engine);
-        capability::link(&mut linker).map_err(|error| Error::Start(format!("{error:#}")))?;
-        let cache = cache::Cache::open(data, &engine)?;
-        tick(&engine);
+        let start = |kind| Runtime::start(kind, data, pool);
+        let (full, plain) = (start(Kind::Full)?, start(Kind::Plain)?);
+        runtime::tick(&[&full.engine, &plain.engine]);
         let room = links::room::Room::default();
-        Ok(Self { shared: Arc::new(Shared { engine, linker, cache, room }) })
+        Ok(Self { shared: Arc::new(Shared { full, plain, room }) })
+    }
+
+    /// What guests of this kind run on.
+    fn runtime(&self, kind: Kind) -> &Runtime {
+        match kind {
+            Kind::Full => &self.shared.full,
+            Kind::Plain => &self.shared.plain,
+        }
     }
 }
 
@@ -117,48 +99,4 @@ impl Engine {
 fn mappings() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?;
     text.trim().parse().ok()
-}
-
-fn config(pool: Option<u32>) -> Config {
-    let mut config = Config::new();
-    config
-        .epoch_interruption(true)
-        .max_wasm_stack(STACK)
-        .async_stack_size(STACK * 2)
-        .wasm_component_model_async(true);
-    if let Some(pool) = pool {
-        let mut pooling = PoolingAllocationConfig::new();
-        pooling
-            .total_component_instances(pool)
-            // A component made by Rust's own toolchain has a module, a shim and a fix-up.
-            .total_core_instances(pool.saturating_mul(4))
-            .total_memories(pool)
-            .total_tables(pool.saturating_mul(4))
-            .total_stacks(pool)
-            .total_gc_heaps(pool)
-            .max_memories_per_component(4)
-            .max_tables_per_component(16)
-            .max_core_instances_per_component(32)
-            .max_component_instance_size(1 << 20)
-            .max_core_instance_size(1 << 20)
-            .table_keep_resident(TABLE_KEPT);
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
-    }
-    config
-}
-
-/// Advances the epoch for as long as the engine lives.
-fn tick(engine: &wasmtime::Engine) {
-    let engine = engine.weak();
-    let thread = std::thread::Builder::new().name("epoch".to_owned());
-    let spawned = thread.spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(TICK);
-        }
-    });
-    if let Err(error) = spawned {
-        tracing::error!(%error, "cannot start the thread that interrupts spinning guests");
-    }
 }

@@ -60,12 +60,14 @@ pub enum Error {
         said: String,
     },
     /// It does not have it.
-    #[error("{host} has no {what}")]
+    #[error("{host} has no {what}{said}")]
     Missing {
         /// Who was asked.
         host: String,
         /// What it does not have.
         what: String,
+        /// In its own words, which tell a name that it does not know from a tag.
+        said: String,
     },
     /// It answers something that the protocol does not know at this place.
     #[error("{host} answers {status}{said}")]

@@ -150,7 +150,11 @@ async fn document(
     headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
     let mut answer = session.get(&format!("manifests/{name}"), headers).await?;
     if answer.status != StatusCode::OK {
-        return Err(answer.refused(&format!("`{name}`")).await);
+        let what = match pinned {
+            Some(digest) => format!("manifest {digest}"),
+            None => format!("tag `{name}`"),
+        };
+        return Err(answer.refused(&what).await);
     }
     let said =
         answer.headers.get("docker-content-digest").and_then(|digest| digest.to_str().ok()?.parse().ok());

@@ -291,7 +291,7 @@ impl Answer {
     pub async fn refused(mut self, what: &str) -> Error {
         let host = self.url.host.clone();
         match self.status {
-            StatusCode::NOT_FOUND => Error::Missing { host, what: what.to_owned() },
+            StatusCode::NOT_FOUND => Error::Missing { host, what: what.to_owned(), said: self.said().await },
             StatusCode::FORBIDDEN => Error::Forbidden { host, said: self.said().await },
             status => Error::Status { host, status: status.as_u16(), said: self.said().await },
         }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use lattice_tests::otlp::{Receiver, Span, Tree};
-use lattice_tests::{Lattice, artifacts, number, say, wait_until};
+use lattice_tests::{Lattice, artifacts, http, number, say, wait_for, wait_until};
 use serde_json::{Value, json};
 
 /// Calls that compare very many values take longer than one call of anybody's.
@@ -72,6 +72,28 @@ async fn every_value_comes_back_as_it_went() {
         fault.message.contains("takes no messages") && fault.message.contains("acme:values/echo@1.2.0"),
         "{fault}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_for_http_is_linked_as_any_other() {
+    let builder = Lattice::builder(2).label(0, "at=importer").label(1, "at=exporter");
+    let lattice = builder.arg("--http").arg("127.0.0.1:0").start().await;
+    // Once with an instance for each request, and once with one that serves again.
+    let page = |name: &str, more: &str| {
+        format!(
+            "\n[actors.{name}]\nartifact = \"page.wasm\"\nhttp = {{ host = \"{name}.example\" }}\n\
+             placement = {{ require = [\"at=importer\"] }}\nlinks = {{ \"acme:values/adder\" = \"neighbour\" }}\n{more}"
+        )
+    };
+    lattice.apply(&[VALUES, &page("fresh", ""), &page("again", "reuse = true\n")].concat()).await;
+    let gateway = lattice.nodes[0].ready().http.clone().unwrap();
+    for host in ["fresh.example", "again.example"] {
+        for (path, sum) in [("/2/3", "5"), ("/40/2", "42"), ("/4294967294/1", "4294967295")] {
+            let ask = async || http::get_with(&gateway, path, &[("host", host)]).await;
+            let answer = wait_for("its route", LATEST, ask, |answer| answer.status != 404).await;
+            assert_eq!((answer.status, answer.body.as_str()), (200, sum), "{host}{path}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

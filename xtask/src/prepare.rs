@@ -138,6 +138,7 @@ pub fn actors(wasm: &WasmToolchain) -> Result<PathBuf> {
         "tests/guests/service",
         "tests/guests/links/exporter",
         "tests/guests/links/importer",
+        "tests/guests/links/page",
     ]
     .map(|folder| workspace::root().join(folder));
     let guests = lattice_setup::build_components(&guests, wasm, lattice_setup::Purpose::Service, &say)?;

@@ -18,8 +18,17 @@ pub struct Arguments<'m> {
     operation: &'static str,
     names: &'static [&'static str],
     values: Vec<Option<&'m [u8]>>,
-    /// Rule 5: the value may be a missing argument.
-    perhaps_missing: bool,
+    doubt: Doubt,
+}
+
+/// What else the bare value of the only parameter may have been meant as.
+#[derive(Debug)]
+enum Doubt {
+    None,
+    /// Rule 5: a missing argument.
+    Missing,
+    /// Rule 1: the arguments by name, but for this field.
+    Field(String),
 }
 
 impl<'m> Arguments<'m> {
@@ -41,7 +50,7 @@ impl<'m> Arguments<'m> {
         let payload = message.payload.trim_ascii();
         let payload = if payload.is_empty() { b"null".as_slice() } else { payload };
         let mut arguments =
-            Arguments { operation, names, values: vec![None; names.len()], perhaps_missing: false };
+            Arguments { operation, names, values: vec![None; names.len()], doubt: Doubt::None };
         if payload == b"null" && names.len() != 1 {
             return Ok(arguments);
         }
@@ -58,14 +67,20 @@ impl<'m> Arguments<'m> {
     /// [`CallError::Malformed`], naming the operation and the parameter.
     pub fn take<T: DeserializeOwned>(&mut self, index: usize) -> Result<T> {
         let Some(value) = self.values[index] else { return self.missing(index) };
-        match serde_json::from_slice(value) {
-            Ok(value) => Ok(value),
-            Err(_) if self.perhaps_missing => self.missing(index),
-            Err(error) => Err(malformed(
-                self.operation,
-                format_args!("argument `{}`: {}", self.names[index], reason(&error)),
-            )),
-        }
+        serde_json::from_slice(value).or_else(|error| {
+            let (operation, name, problem) = (self.operation, self.names[index], reason(&error));
+            match &self.doubt {
+                Doubt::None => Err(malformed(operation, format_args!("argument `{name}`: {problem}"))),
+                Doubt::Missing => self.missing(index),
+                // Nobody can tell which of the two was meant, so both are answered.
+                Doubt::Field(field) => Err(malformed(
+                    operation,
+                    format_args!(
+                        "argument `{name}`: {problem}; by name it is {{\"{name}\": …}} and no field more, this object has `{field}`"
+                    ),
+                )),
+            }
+        })
     }
 
     fn missing<T: DeserializeOwned>(&self, index: usize) -> Result<T> {
@@ -81,11 +96,12 @@ impl<'m> Arguments<'m> {
             // Broken JSON is reported when the bare value is decoded.
             match object.deserialize_map(OnlyField(name)).and_then(|only| object.end().map(|()| only)) {
                 Ok(Only::This(named)) => value = named,
-                Ok(Only::Nothing) => self.perhaps_missing = true,
-                Ok(Only::Other) | Err(_) => {}
+                Ok(Only::Nothing) => self.doubt = Doubt::Missing,
+                Ok(Only::Other(field)) => self.doubt = Doubt::Field(field),
+                Err(_) => {}
             }
-        } else {
-            self.perhaps_missing = payload == b"null";
+        } else if payload == b"null" {
+            self.doubt = Doubt::Missing;
         }
         self.values[0] = Some(value);
         Ok(())
@@ -167,7 +183,8 @@ struct OnlyField(&'static str);
 enum Only<'m> {
     This(&'m [u8]),
     Nothing,
-    Other,
+    /// A field that is not the one, or is there once more.
+    Other(String),
 }
 
 impl<'m> Visitor<'m> for OnlyField {
@@ -183,7 +200,8 @@ impl<'m> Visitor<'m> for OnlyField {
             let value = fields.next_value::<&RawValue>()?;
             only = match only {
                 Only::Nothing if name == self.0 => Only::This(value.get().as_bytes()),
-                _ => Only::Other,
+                Only::Nothing | Only::This(_) => Only::Other(name),
+                Only::Other(first) => Only::Other(first),
             };
         }
         Ok(only)

@@ -86,8 +86,12 @@ fn one_parameter_comes_bare_or_by_name() {
     assert_eq!(problem(one::<String>("1")), "op: argument `p`: invalid type: integer `1`, expected a string");
     assert_eq!(
         problem(one::<String>(r#"{"q":"Ada"}"#)),
-        "op: argument `p`: invalid type: map, expected a string"
+        "op: argument `p`: invalid type: map, expected a string; by name it is {\"p\": …} and no field more, this object has `q`"
     );
+    for (payload, field) in [(r#"{"p":"Ada","q":1}"#, "q"), (r#"{"p":"Ada","p":"Eve"}"#, "p")] {
+        let problem = problem(one::<String>(payload));
+        assert!(problem.ends_with(&format!("this object has `{field}`")), "{problem}");
+    }
     assert_eq!(
         problem(one::<String>(r#"{"p":"Ada"} 1"#)),
         "op: argument `p`: invalid type: map, expected a string"

@@ -23,7 +23,7 @@ impl Greeter {
     /// One line, for that name.
     #[idempotent]
     async fn hello(&self, ctx: &Context, name: String) -> Result<String> {
-        log::debug!("greeting {name} for {}", ctx.caller().unwrap_or("somebody outside"));
+        log::info!("greeting {name} for {}", ctx.caller().unwrap_or("somebody outside"));
         Ok(format!("{}, {name}!", self.greeting))
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -195,7 +196,11 @@ fn build(
         );
     }
     let status = child.wait().map_err(start)?;
-    if status.success() { Ok(made) } else { Err(Error::Build { packages }) }
+    match status.signal() {
+        _ if status.success() => Ok(made),
+        Some(signal) => Err(Error::Ended { packages, signal }),
+        None => Err(Error::Build { packages }),
+    }
 }
 
 /// The package and file, if one of cargo's messages says that a component was made.

@@ -151,6 +151,15 @@ pub enum Error {
         /// The packages of that call.
         packages: String,
     },
+
+    /// Somebody ended cargo, so that there may be no message of its own.
+    #[error("cargo was ended while it built {packages}, by signal {signal}{}", if *signal == 9 { " (KILL), as a machine does that runs out of memory" } else { "" })]
+    Ended {
+        /// The packages of that call.
+        packages: String,
+        /// The signal's number.
+        signal: i32,
+    },
 }
 
 impl Error {

@@ -136,6 +136,12 @@ impl Ending {
     }
 }
 
+/// What a build writes beside the sources when something of it is new. Whoever has it written otherwise gets a round for that.
+fn is_lock(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| ["Cargo.lock", "package-lock.json", "go.sum"].contains(&name))
+}
+
 /// What is known from one round to the next.
 struct Session {
     path: PathBuf,
@@ -228,7 +234,9 @@ impl Session {
         if !wanted.is_empty() {
             let start = Instant::now();
             let is_first = self.made.is_empty();
-            let built = Building::start(self.sources.manifest(), &wanted, is_first)?.finish().await?;
+            let built = Building::start(self.sources.manifest(), &wanted, is_first)?.finish().await;
+            self.changes.forget(is_lock);
+            let built = built?;
             self.made.extend(built.into_iter().map(|one| (one.actor, one.artifact)));
             // A closed terminal ends the session with the next line.
             let _ = Event::Built { actors: &wanted, took: start.elapsed() }.show(self.global.output)?;
@@ -244,7 +252,7 @@ impl Session {
         let digests = artifacts::upload(&mut client, &source.manifest, folder, &self.made, output).await?;
         let now = (source.text, digests);
         if self.serves.as_ref() == Some(&now) {
-            return Event::Unchanged { took: saved.at.elapsed() }.show(output).map(drop);
+            return Event::Unchanged { saved }.show(output).map(drop);
         }
         self.serves = None;
         let request = ApplyRequest {

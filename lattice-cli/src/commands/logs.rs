@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use lattice_proto::Ran;
 use lattice_proto::admin::{LogLine, WatchLogsRequest};
 use lattice_proto::log::{Level, plain};
 use serde::Serialize;
@@ -80,8 +81,8 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         };
         // It ends by itself; nobody breaks it off.
         let _ = read(&request, global, keep).await?;
-        if rows.is_empty() && !request.actor.is_empty() && global.output == Format::Text {
-            global.output.note(&nothing(&request.actor, global).await);
+        if rows.is_empty() && !request.actor.is_empty() {
+            nothing(&request.actor, global).await?;
         }
         return global.output.print(&rows, |rows| rows.iter().map(line).collect::<Vec<_>>().join("\n"));
     }
@@ -145,16 +146,21 @@ async fn follow(
     }
 }
 
-/// Why there is no line of an actor. One that is not deployed is no mistake: what it wrote may have been asked for.
-async fn nothing(wanted: &str, global: &Global) -> String {
+/// Why there is no line of an actor. Of one that is no more deployed there may be some, so that a name is a mistake only if there
+/// are none.
+async fn nothing(wanted: &str, global: &Global) -> Result<(), Failure> {
     let name = wanted.split('/').next().unwrap_or_default();
-    // A courtesy, and no reason to fail.
-    let is_there = ps::rows(global).await.map_or(true, |rows| rows.iter().any(|row| row.actor == name));
-    if is_there {
-        "nothing is there: an actor writes with `grants = { log = true }` in its manifest, by default from info on (`env.LATTICE_LOG`)".to_owned()
-    } else {
-        format!("nothing is there, and no actor `{name}` is deployed; `lattice ps` lists those that are")
+    if ps::rows(global).await?.iter().any(|row| row.actor == name) {
+        global.output.note(
+            "nothing is there: either nothing was written, by default from info on (`env.LATTICE_LOG`), or the manifest has \
+             no `grants = { log = true }`, without which nothing is kept",
+        );
+        return Ok(());
     }
+    let problem = format!(
+        "no actor `{name}` is deployed, and none of its lines is left; `lattice ps` lists those that are"
+    );
+    Err(Failure::new("not-found", Ran::No, problem))
 }
 
 /// What was shown.

@@ -64,7 +64,8 @@ impl From<Node> for Row {
 }
 
 fn text(rows: &[Row]) -> String {
-    let header = ["NAME", "STATE", "LEADER", "REPLICAS", "CPUS", "MEMORY", "VERSION", "ADMIN", "LABELS"];
+    let header =
+        ["NAME", "STATE", "LEADER", "REPLICAS", "CPUS", "MEMORY", "VERSION", "ADMIN", "HTTP", "LABELS"];
     table::render(&header, rows.iter().map(columns))
 }
 
@@ -84,6 +85,7 @@ fn columns(row: &Row) -> Vec<Cell> {
         number(format!("{:.1} GiB", row.memory_bytes as f64 / f64::from(1 << 30))),
         cell(&row.version, Tone::Plain),
         cell(&row.admin, Tone::Plain),
+        cell(row.http.as_deref().unwrap_or_default(), Tone::Plain),
         cell(labels.join(" "), Tone::Plain),
     ]
 }

@@ -6,11 +6,12 @@ use lattice_proto::Topic;
 use lattice_proto::admin::PublishRequest;
 
 use super::send::Stored;
-use super::{call, operation};
+use super::{call, operation, topics};
 use crate::admin;
 use crate::cli::Global;
 use crate::duration;
 use crate::failure::Failure;
+use crate::output::Format;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -46,5 +47,19 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     });
     request.set_timeout(args.timeout.saturating_add(call::GRACE));
     let id = client.publish(request).await?.into_inner().id;
-    global.output.print(&Stored { id }, |stored| format!("published {}", stored.id))
+    global.output.print(&Stored { id }, |stored| format!("published {}", stored.id))?;
+    if global.output == Format::Text && !is_heard(&args.topic, global).await {
+        let topic = &args.topic;
+        global.output.note(&format!(
+            "nobody subscribes to `{topic}` now, and who does so later gets what is published from then on; `lattice topics` lists \
+             what is subscribed to"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether anybody subscribes to a topic; also where that cannot be told, as it is a courtesy.
+async fn is_heard(topic: &Topic, global: &Global) -> bool {
+    let rows = topics::rows("", global).await;
+    rows.map_or(true, |rows| rows.iter().any(|row| row.stands_for(topic)))
 }

@@ -1,8 +1,8 @@
 //! `lattice topics`: who subscribes to which topics, and what waits for them.
 
 use comfy_table::Cell;
-use lattice_proto::ActorName;
 use lattice_proto::admin::{ListSubscriptionsRequest, Subscription};
+use lattice_proto::{ActorName, Topic, TopicPattern};
 use serde::Serialize;
 
 use super::history::ago;
@@ -19,7 +19,7 @@ pub struct Args {
 
 /// A subscription as `-o json` shows it.
 #[derive(Serialize)]
-struct Row {
+pub(super) struct Row {
     app: String,
     actor: String,
     topics: String,
@@ -31,19 +31,31 @@ struct Row {
 }
 
 pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
-    let mut client = admin::connect(global).await?;
     let actor = args.actor.map(|actor| actor.to_string()).unwrap_or_default();
+    let rows = rows(&actor, global).await?;
+    global.output.print(&rows, |rows| text(rows))
+}
+
+/// What an actor subscribes to; or every one, where none is named.
+pub(super) async fn rows(actor: &str, global: &Global) -> Result<Vec<Row>, Failure> {
+    let mut client = admin::connect(global).await?;
     let (mut rows, mut page_token) = (Vec::<Row>::new(), String::new());
     loop {
-        let request = ListSubscriptionsRequest { actor: actor.clone(), page_token, page_size: 0 };
+        let request = ListSubscriptionsRequest { actor: actor.to_owned(), page_token, page_size: 0 };
         let page = client.list_subscriptions(request).await?.into_inner();
         rows.extend(page.subscriptions.into_iter().map(Row::from));
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            break;
+            return Ok(rows);
         }
     }
-    global.output.print(&rows, |rows| text(rows))
+}
+
+impl Row {
+    /// Whether what is published to that topic comes to it.
+    pub(super) fn stands_for(&self, topic: &Topic) -> bool {
+        self.topics.parse().is_ok_and(|pattern: TopicPattern| pattern.matches(topic))
+    }
 }
 
 impl From<Subscription> for Row {

@@ -66,8 +66,13 @@ pub(super) fn denied(message: impl ToString) -> Status {
 /// A request for something that this node does not have.
 pub(super) fn unserved(path: &str) -> Status {
     let shown: String = path.chars().take(200).flat_map(char::escape_default).collect();
-    let message =
-        format!("this node does not serve `{shown}`; is it older than its client? see `lattice nodes`");
+    let advice = match path.starts_with("/actors/") {
+        true => {
+            "this is the admin API, and actors are called at the HTTP gateway of a node, which `lattice nodes` shows"
+        }
+        false => "is it older than its client? see `lattice nodes`",
+    };
+    let message = format!("this node does not serve `{shown}`; {advice}");
     simple(Code::Unimplemented, "unimplemented", message)
 }
 

@@ -48,8 +48,6 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         &LinkOptions::default().into(),
         Guest::http,
     )?;
-    p3::bindings::http::types::add_to_linker::<_, WasiHttp>(linker, Guest::http)?;
-
     type Asked = (Resource<HostOutgoingRequest>, Option<Resource<RequestOptions>>);
     linker.instance("wasi:http/outgoing-handler@0.2.12")?.func_wrap(
         "handle",
@@ -58,7 +56,12 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             let answer = store.data_mut().http().handle(request, options);
             Ok((answer.map(Ok).or_else(|error| error.downcast().map(Err))?,))
         },
-    )?;
+    )
+}
+
+/// The same by 0.3, whose functions are async.
+pub(super) fn link_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    p3::bindings::http::types::add_to_linker::<_, WasiHttp>(linker, Guest::http)?;
     linker.instance("wasi:http/client@0.3.0")?.func_wrap_concurrent(
         "send",
         |accessor: &Accessor<Guest>, (request,): (Resource<p3::Request>,)| {

@@ -12,7 +12,7 @@ use wasmtime::component::{Component, ComponentExportIndex, Instance};
 
 use super::guest::Guest;
 use super::instance::{explain, story};
-use super::{Engine, Refused, abi};
+use super::{Refused, abi};
 
 /// A check that takes longer says no. As long as an instance may take to be made.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -24,8 +24,10 @@ const MAX_TEXT: usize = 1_000;
 type Said = (Result<(), String>,);
 
 /// Finds the check of an artifact that has one.
-pub(super) fn find(engine: &Engine, component: &Component) -> Result<Option<ComponentExportIndex>, Refused> {
-    let engine = &engine.shared.engine;
+pub(super) fn find(
+    engine: &wasmtime::Engine,
+    component: &Component,
+) -> Result<Option<ComponentExportIndex>, Refused> {
     let kind = component.component_type();
     let mut found = None;
     for (name, export) in kind.exports(engine) {
@@ -97,6 +99,7 @@ fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Compiled, Engine};
     use super::*;
 
     #[test]
@@ -107,7 +110,7 @@ mod tests {
         assert_eq!(shown(&"é".repeat(5_000)).chars().count(), MAX_TEXT);
     }
 
-    fn compile(check: &str) -> Result<super::super::Compiled, Refused> {
+    fn compile(check: &str) -> Result<Compiled, Refused> {
         let folder = tempfile::tempdir().unwrap();
         let engine = Engine::start(folder.path(), 8).unwrap();
         let text = format!(

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use lattice_proto::Digest;
 use lattice_proto::metadata::Metadata;
-use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+use wasmtime::component::{ComponentExportIndex, InstancePre};
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use super::inspect::{self, Needs, Shape};
 use super::links::exports::Exports;
+use super::runtime::Kind;
 use super::{Engine, Guest, Links, Refused, abi, check, http, links};
 use crate::capability;
 
@@ -21,6 +22,8 @@ pub struct Compiled {
 
 pub(super) struct Inner {
     pub(super) engine: Engine,
+    /// On which of its runtimes it runs.
+    pub(super) kind: Kind,
     pub(super) pre: InstancePre<Guest>,
     pub(super) entry: Entry,
     pub(super) shape: Shape,
@@ -49,7 +52,7 @@ pub(super) enum Entry {
 impl Engine {
     /// Whether [`Self::compile`] would find this artifact compiled.
     pub fn has_compiled(&self, digest: &Digest) -> bool {
-        self.shared.cache.has(digest)
+        self.shared.full.has(digest) || self.shared.plain.has(digest)
     }
 
     /// Compiles an artifact, or loads what was compiled before.
@@ -59,28 +62,21 @@ impl Engine {
     /// # Errors
     /// [`Refused`], with what is wrong and where.
     pub fn compile(&self, digest: &Digest, bytes: &[u8]) -> Result<Compiled, Refused> {
-        let metadata = inspect::read_metadata(bytes)?;
-        let shared = &self.shared;
-        let component = match shared.cache.load(&shared.engine, digest) {
-            Some(component) => component,
-            None => {
-                let compiled = Component::new(&shared.engine, bytes);
-                let component = compiled.map_err(|error| Refused::NoComponent(format!("{error:#}")))?;
-                shared.cache.store(digest, &component);
-                component
-            }
-        };
+        let (metadata, kind) = (inspect::read_metadata(bytes)?, inspect::kind(bytes));
+        let runtime = self.runtime(kind);
+        let component = runtime.component(digest, bytes);
+        let component = component.map_err(|error| Refused::NoComponent(format!("{error:#}")))?;
         let unfit = |error: wasmtime::Error| Refused::Import {
             import: "an import".to_owned(),
             reason: format!("does not fit what Lattice provides: {error:#}"),
         };
-        let mut links = links::read(self, &component)?;
-        let mut linker = Cow::Borrowed(&shared.linker);
+        let mut links = links::read(&runtime.engine, &component)?;
+        let mut linker = Cow::Borrowed(&runtime.linker);
         if !links.imports.is_empty() {
-            capability::define_links(linker.to_mut(), &links.imports, &shared.room).map_err(unfit)?;
+            capability::define_links(linker.to_mut(), &links.imports, &self.shared.room).map_err(unfit)?;
         }
-        let (shape, pre) = inspect::check(self, &component, &links, &linker)?;
-        let check = check::find(self, &component)?;
+        let (shape, pre) = inspect::check(&runtime.engine, &component, &links, &linker)?;
+        let check = check::find(&runtime.engine, &component)?;
         let interface = shape.interface();
         let function = |name: &str| {
             let parent = component.get_export_index(None, interface);
@@ -100,7 +96,7 @@ impl Engine {
                 )
             }
         };
-        let needs = inspect::needs(self, &component);
+        let needs = inspect::needs(&runtime.engine, &component);
         // A key's turn commits what it did, and a request has an instance of its own: neither is entered by another way.
         if !shape.has_exports() {
             links.exports.clear();
@@ -108,6 +104,7 @@ impl Engine {
         let exports = Exports::find(&component, &links);
         let inner = Inner {
             engine: self.clone(),
+            kind,
             pre,
             entry,
             shape,
@@ -140,6 +137,11 @@ impl Compiled {
     /// Whether it was built for HTTP, and takes no messages.
     pub fn is_http(&self) -> bool {
         matches!(self.inner.shape, Shape::Http(_))
+    }
+
+    /// Whether its guests run on the plain runtime, which knows of no tasks.
+    pub(super) fn is_plain(&self) -> bool {
+        self.inner.kind == Kind::Plain
     }
 
     /// Something by which all of an instance stands still, where that would run several messages at once; of what it imports, or of what it

@@ -96,6 +96,31 @@ impl Pauses {
     }
 }
 
+/// The turns that run in a store.
+pub(super) enum Turns {
+    /// By the task that runs them.
+    ByTask(HashMap<GuestTaskId, Arc<TurnContext>>),
+    /// One after the other, which need no task of Wasmtime's to be told apart.
+    Alone(Option<Arc<TurnContext>>),
+}
+
+impl Turns {
+    fn is_empty(&self) -> bool {
+        match self {
+            Turns::ByTask(turns) => turns.is_empty(),
+            Turns::Alone(turn) => turn.is_none(),
+        }
+    }
+
+    /// The one that runs, where no other does.
+    fn only(&self) -> Option<&Arc<TurnContext>> {
+        match self {
+            Turns::ByTask(turns) => turns.values().next().filter(|_| turns.len() == 1),
+            Turns::Alone(turn) => turn.as_ref(),
+        }
+    }
+}
+
 /// The data of one store.
 pub(crate) struct Guest {
     pub(crate) home: Arc<Home>,
@@ -107,10 +132,7 @@ pub(crate) struct Guest {
     pub(crate) outgoing: Outgoing,
     table: ResourceTable,
     pub(super) limiter: Limiter,
-    /// The turns that run in this store, by the task that runs them.
-    turns: HashMap<GuestTaskId, Arc<TurnContext>>,
-    /// The only one that runs in it, where that is so; after it another one may come.
-    alone: Option<Arc<TurnContext>>,
+    turns: Turns,
     /// Ticks of the epoch in which the guest was found computing, since it last gave way.
     ticks: u32,
     born: Instant,
@@ -129,7 +151,7 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(home: Arc<Home>, actor: ActorId) -> Self {
+    pub(super) fn new(home: Arc<Home>, actor: ActorId, turns: Turns) -> Self {
         let mut wasi = WasiCtx::builder();
         for (name, value) in &home.settings.env {
             wasi.env(name, value);
@@ -155,8 +177,7 @@ impl Guest {
                 refused: None,
                 starved: false,
             },
-            turns: HashMap::new(),
-            alone: None,
+            turns,
             ticks: 0,
             born: Instant::now(),
             resumed: Arc::default(),
@@ -173,18 +194,18 @@ impl Guest {
     pub(super) fn enter(&mut self, task: GuestTaskId, turn: Arc<TurnContext>) {
         self.ticks = 0;
         self.resumed.store(self.since_birth(), Ordering::Relaxed);
-        self.turns.insert(task, turn);
+        if let Turns::ByTask(turns) = &mut self.turns {
+            turns.insert(task, turn);
+        }
         self.speaks();
     }
 
-    /// The store is for this turn and no other.
+    /// The same for a store that has one at a time.
     pub(super) fn enter_alone(&mut self, turn: Arc<TurnContext>) {
         self.ticks = 0;
         self.resumed.store(self.since_birth(), Ordering::Relaxed);
-        if self.speaker.is_heard() {
-            self.speaking.set(turn.trace.as_ref().map(|scope| scope.context.parent));
-        }
-        self.alone = Some(turn);
+        self.turns = Turns::Alone(Some(turn));
+        self.speaks();
     }
 
     /// How many resources of WASI it has.
@@ -200,7 +221,7 @@ impl Guest {
 
     /// The turn that it was for has ended, and another one may come.
     pub(super) fn rests(&mut self) {
-        self.alone = None;
+        self.turns = Turns::Alone(None);
         self.speaking.set(None);
         // What an earlier request was refused says nothing of a later one's trap.
         (self.limiter.refused, self.limiter.starved) = (None, false);
@@ -211,22 +232,22 @@ impl Guest {
         if !self.speaker.is_heard() {
             return;
         }
-        let mut turns = self.turns.values();
-        let only = turns.next().filter(|_| self.turns.len() == 1);
+        let only = self.turns.only();
         self.speaking.set(only.and_then(|turn| turn.trace.as_ref()).map(|scope| scope.context.parent));
     }
 
     pub(super) fn leave(&mut self, task: GuestTaskId, turn: &Arc<TurnContext>) {
+        let Turns::ByTask(turns) = &mut self.turns else { return };
         // Task ids are used again, so only this turn's own entry goes.
-        if self.turns.get(&task).is_some_and(|current| Arc::ptr_eq(current, turn)) {
-            self.turns.remove(&task);
+        if turns.get(&task).is_some_and(|current| Arc::ptr_eq(current, turn)) {
+            turns.remove(&task);
             self.speaks();
         }
     }
 
-    /// Whether its store is for one turn and no other.
+    /// Whether its store has one turn at a time.
     pub(crate) fn is_alone(&self) -> bool {
-        self.alone.is_some()
+        matches!(self.turns, Turns::Alone(_))
     }
 
     fn since_birth(&self) -> u64 {
@@ -241,13 +262,16 @@ impl Guest {
 
 /// Which turn a host function was called from. None for what a guest does outside of any turn, while it starts.
 pub(crate) fn current_turn(mut store: StoreContextMut<'_, Guest>) -> Option<Arc<TurnContext>> {
-    if let Some(alone) = &store.data().alone {
-        return Some(alone.clone());
+    if let Turns::Alone(turn) = &store.data().turns {
+        return turn.clone();
     }
     // The last of the stack is the task that the node itself started. A task may go on after it has answered; it belongs
     // to no turn then, and must not be taken for the next one.
     let task = store.async_call_stack().ok()?.last()?;
-    store.data().turns.get(&task).cloned()
+    match &store.data().turns {
+        Turns::ByTask(turns) => turns.get(&task).cloned(),
+        Turns::Alone(turn) => turn.clone(),
+    }
 }
 
 fn millis_since(born: Instant) -> u64 {
@@ -266,7 +290,7 @@ pub(super) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Resul
     // A guest that comes here long after it was let in again has waited for something meanwhile, and not computed: then
     // it would have been here before.
     // Outside of any turn there is no deadline that would end it, so nothing is forgiven there.
-    let idle = guest.turns.is_empty() && guest.alone.is_none();
+    let idle = guest.turns.is_empty();
     let computing =
         idle || guest.since_birth().saturating_sub(guest.resumed.load(Ordering::Relaxed)) < WAITED;
     guest.ticks = if computing { guest.ticks.saturating_add(1) } else { 0 };

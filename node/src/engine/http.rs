@@ -17,6 +17,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::channel::oneshot::Canceled;
 use futures::future::poll_fn;
 use http_body_util::BodyExt;
@@ -26,10 +27,11 @@ use hyper::{Method, StatusCode};
 use lattice_proto::{Fault, Ran};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
-use wasmtime::component::{Accessor, InstancePre};
+use wasmtime::component::{Accessor, InstancePre, Resource};
 use wasmtime::{AsContextMut, Store};
 use wasmtime_wasi_http::handler::{Prepared, Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView, p2, p3};
 
 use flow::{Flow, Read};
@@ -239,15 +241,20 @@ async fn serve_one(
     let request: hyper::Request<WasiBody> =
         request.map(|body| body.map_err(|broken| Error::InternalError(Some(broken.0))).boxed_unsync());
     let flow = Flow::default();
+    let pauses = store.data().pauses.clone();
     let served = {
-        let entered = Paused {
-            pauses: store.data().pauses.clone(),
-            future: Box::pin(
-                store.run_concurrent(async |accessor| enter(accessor, &proxy, request, sender).await),
-            ),
+        let entered: Entered<'_> = match &proxy {
+            Proxy::P2(guest) if compiled.is_plain() => {
+                Box::pin(Paused::new(pauses, call(&mut store, guest, request, sender)))
+            }
+            proxy => {
+                let entered =
+                    store.run_concurrent(async |access| enter(access, proxy, request, sender).await);
+                Box::pin(settle(Paused::new(pauses, entered)).map(wasmtime::Result::flatten))
+            }
         };
-        let future = Box::pin(metered(settle(entered), home.clone(), long));
-        let mut running = Running { future, over: false, trapped: None };
+        let mut running =
+            Running { future: metered(entered, home.clone(), long), over: false, trapped: None };
         let served = async {
             let (response, read) = running.answer(said, context, &method, &flow).await?;
             respond.send(response).map_err(|_| Fault::Cancelled(Ran::Maybe))?;
@@ -295,13 +302,13 @@ struct Running<F> {
     trapped: Option<wasmtime::Error>,
 }
 
-impl<F: Future<Output = wasmtime::Result<wasmtime::Result<()>>> + Unpin> Running<F> {
+impl<F: Future<Output = wasmtime::Result<()>> + Unpin> Running<F> {
     /// Runs it until it has nothing more to do, once. An error is a trap.
     async fn runs(&mut self) -> wasmtime::Result<()> {
         if self.over {
             return std::future::pending().await;
         }
-        (&mut self.future).await??;
+        (&mut self.future).await?;
         self.over = true;
         Ok(())
     }
@@ -391,6 +398,12 @@ struct Paused<F> {
     future: Pin<Box<F>>,
 }
 
+impl<F> Paused<F> {
+    fn new(pauses: Arc<Pauses>, future: F) -> Self {
+        Self { pauses, future: Box::pin(future) }
+    }
+}
+
 impl<F: Future> Future for Paused<F> {
     type Output = F::Output;
 
@@ -414,20 +427,8 @@ async fn enter(
         Proxy::P2(guest) => {
             let handle = guest.wasi_http_incoming_handler().func_handle();
             let call = accessor.with(|mut access| {
-                let mut store = access.as_context_mut();
-                let mut http = store.data_mut().http();
-                let scheme = match request.uri().scheme_str() {
-                    Some("https") => Scheme::Https,
-                    _ => Scheme::Http,
-                };
-                let request = http.new_incoming_request(scheme, request)?;
-                let tell = Mutex::new(sender);
-                let out = http.new_response_outparam_from_callback(move |said| {
-                    let sender = tell.into_inner().unwrap_or_else(PoisonError::into_inner);
-                    // Nobody reads it who has given up.
-                    let _ = sender.send(said.map_err(Into::into));
-                })?;
-                handle.start_call_concurrent(store, (request, out))
+                let handed = handed(access.data_mut(), request, sender)?;
+                handle.start_call_concurrent(access.as_context_mut(), handed)
             })?;
             // Not as Wasmtime's own server has it, which hears of no trap once there is a head.
             handle.finish_call_concurrent(accessor, call).await?;
@@ -443,6 +444,41 @@ async fn enter(
     poll_fn(|task| accessor.poll_no_interesting_tasks(task)).await;
     Ok(())
 }
+
+/// Enters the guest with a request where it has its store to itself, and returns when it has nothing more to do. An error is a trap.
+async fn call(
+    store: &mut Store<Guest>,
+    guest: &p2::bindings::Proxy,
+    request: hyper::Request<WasiBody>,
+    sender: Sender,
+) -> wasmtime::Result<()> {
+    let (request, out) = handed(store.data_mut(), request, sender)?;
+    guest.wasi_http_incoming_handler().call_handle(store, request, out).await
+}
+
+/// What a guest is entered with by WASI 0.2.
+fn handed(
+    guest: &mut Guest,
+    request: hyper::Request<WasiBody>,
+    sender: Sender,
+) -> wasmtime::Result<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>)> {
+    let mut http = guest.http();
+    let scheme = match request.uri().scheme_str() {
+        Some("https") => Scheme::Https,
+        _ => Scheme::Http,
+    };
+    let request = http.new_incoming_request(scheme, request)?;
+    let tell = Mutex::new(sender);
+    let out = http.new_response_outparam_from_callback(move |said| {
+        let sender = tell.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // Nobody reads it who has given up.
+        let _ = sender.send(said.map_err(Into::into));
+    })?;
+    Ok((request, out))
+}
+
+/// A guest on its way through a request. An error is a trap.
+type Entered<'a> = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send + 'a>>;
 
 /// Where the head of an answer goes, or why there is none.
 type Sender = futures::channel::oneshot::Sender<wasmtime::Result<hyper::Response<WasiBody>>>;

@@ -6,7 +6,8 @@ use lattice_proto::metadata::{self, Metadata};
 use wasmparser::{Parser, Payload};
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use super::{Engine, Guest, Links, abi, http};
+use super::runtime::Kind;
+use super::{Guest, Links, abi, http};
 
 /// Why an artifact cannot be deployed.
 #[derive(Debug, thiserror::Error)]
@@ -151,24 +152,52 @@ pub(super) fn read_metadata(bytes: &[u8]) -> Result<Metadata, Refused> {
     Metadata::parse(&section).map_err(|error| Refused::Metadata(error.to_string()))
 }
 
+/// On which runtime a component is to run, by the names of what it imports and exports: on the plain one, where it was built for HTTP
+/// before there were async functions, and takes nothing of Lattice or of other actors.
+pub(super) fn kind(bytes: &[u8]) -> Kind {
+    let (mut depth, mut entered) = (0_usize, false);
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload {
+            // The parser descends into what is nested, each of which has an end of its own.
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+            Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+            Ok(Payload::ComponentImportSection(imports)) if depth == 0 => {
+                let is_known = |name: &str| name.starts_with("wasi:") && !name.contains("@0.3.");
+                if !imports.into_iter().flatten().all(|import| is_known(import.name.name)) {
+                    return Kind::Full;
+                }
+            }
+            Ok(Payload::ComponentExportSection(exports)) if depth == 0 => {
+                for export in exports.into_iter().flatten() {
+                    match export.name.name {
+                        name if name.starts_with("wasi:http/incoming-handler@0.2.") => entered = true,
+                        _ => return Kind::Full,
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    if entered { Kind::Plain } else { Kind::Full }
+}
+
 /// What must be granted to a compiled component.
-pub(super) fn needs(engine: &Engine, component: &Component) -> Needs {
+pub(super) fn needs(engine: &wasmtime::Engine, component: &Component) -> Needs {
     let kind = component.component_type();
-    let imports: Vec<&str> = kind.imports(&engine.shared.engine).map(|(name, _)| name).collect();
+    let imports: Vec<&str> = kind.imports(engine).map(|(name, _)| name).collect();
     let imports = |package: &str| imports.iter().any(|name| name.starts_with(package));
     Needs { keyvalue: imports("wasi:keyvalue/"), blobstore: imports("wasi:blobstore/") }
 }
 
 /// Checks exports and imports of a compiled component, and links it.
 pub(super) fn check(
-    engine: &Engine,
+    engine: &wasmtime::Engine,
     component: &Component,
     links: &Links,
     linker: &Linker<Guest>,
 ) -> Result<(Shape, InstancePre<Guest>), Refused> {
-    let shared = &engine.shared;
     let kind = component.component_type();
-    let exports: Vec<String> = kind.exports(&shared.engine).map(|(name, _)| name.to_owned()).collect();
+    let exports: Vec<String> = kind.exports(engine).map(|(name, _)| name.to_owned()).collect();
     let mut shapes =
         Shape::ALL.into_iter().filter(|shape| exports.iter().any(|name| name == shape.interface()));
     let http = || exports.iter().find(|name| http::is_handler(name)).cloned().map(Shape::Http);
@@ -187,7 +216,7 @@ pub(super) fn check(
         return Err(Refused::TwoHandlers(shape.interface().to_owned(), other.interface().to_owned()));
     }
     // The linker holds everything that can be granted, so what it cannot resolve cannot be granted.
-    for (name, _) in kind.imports(&shared.engine) {
+    for (name, _) in kind.imports(engine) {
         if name.starts_with("lattice:") && !name.starts_with("lattice:actor/") {
             let reason = "this version of Lattice cannot grant; remove the import".to_owned();
             return Err(Refused::Import { import: name.to_owned(), reason });
@@ -215,4 +244,40 @@ pub(super) fn check(
         let import = reason.split('`').nth(1).unwrap_or("an import").to_owned();
         Refused::Import { import, reason: format!("does not fit what Lattice provides: {reason}") }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kind of a component with these names, and with another one in it that imports much more.
+    fn of(imports: &[&str], exports: &[&str]) -> Kind {
+        let imports = imports.iter().enumerate();
+        let imports: String =
+            imports.map(|(n, name)| format!("(import \"{name}\" (instance $i{n}))\n")).collect();
+        let exports: String =
+            exports.iter().map(|name| format!("(export \"{name}\" (instance $own))\n")).collect();
+        let inner = "(component (import \"lattice:actor/mesh@0.1.0\" (instance)) (core module))";
+        let text = format!("(component {imports} {inner} (instance $own) {exports})");
+        kind(&wat::parse_str(&text).unwrap_or_else(|error| panic!("{text}: {error}")))
+    }
+
+    #[test]
+    fn what_was_built_for_http_alone_before_there_was_async_is_plain() {
+        let handler = "wasi:http/incoming-handler@0.2.3";
+        let known = ["wasi:io/poll@0.2.0", "wasi:keyvalue/store@0.2.0-draft", "wasi:logging/logging"];
+        assert_eq!(of(&known, &[handler]), Kind::Plain);
+        assert_eq!(of(&[], &[handler]), Kind::Plain);
+        for (imports, exports) in [
+            (&["wasi:clocks/monotonic-clock@0.3.0"][..], &[handler][..]),
+            (&["lattice:actor/blocking-mesh@0.1.0"], &[handler]),
+            (&["acme:shop/pricing@1.0.0"], &[handler]),
+            (&[], &[handler, "lattice:actor/check@0.1.0"]),
+            (&[], &["wasi:http/handler@0.3.0"]),
+            (&known, &[]),
+        ] {
+            assert_eq!(of(imports, exports), Kind::Full, "{imports:?} {exports:?}");
+        }
+        assert_eq!(kind(b"no component"), Kind::Full);
+    }
 }

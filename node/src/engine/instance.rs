@@ -6,6 +6,7 @@
 //! 2. A message is looked at before the guest is entered: what expired or was given up meanwhile does not run.
 //! 3. A trap ends the store, so it fails every turn in it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use wasmtime::{AsContextMut, Store};
 use wasmtime_wasi_http::handler::Proxy;
 
 use super::compile::Entry;
-use super::guest::{self, Guest};
+use super::guest::{self, Guest, Turns};
 use super::http::HttpInstance;
 use super::inspect::Shape;
 use super::links::exports;
@@ -156,7 +157,13 @@ impl Compiled {
     }
 
     fn store(&self, home: &Arc<Home>, actor: ActorId) -> Store<Guest> {
-        let mut store = Store::new(&self.inner.engine.shared.engine, Guest::new(home.clone(), actor));
+        let inner = &self.inner;
+        let turns = match inner.entry {
+            Entry::Http(_) => Turns::Alone(None),
+            _ => Turns::ByTask(HashMap::new()),
+        };
+        let engine = &inner.engine.runtime(inner.kind).engine;
+        let mut store = Store::new(engine, Guest::new(home.clone(), actor, turns));
         store.limiter(|guest| &mut guest.limiter);
         store.set_epoch_deadline(1);
         store.set_max_component_handles(MAX_HANDLES);

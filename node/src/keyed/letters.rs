@@ -7,7 +7,7 @@ use lattice_proto::letter::{DeadLetter, Letter};
 use lattice_proto::reminder::Due;
 use lattice_proto::shard::Shard;
 use lattice_proto::subject::{Subjects, Way};
-use lattice_proto::{ActorId, ActorName, MessageId};
+use lattice_proto::{ActorId, ActorName, MessageId, Topic};
 
 use super::Owners;
 use crate::bus::{Bus, Error, Fate, Posted, Space};
@@ -119,7 +119,10 @@ impl Letters {
     /// # Errors
     /// When it is not stored.
     pub async fn bury(&self, letter: &Letter, reason: String, tries: u32) -> Result<(), Error> {
-        tracing::warn!(target = %letter.target, letter = %letter.id, reason, tries, "a letter was given up");
+        // With its actor, so that it stands among the actor's own lines.
+        let (actor, operation, topic) =
+            (&letter.target, &letter.operation, letter.topic.as_ref().map(Topic::as_str));
+        tracing::warn!(%actor, %operation, letter = %letter.id, topic, reason, tries, "a letter was given up");
         let dead = DeadLetter { letter: letter.clone(), reason, tries, at_ms: self.now_ms(), left_out: 0 };
         let way = if letter.topic.is_some() { Way::Published } else { Way::Sent };
         let subject = self.subjects.dead(way, &letter.target.name, &letter.id);

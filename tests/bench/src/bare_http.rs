@@ -60,10 +60,11 @@ impl WasiHttpView for Guest {
     }
 }
 
-/// Serves until it is killed.
-pub async fn serve(component: &Path) -> anyhow::Result<()> {
+/// Serves until it is killed; if it is to be plain, without what Wasmtime keeps for async functions, as a node does.
+pub async fn serve(component: &Path, plain: bool) -> anyhow::Result<()> {
     let mut config = Config::new();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::new()));
+    config.concurrency_support(!plain);
     let engine = Engine::new(&config)?;
     let component = Component::from_file(&engine, component)?;
     let mut linker = Linker::new(&engine);
@@ -125,10 +126,11 @@ pub struct Floor {
 
 impl Floor {
     /// Starts it; it ends when this is dropped.
-    pub async fn start(component: &Path) -> anyhow::Result<Self> {
+    pub async fn start(component: &Path, plain: bool) -> anyhow::Result<Self> {
         let mut server = Command::new(std::env::current_exe()?)
             .arg("serve")
             .arg(component)
+            .args(plain.then_some("--plain"))
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;

@@ -17,7 +17,7 @@ pub async fn measure(runs: usize) -> anyhow::Result<Vec<Figure>> {
     let components = published::components("the benchmark of HTTP").await.context("no component to serve")?;
     let wrk = wrk::program("the benchmark of HTTP").await.context("nothing to measure with")?;
     let component = components.join("http_hello.wasm");
-    let floor = Floor::start(&component).await?;
+    let (floor, plain) = (Floor::start(&component, false).await?, Floor::start(&component, true).await?);
 
     let builder = Lattice::builder(2).label(0, "at=front").label(1, "at=back");
     let lattice = builder.arg("--http").arg("127.0.0.1:0").start().await;
@@ -40,29 +40,38 @@ pub async fn measure(runs: usize) -> anyhow::Result<Vec<Figure>> {
 
     let mut figures = Vec::new();
     for connections in [1, 16, 64] {
-        let figure = |what: &str, bound| {
-            let name = format!("HTTP, {connections} connections, {what}");
-            Figure::new(name, "requests/s", "bare Wasmtime HTTP server", bound)
+        let against = |what: &str, floor: &'static str, bound| {
+            Figure::new(format!("HTTP, {connections} connections, {what}"), "requests/s", floor, bound)
         };
+        let figure = |what: &str, bound| against(what, "bare Wasmtime HTTP server", bound);
         // The bounds are for a machine that is busy.
         let busy = connections > 1;
         let mut here = figure("an instance per request", busy.then_some(Bound::AtLeast(0.8)));
         let mut again = figure("instances reused", busy.then_some(Bound::AtLeast(1.5)));
         let mut there = figure("through another node", busy.then_some(Bound::AtLeast(0.35)));
+        // A node leaves out what Wasmtime keeps for async functions, and a server of one's own could as well.
+        let mut alike =
+            against("an instance per request, as plain", "the same without async functions", None);
         // One round to warm up, uncounted.
         for counted in (0..=runs).map(|run| run > 0) {
             let bare = load(&wrk, &floor.url, connections).await?;
+            let bare_plain = load(&wrk, &plain.url, connections).await?;
             let local = load(&wrk, &format!("{}/fresh", gateways[1]), connections).await?;
             let reused = load(&wrk, &format!("{}/again", gateways[1]), connections).await?;
             let remote = load(&wrk, &format!("{}/fresh", gateways[0]), connections).await?;
             if counted {
-                for (figure, value) in [(&mut here, local), (&mut again, reused), (&mut there, remote)] {
+                for (figure, value, bare) in [
+                    (&mut here, local, bare),
+                    (&mut alike, local, bare_plain),
+                    (&mut again, reused, bare),
+                    (&mut there, remote, bare),
+                ] {
                     figure.lattice.push(value);
                     figure.floor.push(bare);
                 }
             }
         }
-        figures.extend([here, again, there]);
+        figures.extend([here, alike, again, there]);
     }
     Ok(figures)
 }

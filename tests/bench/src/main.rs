@@ -63,7 +63,12 @@ enum Command {
     Ask { url: String, subject: String, n: u32, at_once: u32, bytes: usize },
     /// The process of the bare HTTP floor; the benchmark starts it by itself
     #[command(hide = true)]
-    Serve { component: PathBuf },
+    Serve {
+        component: PathBuf,
+        /// Without what Wasmtime keeps for async functions
+        #[arg(long)]
+        plain: bool,
+    },
     /// The process of the raw JetStream floor; the benchmark starts it by itself
     #[command(hide = true)]
     Write { url: String, prefix: String, n: u32, keys: u32 },
@@ -79,7 +84,7 @@ fn main() -> anyhow::Result<()> {
             Some(Command::Ask { url, subject, n, at_once, bytes }) => {
                 bare_nats::ask(&url, subject, n, at_once, bytes).await
             }
-            Some(Command::Serve { component }) => bare_http::serve(&component).await,
+            Some(Command::Serve { component, plain }) => bare_http::serve(&component, plain).await,
             Some(Command::Write { url, prefix, n, keys }) => {
                 bare_jetstream::write(&url, &prefix, n, keys).await
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -102,6 +102,15 @@ impl Changes {
         Ok(Saved { at, first: false, paths: unseen.paths, all: unseen.all })
     }
 
+    /// Forgets what tools wrote by themselves up to now, and nobody saved.
+    pub fn forget(&self, is_tools: impl Fn(&Path) -> bool) {
+        let mut unseen = self.shared.unseen();
+        unseen.paths.retain(|path| !is_tools(path));
+        if unseen.paths.is_empty() && !unseen.all && unseen.problem.is_none() {
+            unseen.since = None;
+        }
+    }
+
     /// Waits until something was saved that was not looked at. Cancel safe.
     pub async fn arrived(&self) {
         while self.shared.unseen().since.is_none() {
@@ -167,7 +176,6 @@ fn failed(error: notify::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
 
     use super::*;
 
@@ -195,6 +203,23 @@ mod tests {
         fs::write(root.join(".new"), "y").unwrap();
         fs::rename(root.join(".new"), root.join("src/lib.rs")).unwrap();
         assert_eq!(changes.next().await.unwrap().paths, BTreeSet::from([root.join("src/lib.rs")]));
+    }
+
+    #[tokio::test]
+    async fn what_tools_wrote_is_forgotten_and_what_was_saved_beside_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let mut changes = watch(&root);
+        let is_lock = |path: &Path| path.ends_with("Cargo.lock");
+        for name in ["Cargo.lock", "lib.rs"] {
+            fs::write(root.join(name), "x").unwrap();
+            changes.arrived().await;
+            changes.forget(is_lock);
+            assert_eq!(changes.shared.unseen().since.is_some(), name == "lib.rs", "{name}");
+        }
+        fs::write(root.join("Cargo.lock"), "y").unwrap();
+        let saved = changes.next().await.unwrap();
+        assert!(saved.paths.contains(&root.join("lib.rs")), "{saved:?}");
     }
 
     #[tokio::test]

@@ -1,8 +1,10 @@
 //! What a session of `lattice dev` tells: a line for people, or one JSON object a line for programs.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use lattice_proto::log::plain;
 use serde_json::{Value, json};
 
 use super::changes::Saved;
@@ -22,7 +24,7 @@ pub enum Event<'a> {
     /// A revision serves.
     Applied { app: &'a str, revision: u64, changes: &'a [String], saved: &'a Saved },
     /// What was saved is what serves already.
-    Unchanged { took: Duration },
+    Unchanged { saved: &'a Saved },
     /// A step failed, and what ran before goes on.
     Failed { step: Step, failure: &'a Failure },
     /// An actor, or a node, said something.
@@ -61,13 +63,13 @@ impl Event<'_> {
             }
             Event::Built { actors, took } => format!("built {} in {}", actors.join(", "), seconds(*took)),
             Event::Applied { app, revision, saved, .. } => {
-                let since = if saved.first { "start" } else { "save" };
-                format!(
-                    "{app}: revision {revision} serves in {} since the {since}",
-                    seconds(saved.at.elapsed())
-                )
+                let took = seconds(saved.at.elapsed());
+                format!("{app}: revision {revision} serves in {took} since {}", beginning(saved))
             }
-            Event::Unchanged { took } => format!("nothing to deploy, in {} since the save", seconds(*took)),
+            Event::Unchanged { saved } => {
+                let took = seconds(saved.at.elapsed());
+                format!("nothing to deploy, in {took} since {}", beginning(saved))
+            }
             Event::Failed { failure, .. } => format!("error: {failure}"),
             Event::Log(row) => logs::line(row),
         }
@@ -90,7 +92,9 @@ impl Event<'_> {
                 // Of the first round: since the start.
                 "ms": milliseconds(saved.at.elapsed()),
             }),
-            Event::Unchanged { took } => json!({ "event": "unchanged", "ms": milliseconds(*took) }),
+            Event::Unchanged { saved } => {
+                json!({ "event": "unchanged", "ms": milliseconds(saved.at.elapsed()) })
+            }
             Event::Failed { step, failure } => {
                 let step = format!("{step:?}").to_lowercase();
                 json!({ "event": "failed", "step": step, "error": failure.to_json()["error"] })
@@ -101,6 +105,20 @@ impl Event<'_> {
                 line
             }
         })
+    }
+}
+
+/// What a round began with.
+fn beginning(saved: &Saved) -> String {
+    if saved.first {
+        return "the start".to_owned();
+    }
+    let name = |path: &PathBuf| path.file_name().map(|name| plain(&name.to_string_lossy()));
+    let first = saved.paths.iter().find_map(name);
+    match (first, saved.paths.len()) {
+        (None, _) => "the save".to_owned(),
+        (Some(first), 1) if !saved.all => format!("the save of {first}"),
+        (Some(first), _) => format!("the save of {first} and more"),
     }
 }
 

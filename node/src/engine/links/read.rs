@@ -8,7 +8,7 @@ use wasmtime::component::{Component, Type as WasmType};
 
 use super::types::{Function, Type};
 use super::{Export, Links, Sided};
-use crate::engine::{Engine, Refused};
+use crate::engine::Refused;
 
 /// The namespaces of what the node itself provides and enters.
 const OWN: [&str; 2] = ["wasi:", "lattice:"];
@@ -30,8 +30,7 @@ const MAX_PARTS: usize = 256;
 ///
 /// # Errors
 /// When something that it imports cannot be had from another actor, or it exports more than anybody could look at.
-pub(in crate::engine) fn read(engine: &Engine, component: &Component) -> Result<Links, Refused> {
-    let engine = &engine.shared.engine;
+pub(in crate::engine) fn read(engine: &wasmtime::Engine, component: &Component) -> Result<Links, Refused> {
     let (kind, mut left) = (component.component_type(), MAX_TYPES);
     let mut links = Links::default();
     for (name, import) in kind.imports(engine).filter(|(name, _)| !is_own(name)) {
@@ -265,12 +264,14 @@ fn value(kind: &WasmType, depth: usize, left: &mut usize) -> Result<Type, String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Engine;
 
     fn read_text(text: &str) -> Result<Links, Refused> {
         let folder = tempfile::tempdir().unwrap();
         let engine = Engine::start(folder.path(), 8).unwrap();
-        let component = Component::new(&engine.shared.engine, wat::parse_str(text).unwrap()).unwrap();
-        read(&engine, &component)
+        let engine = &engine.shared.full.engine;
+        let component = Component::new(engine, wat::parse_str(text).unwrap()).unwrap();
+        read(engine, &component)
     }
 
     /// A component that imports an interface of these items.

@@ -91,9 +91,9 @@ fn function(function: &Function) -> (Function, Links) {
         result.unwrap_or_default()
     );
     let bytes = wat::parse_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let engine = &ENGINE.shared.engine;
+    let engine = &ENGINE.shared.full.engine;
     let component = Component::new(engine, bytes).unwrap_or_else(|error| panic!("{text}: {error:?}"));
-    let links = read(&ENGINE, &component).unwrap();
+    let links = read(engine, &component).unwrap();
     (links.imports[&"a:b/c".parse::<InterfaceName>().unwrap()][&operation()].function.clone(), links)
 }
 
