@@ -103,8 +103,7 @@ pub enum Command {
     /// List who subscribes to which topics, and what waits for them
     Topics(topics::Args),
     /// Look after messages that were sent and that nobody could handle
-    #[command(subcommand)]
-    DeadLetters(dead_letters::Command),
+    DeadLetters(dead_letters::Args),
     /// Tell what there is of a key: its owner, its record, what waits for it
     Inspect(inspect::Args),
     /// Read and write what keys of keyed actors keep

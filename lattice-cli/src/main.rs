@@ -73,7 +73,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Topics(args) => commands::topics::run(args, &global).await,
         Command::Inspect(args) => commands::inspect::run(args, &global).await,
         Command::State(command) => commands::state::run(command, &global).await,
-        Command::DeadLetters(command) => commands::dead_letters::run(command, &global).await,
+        Command::DeadLetters(args) => commands::dead_letters::run(args, &global).await,
         Command::Token(command) => commands::token::run(command, &global),
         Command::New(args) => commands::new::run(args, &global),
         Command::Build(args) => commands::build::run(args, &global).await,

@@ -116,7 +116,7 @@ impl Artifacts {
     pub async fn compiled(&self, digest: &Digest) -> Result<Compiled, Error> {
         let bytes = self.fetch(digest).await?;
         // Loading what was compiled before takes no time, and must not wait for somebody else's compilation.
-        let _one = match self.engine.has_compiled(digest) {
+        let _one = match self.engine.has_compiled(digest, &bytes) {
             true => None,
             false => Some(self.compiling.lock().await),
         };

@@ -52,7 +52,7 @@ pub enum Error {
     Cache(#[from] std::io::Error),
 }
 
-/// A cheap handle on the engine of this node.
+/// A cheap handle on what compiles and runs the guests of this node.
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,

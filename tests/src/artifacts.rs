@@ -49,6 +49,7 @@ fn folders() -> Vec<PathBuf> {
         "examples/greeter",
         "examples/shop",
         "examples/bank",
+        "examples/orders",
         "tests/guests",
         "tests/guests/ledger",
         "tests/guests/web",
@@ -56,6 +57,7 @@ fn folders() -> Vec<PathBuf> {
         "tests/guests/service",
         "tests/guests/links/exporter",
         "tests/guests/links/importer",
+        "tests/guests/links/page",
     ]
     .map(|folder| workspace.join(folder))
     .to_vec()

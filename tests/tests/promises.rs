@@ -43,6 +43,7 @@ mod logs;
 mod metrics;
 mod nats_security;
 mod operators;
+mod orders;
 mod otlp;
 mod pages;
 mod plain_nats;

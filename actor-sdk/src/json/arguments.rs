@@ -27,8 +27,8 @@ enum Doubt {
     None,
     /// Rule 5: a missing argument.
     Missing,
-    /// Rule 1: the arguments by name, but for this field.
-    Field(String),
+    /// Rule 1: the arguments by name, but for a field that is too many.
+    Named(TooMany),
 }
 
 impl<'m> Arguments<'m> {
@@ -72,13 +72,19 @@ impl<'m> Arguments<'m> {
             match &self.doubt {
                 Doubt::None => Err(malformed(operation, format_args!("argument `{name}`: {problem}"))),
                 Doubt::Missing => self.missing(index),
-                // Nobody can tell which of the two was meant, so both are answered.
-                Doubt::Field(field) => Err(malformed(
-                    operation,
-                    format_args!(
-                        "argument `{name}`: {problem}; by name it is {{\"{name}\": …}} and no field more, this object has `{field}`"
-                    ),
-                )),
+                Doubt::Named(TooMany { field, .. }) if field == name => {
+                    Err(malformed(operation, format_args!("argument `{name}` is there twice")))
+                }
+                // Nobody can tell which of the two was meant, so both are answered; unless it looks like an argument that is an object.
+                Doubt::Named(TooMany { field, beside }) if *beside || problem.starts_with(NO_OBJECT) => {
+                    Err(malformed(
+                        operation,
+                        format_args!(
+                            "argument `{name}`: {problem}; by name it is {{\"{name}\": …}} and no field more, this object has `{field}`"
+                        ),
+                    ))
+                }
+                Doubt::Named(_) => Err(malformed(operation, format_args!("argument `{name}`: {problem}"))),
             }
         })
     }
@@ -97,7 +103,7 @@ impl<'m> Arguments<'m> {
             match object.deserialize_map(OnlyField(name)).and_then(|only| object.end().map(|()| only)) {
                 Ok(Only::This(named)) => value = named,
                 Ok(Only::Nothing) => self.doubt = Doubt::Missing,
-                Ok(Only::Other(field)) => self.doubt = Doubt::Field(field),
+                Ok(Only::Other(more)) => self.doubt = Doubt::Named(more),
                 Err(_) => {}
             }
         } else if payload == b"null" {
@@ -183,9 +189,22 @@ struct OnlyField(&'static str);
 enum Only<'m> {
     This(&'m [u8]),
     Nothing,
-    /// A field that is not the one, or is there once more.
-    Other(String),
+    Other(TooMany),
 }
+
+/// A field that is not the one, or is that one once more.
+#[derive(Debug)]
+struct TooMany {
+    field: String,
+    /// Whether the one is there as well.
+    beside: bool,
+}
+
+/// The longest name of a field that is told, in characters.
+const SHOWN: usize = 64;
+
+/// What serde says of an object where there is to be none.
+const NO_OBJECT: &str = "invalid type: map";
 
 impl<'m> Visitor<'m> for OnlyField {
     type Value = Only<'m>;
@@ -198,10 +217,17 @@ impl<'m> Visitor<'m> for OnlyField {
         let mut only = Only::Nothing;
         while let Some(name) = fields.next_key::<String>()? {
             let value = fields.next_value::<&RawValue>()?;
+            let (is_this, other) = (name == self.0, |beside| {
+                let field = name.chars().take(SHOWN).collect();
+                Only::Other(TooMany { field, beside })
+            });
             only = match only {
-                Only::Nothing if name == self.0 => Only::This(value.get().as_bytes()),
-                Only::Nothing | Only::This(_) => Only::Other(name),
-                Only::Other(first) => Only::Other(first),
+                Only::Nothing if is_this => Only::This(value.get().as_bytes()),
+                Only::Nothing => other(false),
+                Only::This(_) => other(true),
+                Only::Other(TooMany { field, beside }) => {
+                    Only::Other(TooMany { field, beside: beside || is_this })
+                }
             };
         }
         Ok(only)

@@ -13,8 +13,15 @@ use crate::failure::Failure;
 use crate::output;
 use crate::table::{self, Tone, cell, number};
 
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do with them; to list them all, unless it is said
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
 #[derive(Debug, Subcommand)]
-pub enum Command {
+enum Command {
     /// List them: whom they are for, and why they were given up
     List {
         /// Only those for this actor
@@ -32,7 +39,7 @@ pub enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct Which {
+struct Which {
     /// Their ids, as `list` shows them
     #[arg(required_unless_present = "all_of", value_name = "ID")]
     ids: Vec<String>,
@@ -66,9 +73,9 @@ struct Done {
     sent_as: Option<String>,
 }
 
-pub async fn run(command: Command, global: &Global) -> Result<(), Failure> {
+pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     let mut client = admin::connect(global).await?;
-    match command {
+    match args.command.unwrap_or(Command::List { actor: None }) {
         Command::List { actor } => {
             let views: Vec<View> =
                 list(&mut client, actor.as_ref()).await?.into_iter().map(View::from).collect();

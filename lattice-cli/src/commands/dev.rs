@@ -136,10 +136,9 @@ impl Ending {
     }
 }
 
-/// What a build writes beside the sources when something of it is new. Whoever has it written otherwise gets a round for that.
+/// What the first build of a new project writes beside its sources.
 fn is_lock(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| ["Cargo.lock", "package-lock.json", "go.sum"].contains(&name))
+    path.ends_with("Cargo.lock") || path.ends_with("package-lock.json")
 }
 
 /// What is known from one round to the next.
@@ -235,7 +234,9 @@ impl Session {
             let start = Instant::now();
             let is_first = self.made.is_empty();
             let built = Building::start(self.sources.manifest(), &wanted, is_first)?.finish().await;
-            self.changes.forget(is_lock);
+            if is_first {
+                self.changes.forget(is_lock);
+            }
             let built = built?;
             self.made.extend(built.into_iter().map(|one| (one.actor, one.artifact)));
             // A closed terminal ends the session with the next line.

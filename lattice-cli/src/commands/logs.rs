@@ -82,7 +82,7 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         // It ends by itself; nobody breaks it off.
         let _ = read(&request, global, keep).await?;
         if rows.is_empty() && !request.actor.is_empty() {
-            nothing(&request.actor, global).await?;
+            nothing(&request, global).await?;
         }
         return global.output.print(&rows, |rows| rows.iter().map(line).collect::<Vec<_>>().join("\n"));
     }
@@ -148,12 +148,18 @@ async fn follow(
 
 /// Why there is no line of an actor. Of one that is no more deployed there may be some, so that a name is a mistake only if there
 /// are none.
-async fn nothing(wanted: &str, global: &Global) -> Result<(), Failure> {
-    let name = wanted.split('/').next().unwrap_or_default();
-    if ps::rows(global).await?.iter().any(|row| row.actor == name) {
+async fn nothing(wanted: &WatchLogsRequest, global: &Global) -> Result<(), Failure> {
+    let name = wanted.actor.split('/').next().unwrap_or_default();
+    if wanted.since_ms > 0 || !wanted.level.is_empty() || !wanted.node.is_empty() {
+        global.output.note("nothing that is there was asked for");
+        return Ok(());
+    }
+    // A courtesy, and no reason to fail.
+    let Ok(rows) = ps::rows(global).await else { return Ok(()) };
+    if rows.iter().any(|row| row.actor == name) {
         global.output.note(
             "nothing is there: either nothing was written, by default from info on (`env.LATTICE_LOG`), or the manifest has \
-             no `grants = { log = true }`, without which nothing is kept",
+             no `grants = { log = true }`, without which nothing that it writes is kept",
         );
         return Ok(());
     }

@@ -13,6 +13,9 @@ use crate::duration;
 use crate::failure::Failure;
 use crate::output::Format;
 
+/// How long it may take to find out whether anybody subscribes.
+const COURTESY: Duration = Duration::from_secs(2);
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Words with dots between them, such as orders.created
@@ -60,6 +63,6 @@ pub async fn run(args: Args, global: &Global) -> Result<(), Failure> {
 
 /// Whether anybody subscribes to a topic; also where that cannot be told, as it is a courtesy.
 async fn is_heard(topic: &Topic, global: &Global) -> bool {
-    let rows = topics::rows("", global).await;
-    rows.map_or(true, |rows| rows.iter().any(|row| row.stands_for(topic)))
+    let rows = tokio::time::timeout(COURTESY, topics::rows("", global)).await;
+    rows.map_or(true, |rows| rows.map_or(true, |rows| rows.iter().any(|row| row.stands_for(topic))))
 }

@@ -120,6 +120,8 @@ pub struct Delivered {
     pub subject: String,
     /// Its bytes.
     pub payload: Bytes,
+    /// How many it takes with all else that it says, its headers among them.
+    pub size: usize,
     /// Where it lies.
     pub place: Place,
     /// What else it says.
@@ -425,10 +427,11 @@ fn delivered(
     place: Place,
     receipt: Receipt,
 ) -> Delivered {
-    let async_nats::Message { subject, payload, headers, .. } = message;
+    let async_nats::Message { subject, payload, headers, length: size, .. } = message;
     Delivered {
         subject: subject.into_string(),
         payload,
+        size,
         place,
         headers: Headers(headers),
         stored_ms,

@@ -99,15 +99,20 @@ impl Space {
             .map_err(|error| Error::failed("opening a stream", full(&error)))
     }
 
-    /// The last value of a key, removed ones included so that their revision is known.
+    /// The last value of a key, removed ones included so that their revision is known. A question that got no answer is asked once more:
+    /// a server that is busy, or gives way to another, may drop it without a word.
     pub async fn get(&self, key: &str) -> Result<Option<Entry>, Error> {
-        if !self.connection.is_up() {
-            return Err(Error::Unreachable);
-        }
-        match self.handle().await?.direct_get_last_for_subject(self.subject(key)).await {
-            Ok(message) => Ok(Some(entry(key, message))),
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::failed("reading a record", full(&error))),
+        let mut asked = false;
+        loop {
+            if !self.connection.is_up() {
+                return Err(Error::Unreachable);
+            }
+            match self.handle().await?.direct_get_last_for_subject(self.subject(key)).await {
+                Ok(message) => return Ok(Some(entry(key, message))),
+                Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
+                Err(error) if error.kind() == DirectGetErrorKind::TimedOut && !asked => asked = true,
+                Err(error) => return Err(Error::failed("reading a record", full(&error))),
+            }
         }
     }
 

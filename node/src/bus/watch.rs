@@ -93,7 +93,14 @@ async fn pump(
     }
     let generation = link.borrow().generation;
     let stream = space.handle().await?;
-    let before = stream.get_info().await.map_err(|error| Error::failed("watching", full(&error)))?.state;
+    // What the server says of a new reader may lack a key that is written at this moment; what it says of the whole space does not.
+    let there = match filter {
+        ">" => {
+            let info = stream.get_info().await;
+            info.map_err(|error| Error::failed("watching", full(&error)))?.state.subjects_count
+        }
+        _ => 0,
+    };
     let consumer = stream
         .create_consumer(OrderedConfig {
             deliver_subject: space.connection().client()?.new_inbox(),
@@ -104,9 +111,7 @@ async fn pump(
         .await
         .map_err(|error| Error::failed("watching", full(&error)))?;
     let _temporary = Temporary::new(space.connection(), stream, &consumer.cached_info().name);
-    // What the server says of a new reader may lack a key that is written at this moment as well; what it says of the whole space does not.
-    let promised =
-        consumer.cached_info().num_pending.max(if filter == ">" { before.subjects_count } else { 0 });
+    let promised = consumer.cached_info().num_pending.max(there);
     let messages = consumer.messages().await.map_err(|error| Error::failed("watching", full(&error)))?;
     let mut messages = std::pin::pin!(messages);
 

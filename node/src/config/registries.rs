@@ -144,9 +144,15 @@ impl Registries {
         let mut all: Vec<String> = self.allow.iter().map(|allowed| format!("\"{allowed}\"")).collect();
         all.push(format!("\"{host}\""));
         let line = format!("`allow = [{}]` in the table `[registries]`", all.join(", "));
+        // One on the same machine mostly has no certificate.
+        let is_near = ["localhost", "127.", "[::1]"].iter().any(|near| host.starts_with(near));
+        let plain = match is_near {
+            true => format!("; with `insecure = [\"{host}\"]` there, where it speaks plain HTTP"),
+            false => String::new(),
+        };
         match &self.file {
-            Some(file) => format!("write {line} of {}, and start it again", file.display()),
-            None => format!("start it with `--config FILE`, and write {line} of that file"),
+            Some(file) => format!("write {line} of {}, and start it again{plain}", file.display()),
+            None => format!("start it with `--config FILE`, and write {line} of that file{plain}"),
         }
     }
 }
@@ -213,5 +219,8 @@ mod tests {
         assert!(line.contains(r#"`allow = ["ghcr.io/acme/*", "a.example:5000"]`"#), "{line}");
         assert!(line.contains("node.toml"), "{line}");
         assert!(Registries::default().line_for("a.example").contains("--config FILE"));
+        assert!(!line.contains("insecure"), "{line}");
+        let near = Registries::default().line_for("127.0.0.1:5000");
+        assert!(near.contains(r#"`insecure = ["127.0.0.1:5000"]`"#), "{near}");
     }
 }

@@ -6,14 +6,14 @@
 
 mod diff;
 mod error;
+mod fits;
 mod links;
 mod next;
 pub(super) mod revision;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lattice_proto::manifest::{self, Artifact, Grants, HttpRoutes, Manifest, Settings, Subscription};
-use lattice_proto::metadata::OperationMetadata;
+use lattice_proto::manifest::{self, Artifact, HttpRoutes, Manifest, Settings};
 use lattice_proto::record::{Actor, App, Head, Origin};
 use lattice_proto::subject::{Control, Subjects};
 use lattice_proto::{ActorName, AppName, Digest, Reference};
@@ -24,7 +24,7 @@ use self::next::Next;
 use self::revision::Snapshot;
 use crate::artifact::{self, Artifacts};
 use crate::bus::{self, Bus, Guard};
-use crate::engine::{Compiled, Needs};
+use crate::engine::Compiled;
 use crate::events::Events;
 use crate::registry::Registries;
 use crate::router::ENVELOPE_ROOM;
@@ -67,55 +67,6 @@ pub struct Terms {
     pub dry_run: bool,
 }
 
-/// Whether what an artifact is built for is what its manifest lets it serve.
-fn serves_as_it_says(name: &ActorName, settings: &Settings, is_http: bool) -> Result<(), Error> {
-    let problem = match is_http {
-        true if settings.http.is_empty() => {
-            "was built for HTTP, and its manifest routes no requests to it; say `http = {}` for all of them, or \
-             `http = { host = \"…\", path = \"/…\" }`"
-        }
-        true if !settings.ingress.is_empty() => "was built for HTTP and takes no messages; remove `ingress`",
-        false if !settings.http.is_empty() => {
-            "was not built for HTTP; remove `http`, or say `ingress = [\"http\"]` to let HTTP clients call it at `/actors`"
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::Invalid(format!("the artifact of `{name}` {problem}")))
-}
-
-/// Whether an artifact has the operations that are to handle what its actor subscribes to, where it says what it has.
-fn handles_what_it_hears(
-    name: &ActorName,
-    settings: &Settings,
-    operations: &[OperationMetadata],
-) -> Result<(), Error> {
-    let has = |wanted: &Subscription| operations.iter().any(|operation| operation.name == wanted.operation);
-    match settings.subscribe.iter().find(|wanted| !operations.is_empty() && !has(wanted)) {
-        None => Ok(()),
-        Some(Subscription { topic, operation }) => {
-            let known: Vec<_> = operations.iter().map(|operation| format!("`{}`", operation.name)).collect();
-            Err(Error::Invalid(format!(
-                "the artifact of `{name}` has no operation `{operation}` to handle `{topic}`; it has {}. Name one of them, as in \
-                 `subscribe = [{{ topic = \"{topic}\", operation = \"…\" }}]`",
-                known.join(", ")
-            )))
-        }
-    }
-}
-
-/// Whether an artifact can handle as many messages at once as its manifest says: one that stands still for a call would keep all others from
-/// going on.
-fn waits_as_it_says(name: &ActorName, settings: &Settings, compiled: &Compiled) -> Result<(), Error> {
-    match compiled.blocks().filter(|_| settings.concurrency > 1) {
-        None => Ok(()),
-        Some(function) => Err(Error::Invalid(format!(
-            "`{name}` has `concurrency = {}`, and `{function}`, as its artifact has it, is no `async func`: all messages in an \
-             instance would wait for each call of it; make it one, or say `concurrency = 1`",
-            settings.concurrency
-        ))),
-    }
-}
-
 /// An actor as links see it.
 fn linked_by(settings: &Settings, compiled: &Compiled) -> Linked {
     let (settings, links) = (settings.clone(), compiled.links().clone());
@@ -130,22 +81,6 @@ fn beside(snapshot: &Snapshot, app: &AppName, name: &ActorName, actor: &Actor) -
 
 /// What links see of artifacts, as far as these were looked at.
 type Seen = BTreeMap<Digest, Compiled>;
-
-/// Whether the manifest grants what an artifact cannot run without.
-fn is_granted(name: &ActorName, grants: &Grants, needs: Needs) -> Result<(), Error> {
-    let missing = match needs {
-        Needs { keyvalue: true, .. } if grants.keyvalue.is_empty() => {
-            "imports `wasi:keyvalue`, which its manifest does not grant; name the stores that it may open, such as \
-             `grants = { keyvalue = [\"default\"] }`"
-        }
-        Needs { blobstore: true, .. } if grants.blobstore.are_none() => {
-            "imports `wasi:blobstore`, which its manifest does not grant; name the containers that it may open, such as \
-             `grants = { blobstore = [\"photos\"] }`, or `[\"*\"]` for all"
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::Invalid(format!("the artifact of `{name}` {missing}")))
-}
 
 /// Makes sure that no actor is to answer what another one answers. What the app itself had before stays its own, and what others have
 /// in common is not for this app to mend.
@@ -288,43 +223,15 @@ impl Declarations {
                     (digest, format!("`{}`", path.display()), None)
                 }
             };
-            let asked = actor.settings.limits.payload;
-            if asked.0 > room {
-                return Err(Error::Invalid(format!(
-                    "actor `{name}`: limits.payload is {asked}, and this NATS server carries at most {room} bytes \
-                     besides the envelope; lower it, or raise `max_payload` of the server"
-                )));
-            }
+            fits::is_carried(name, &actor.settings, room)?;
             let compiled = self.artifacts.compiled(&digest).await;
             let compiled = compiled.map_err(|source| Error::Artifact {
                 actor: name.clone(),
                 artifact: shown,
                 source,
             })?;
-            let is_keyed = actor.settings.kind.keyed();
-            if compiled.is_keyed() != is_keyed.is_some() {
-                let (is, say) = match compiled.is_keyed() {
-                    true => ("a keyed", "keyed"),
-                    false => ("a replicated", "replicated"),
-                };
-                return Err(Error::Invalid(format!(
-                    "the artifact of `{name}` is {is} actor; say `kind = \"{say}\"` in its manifest"
-                )));
-            }
-            if let Some(keyed) = is_keyed
-                && keyed.state.0 > room
-            {
-                return Err(Error::Invalid(format!(
-                    "actor `{name}`: limits.state is {}, and this NATS server carries at most {room} bytes besides the \
-                     envelope; lower it, or raise `max_payload` of the server",
-                    keyed.state
-                )));
-            }
-            serves_as_it_says(name, &actor.settings, compiled.is_http())?;
-            is_granted(name, &actor.settings.grants, compiled.needs())?;
-            waits_as_it_says(name, &actor.settings, &compiled)?;
+            fits::is_as_it_says(name, &actor.settings, &compiled)?;
             let operations = &compiled.metadata().operations;
-            handles_what_it_hears(name, &actor.settings, operations)?;
             let idempotent = operations
                 .iter()
                 .filter(|operation| operation.idempotent)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lattice_proto::Digest;
 use lattice_proto::metadata::Metadata;
-use wasmtime::component::{ComponentExportIndex, InstancePre};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use super::inspect::{self, Needs, Shape};
@@ -51,8 +51,21 @@ pub(super) enum Entry {
 
 impl Engine {
     /// Whether [`Self::compile`] would find this artifact compiled.
-    pub fn has_compiled(&self, digest: &Digest) -> bool {
-        self.shared.full.has(digest) || self.shared.plain.has(digest)
+    pub fn has_compiled(&self, digest: &Digest, bytes: &[u8]) -> bool {
+        self.runtime(inspect::kind(bytes)).has(digest)
+    }
+
+    /// An artifact, compiled for the runtime on which it is to run. A name says nothing of what is deeper in a component: one that has
+    /// async functions in it after all is refused by the plain runtime before anything is compiled, and runs on the full one.
+    fn component(&self, digest: &Digest, bytes: &[u8]) -> wasmtime::Result<(Kind, Component)> {
+        let full = || self.shared.full.component(digest, bytes).map(|component| (Kind::Full, component));
+        match inspect::kind(bytes) {
+            Kind::Full => full(),
+            Kind::Plain => match self.shared.plain.component(digest, bytes) {
+                Ok(component) => Ok((Kind::Plain, component)),
+                Err(_) => full(),
+            },
+        }
     }
 
     /// Compiles an artifact, or loads what was compiled before.
@@ -62,10 +75,10 @@ impl Engine {
     /// # Errors
     /// [`Refused`], with what is wrong and where.
     pub fn compile(&self, digest: &Digest, bytes: &[u8]) -> Result<Compiled, Refused> {
-        let (metadata, kind) = (inspect::read_metadata(bytes)?, inspect::kind(bytes));
+        let metadata = inspect::read_metadata(bytes)?;
+        let component = self.component(digest, bytes);
+        let (kind, component) = component.map_err(|error| Refused::NoComponent(format!("{error:#}")))?;
         let runtime = self.runtime(kind);
-        let component = runtime.component(digest, bytes);
-        let component = component.map_err(|error| Refused::NoComponent(format!("{error:#}")))?;
         let unfit = |error: wasmtime::Error| Refused::Import {
             import: "an import".to_owned(),
             reason: format!("does not fit what Lattice provides: {error:#}"),
@@ -158,5 +171,33 @@ impl Compiled {
     /// Whether it is a keyed actor.
     pub fn is_keyed(&self) -> bool {
         self.inner.shape.is_keyed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_async_functions_deep_in_it_runs_where_there_are_some() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::start(folder.path(), 8).unwrap();
+        for (inner, wanted) in [
+            ("(type (func))", Kind::Plain),
+            ("(type (func async))", Kind::Full),
+            ("(core func (canon waitable-set.new))", Kind::Full),
+        ] {
+            let text = format!(
+                "(component (component {inner}) (instance $own) (export \"wasi:http/incoming-handler@0.2.0\" (instance $own)))"
+            );
+            let bytes = wat::parse_str(text).unwrap();
+            assert_eq!(inspect::kind(&bytes), Kind::Plain);
+            let digest = Digest::of(&bytes);
+            // Compiled, and then loaded.
+            for _ in 0..2 {
+                assert_eq!(engine.component(&digest, &bytes).unwrap().0, wanted, "{inner}");
+            }
+            assert_eq!(engine.has_compiled(&digest, &bytes), wanted == Kind::Plain);
+        }
     }
 }

@@ -194,8 +194,9 @@ impl Guest {
     pub(super) fn enter(&mut self, task: GuestTaskId, turn: Arc<TurnContext>) {
         self.ticks = 0;
         self.resumed.store(self.since_birth(), Ordering::Relaxed);
-        if let Turns::ByTask(turns) = &mut self.turns {
-            turns.insert(task, turn);
+        match &mut self.turns {
+            Turns::ByTask(turns) => drop(turns.insert(task, turn)),
+            Turns::Alone(_) => debug_assert!(false, "it has one turn at a time, and that is no task"),
         }
         self.speaks();
     }
@@ -204,6 +205,7 @@ impl Guest {
     pub(super) fn enter_alone(&mut self, turn: Arc<TurnContext>) {
         self.ticks = 0;
         self.resumed.store(self.since_birth(), Ordering::Relaxed);
+        debug_assert!(self.is_alone(), "it has a turn for each task");
         self.turns = Turns::Alone(Some(turn));
         self.speaks();
     }
@@ -262,16 +264,15 @@ impl Guest {
 
 /// Which turn a host function was called from. None for what a guest does outside of any turn, while it starts.
 pub(crate) fn current_turn(mut store: StoreContextMut<'_, Guest>) -> Option<Arc<TurnContext>> {
+    // Of a store that has no tasks Wasmtime must not be asked for one.
     if let Turns::Alone(turn) = &store.data().turns {
         return turn.clone();
     }
     // The last of the stack is the task that the node itself started. A task may go on after it has answered; it belongs
     // to no turn then, and must not be taken for the next one.
     let task = store.async_call_stack().ok()?.last()?;
-    match &store.data().turns {
-        Turns::ByTask(turns) => turns.get(&task).cloned(),
-        Turns::Alone(turn) => turn.clone(),
-    }
+    let Turns::ByTask(turns) = &store.data().turns else { return None };
+    turns.get(&task).cloned()
 }
 
 fn millis_since(born: Instant) -> u64 {

@@ -152,8 +152,8 @@ pub(super) fn read_metadata(bytes: &[u8]) -> Result<Metadata, Refused> {
     Metadata::parse(&section).map_err(|error| Refused::Metadata(error.to_string()))
 }
 
-/// On which runtime a component is to run, by the names of what it imports and exports: on the plain one, where it was built for HTTP
-/// before there were async functions, and takes nothing of Lattice or of other actors.
+/// On which runtime a component is likely to run, by the names of what it imports and exports: on the plain one, where it is entered by the
+/// HTTP of WASI 0.2, and takes nothing of Lattice or of other actors.
 pub(super) fn kind(bytes: &[u8]) -> Kind {
     let (mut depth, mut entered) = (0_usize, false);
     for payload in Parser::new(0).parse_all(bytes) {

@@ -1,7 +1,7 @@
 //! One guest in one store, serving a mailbox until it is closed, traps, or is given up.
 //!
 //! Rules:
-//! 1. A future of a call that was started is never dropped while the store lives: it would poison the store. The whole
+//! 1. A future of a call that was started is never dropped while the store is to serve on: it would poison the store. The whole
 //!    store is dropped instead.
 //! 2. A message is looked at before the guest is entered: what expired or was given up meanwhile does not run.
 //! 3. A trap ends the store, so it fails every turn in it.
@@ -24,6 +24,7 @@ use super::http::HttpInstance;
 use super::inspect::Shape;
 use super::links::exports;
 use super::prepare::no_http;
+use super::runtime::Kind;
 use super::settle::settle;
 use super::used::metered;
 use super::{Compiled, Failure, Home, abi, check};
@@ -162,6 +163,10 @@ impl Compiled {
             Entry::Http(_) => Turns::Alone(None),
             _ => Turns::ByTask(HashMap::new()),
         };
+        debug_assert!(
+            inner.kind == Kind::Full || matches!(turns, Turns::Alone(_)),
+            "a plain store has no tasks"
+        );
         let engine = &inner.engine.runtime(inner.kind).engine;
         let mut store = Store::new(engine, Guest::new(home.clone(), actor, turns));
         store.limiter(|guest| &mut guest.limiter);

@@ -1,8 +1,8 @@
 //! The two engines of Wasmtime on a node, with what each of them links and has compiled.
 //!
 //! One can all that components can: guests whose functions are async, and many turns at once in one store. For that Wasmtime keeps a record of
-//! each task, which has to be made with each store and each call. A component that was built for HTTP before
-//! there were async functions, and gets an instance for each request, has no use for it and pays for it most: it runs on the other engine,
+//! each task, which has to be made with each store and each call. A component that was built for the HTTP of WASI 0.2, which has no async
+//! functions, and gets an instance for each request, has no use for it and pays for it most: it runs on the other engine,
 //! which is told to leave all of that out.
 
 use std::path::Path;
@@ -53,7 +53,7 @@ impl Runtime {
             Ok(engine) => engine,
             Err(error) => {
                 // Every pooled memory reserves gigabytes of address space, which not every system grants.
-                tracing::warn!(%error, pool, "cannot reserve the pool of guest memories; they are allocated on demand");
+                tracing::warn!(%error, ?kind, pool, "cannot reserve the pool of guest memories; they are allocated on demand");
                 wasmtime::Engine::new(&config(kind, None)).map_err(refused)?
             }
         };
@@ -119,8 +119,12 @@ pub(super) fn tick(engines: &[&wasmtime::Engine]) {
     let thread = std::thread::Builder::new().name("epoch".to_owned());
     let spawned = thread.spawn(move || {
         loop {
-            let living = engines.iter().filter_map(|engine| engine.upgrade());
-            if living.map(|engine| engine.increment_epoch()).count() == 0 {
+            let mut living = false;
+            for engine in engines.iter().filter_map(|engine| engine.upgrade()) {
+                engine.increment_epoch();
+                living = true;
+            }
+            if !living {
                 break;
             }
             std::thread::sleep(TICK);

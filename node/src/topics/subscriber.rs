@@ -127,7 +127,7 @@ impl Subscriber {
 
     /// Waits until there is memory for a message. None when it is to stop before: then others get the message.
     async fn memory(&self, delivered: &Delivered, stop: &CancellationToken) -> Option<OwnedSemaphorePermit> {
-        let size = (delivered.payload.len() / 1_024 + 1).min(ROOM);
+        let size = (delivered.size / 1_024 + 1).min(ROOM);
         // Nobody closes it, and no message is larger than a number of 32 bits.
         let permits = self.room.clone().acquire_many_owned(u32::try_from(size).unwrap_or(u32::MAX));
         match stop.run_until_cancelled(delivered.receipt.while_working(permits)).await {

@@ -114,7 +114,8 @@ fn beginning(saved: &Saved) -> String {
         return "the start".to_owned();
     }
     let name = |path: &PathBuf| path.file_name().map(|name| plain(&name.to_string_lossy()));
-    let first = saved.paths.iter().find_map(name);
+    // Editors write files that are gone by now.
+    let first = saved.paths.iter().filter(|path| path.is_file()).chain(&saved.paths).find_map(name);
     match (first, saved.paths.len()) {
         (None, _) => "the save".to_owned(),
         (Some(first), 1) if !saved.all => format!("the save of {first}"),
