@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn an_order_is_a_sentence_whatever_else_it_says() {
         let order = json!({ "id": "x", "sku": "tea", "amount": 3, "cents": 1_305, "gift": true });
-        let order: Order = serde_json::from_value(order).unwrap();
+        let order: Order = serde_json::from_value(order).expect("it is an order");
         assert_eq!(order.text(), "3 of tea for 13.05 were ordered");
     }
 }
