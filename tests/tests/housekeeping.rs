@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lattice_proto::Digest;
 use lattice_proto::admin::FindArtifactsRequest;
-use lattice_tests::{Lattice, artifacts, manifests, wait_until};
+use lattice_tests::{Lattice, artifacts, manifests, say, wait_until};
 use serde_json::json;
 
 const LATEST: Duration = Duration::from_secs(30);
@@ -44,7 +44,9 @@ async fn an_artifact_that_no_revision_names_is_taken_away_and_one_that_is_named_
 async fn what_is_declared_in_the_moment_of_its_collection_runs_all_the_same() {
     let (lattice, _folder) = lattice(2, "150ms").await;
     let (mut random, mut runs) = (fastrand::Rng::with_seed(3), 0);
-    for mark in 0..20 {
+    // Each compiles an artifact of its own on both nodes.
+    let marks = if std::env::var_os("LATTICE_SOAK").is_some() { 100 } else { 10 };
+    for mark in 0..marks {
         let bytes = artifacts::variant("greeter.wasm", mark);
         let digest = artifacts::put(&mut lattice.admin(0), bytes).await.unwrap();
         // How close it comes to its collection is what is tried, so here time itself is meant.
@@ -59,6 +61,7 @@ async fn what_is_declared_in_the_moment_of_its_collection_runs_all_the_same() {
             Err(fault) => assert_eq!(fault.kind(), "invalid-artifact", "{fault}"),
         }
     }
+    say(&format!("measured: {runs} of {marks} were there still"));
     assert!(runs > 0, "each of them was gone before it was asked for, so nothing was tried");
 }
 

@@ -3,14 +3,15 @@
 //!
 //! `LATTICE_CHAOS_SEED` and `LATTICE_CHAOS_SECONDS` repeat a run or make it longer.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
 use lattice_tests::audit::{self, Audit};
 use lattice_tests::clients::Clients;
 use lattice_tests::history::Outcome;
 use lattice_tests::linearize::{List, assert_linearizable};
-use lattice_tests::{Lattice, manifests, number, say, wait_until, witness};
+use lattice_tests::witness::{self, Seen};
+use lattice_tests::{Lattice, manifests, number, say, wait_until};
 
 const NODES: usize = 3;
 const SERVERS: usize = 3;
@@ -21,6 +22,9 @@ const SKEWS: [&str; NODES] = ["0", "-3600000", "86400000"];
 
 /// A key of a lost owner is claimed anew so long after the loss at the latest, where it is called all the time.
 const CLAIMED: Duration = Duration::from_secs(3);
+
+/// A thread that is thawed has gone on by then.
+const THAWED: Duration = Duration::from_millis(500);
 
 /// What may happen. Each fault is over before the next begins, so that a majority of the servers is always there.
 #[derive(Debug, Clone, Copy)]
@@ -69,17 +73,17 @@ async fn go_on(mode: &str, strict: bool) {
     // where it stands.
     let clients = Clients::start(&[lattice.admin(0)], &keys, strict);
     clients.wait_for(100).await;
-    let (start, mut faults) = (Instant::now(), 0);
+    let (start, mut faults, mut thawed) = (Instant::now(), 0, Vec::new());
     while start.elapsed() < length {
         let fault = choose(&mut lattice, &mut rng).await;
         say(&format!("chaos: {:5.1?} {fault:?}", start.elapsed()));
-        inflict(&mut lattice, fault, &mut rng, strict).await;
+        thawed.extend(inflict(&mut lattice, fault, &mut rng, strict).await);
         faults += 1;
         clients.wait_for(20).await;
     }
     if strict {
         // Whatever was drawn, an owner is frozen once for so long that others claim what it had.
-        inflict(&mut lattice, Fault::FreezeNode(1), &mut rng, strict).await;
+        thawed.extend(inflict(&mut lattice, Fault::FreezeNode(1), &mut rng, strict).await);
         faults += 1;
     }
     lattice.wait_until_joined(LATEST).await;
@@ -87,7 +91,7 @@ async fn go_on(mode: &str, strict: bool) {
     let effort = assert_linearizable(&List::default(), &history);
     let stored = audit.stored(&lattice.nats).await;
     let checked = audit::judge(&stored);
-    let report = witness::judge(&witness::read(&lattice), &stored);
+    let mut report = witness::judge(&witness::read(&lattice), &stored);
     say(&format!(
         "measured: seed {seed}, {faults} faults: {history}; {effort}; {checked:?}; {} times awake and {} turns witnessed, \
          {} of them after a successor's claim",
@@ -108,6 +112,14 @@ async fn go_on(mode: &str, strict: bool) {
         report.turns
     );
     if strict {
+        // A thread that was stopped after it had looked whether its turn may begin, and before the guest looked at the clock, goes on right
+        // there when it is thawed. No more than one turn for each thread, and nothing else.
+        let at_once = std::thread::available_parallelism().unwrap().get();
+        for thawed in &thawed {
+            let is_of = |seen: &Seen| (0..THAWED.as_nanos() as i128).contains(&(seen.at - thawed));
+            let late = report.late.extract_if(.., |seen| is_of(seen)).count();
+            assert!(late <= at_once, "seed {seed}: {late} turns began after a successor's claim");
+        }
         assert!(report.late.is_empty(), "seed {seed}: after a successor's claim: {:?}", report.late);
         assert!(report.moved > 0, "seed {seed}: no key had another owner, so nothing was shown");
     }
@@ -141,7 +153,8 @@ async fn all_caught_up(lattice: &mut Lattice) -> bool {
     true
 }
 
-async fn inflict(lattice: &mut Lattice, fault: Fault, rng: &mut Rng, strict: bool) {
+/// Tells when a node was thawed, in nanoseconds since 1970.
+async fn inflict(lattice: &mut Lattice, fault: Fault, rng: &mut Rng, strict: bool) -> Option<i128> {
     // How long a fault lasts is part of what is tried, so here time itself is meant.
     let lasting = Duration::from_millis(rng.u64(100..4_000));
     match fault {
@@ -159,7 +172,9 @@ async fn inflict(lattice: &mut Lattice, fault: Fault, rng: &mut Rng, strict: boo
                 wait_until("it is lost", LATEST, state, |state| state == "gone" || state == "none").await;
                 tokio::time::sleep(lasting.max(CLAIMED)).await;
             }
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
             lattice.nodes[node].resume();
+            return i128::try_from(now.as_nanos()).ok();
         }
         Fault::CutOff(node) => {
             lattice.cut(node);
@@ -177,4 +192,5 @@ async fn inflict(lattice: &mut Lattice, fault: Fault, rng: &mut Rng, strict: boo
             lattice.server(server).resume();
         }
     }
+    None
 }
