@@ -45,7 +45,7 @@ async fn what_is_declared_in_the_moment_of_its_collection_runs_all_the_same() {
     let (lattice, _folder) = lattice(2, "150ms").await;
     let (mut random, mut runs) = (fastrand::Rng::with_seed(3), 0);
     // Each compiles an artifact of its own on both nodes.
-    let marks = if std::env::var_os("LATTICE_SOAK").is_some() { 100 } else { 10 };
+    let marks = if std::env::var_os("LATTICE_SOAK").is_some() { 100 } else { 20 };
     for mark in 0..marks {
         let bytes = artifacts::variant("greeter.wasm", mark);
         let digest = artifacts::put(&mut lattice.admin(0), bytes).await.unwrap();
